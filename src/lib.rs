@@ -1,0 +1,3 @@
+//! tonewall: a PCI DSS DTMF payment-capture gateway for call centres.
+
+pub mod proto;

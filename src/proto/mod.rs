@@ -1,0 +1,17 @@
+//! Decides; everything beside it does.
+//!
+//! Nothing here awaits, opens a socket or a file, maps memory or reads a clock: bytes, commands,
+//! [`time::Now`] and a random generator come in, things to do come out. `tests/tidy.rs` keeps it
+//! so, and keeps each module naming lower floors only.
+
+// Floor 0: values.
+pub mod digit;
+pub mod field;
+pub mod id;
+pub mod leg;
+pub mod proof;
+pub mod time;
+// Floor 1: what bytes and keys mean.
+// Floor 2: mechanisms; they do not name each other.
+// Floor 3.
+// Floor 4.
