@@ -12,6 +12,11 @@ pub mod leg;
 pub mod proof;
 pub mod time;
 // Floor 1: what bytes and keys mean.
+pub mod codec;
+pub mod ng;
+pub mod rtp;
+pub mod sdp;
+pub mod secret;
 // Floor 2: mechanisms; they do not name each other.
 // Floor 3.
 // Floor 4.

@@ -1,0 +1,413 @@
+//! What a client asks for, parsed once.
+
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    reply::Reply,
+    rtpp_flags,
+    value::{Dict, Value, canonical},
+};
+
+/// Which end of a call's first offer is the customer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum CallerSide {
+    /// Who called: an inbound call centre.
+    Offerer,
+    /// Who was called: an outbound campaign.
+    Answerer,
+}
+
+/// What `rtcp-mux` asks for beyond handing on what the ends say.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct MuxPolicy {
+    /// Offer it even where the other end did not.
+    pub offer: bool,
+    /// Do not offer it even where the other end did.
+    pub demux: bool,
+    /// Do not accept it from the end that sent this SDP.
+    pub reject: bool,
+}
+
+/// How an SDP is to be rewritten.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SdpOptions {
+    /// `replace: origin`: the address in `o=` becomes ours.
+    pub replace_origin: bool,
+    /// `replace: session-connection`: the session's `c=` becomes ours even where the media has one.
+    pub replace_session_connection: bool,
+    /// `replace: zero-address`: a held `c=0.0.0.0` becomes ours too.
+    pub replace_zero_address: bool,
+    /// `no-rtcp-attribute`: leave `a=rtcp` out.
+    pub no_rtcp_attribute: bool,
+    /// `codec: strip`: names of codecs, lower case.
+    pub strip_codecs: Vec<String>,
+    /// `rtcp-mux`.
+    pub mux: MuxPolicy,
+    /// `transport-protocol`, upper case.
+    pub transport: Option<String>,
+    /// With `SIP-source-address`, from where the SIP message came: it overrides the SDP's address.
+    pub source_address: Option<IpAddr>,
+}
+
+/// `offer` and `answer`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OfferRequest {
+    /// SIP Call-ID.
+    pub call_id: String,
+    /// Tag of whoever made the offer, in an answer too.
+    pub from_tag: String,
+    /// Tag of whoever answers; always there in an answer.
+    pub to_tag: Option<String>,
+    /// Branch of the INVITE.
+    pub via_branch: Option<String>,
+    /// A name for the leg.
+    pub label: Option<String>,
+    /// The session description.
+    pub sdp: String,
+    /// What to do to it.
+    pub options: SdpOptions,
+    /// `tonewall-caller`.
+    pub caller: Option<CallerSide>,
+    /// `block-DTMF`: as if `block DTMF` followed at once.
+    pub block_dtmf: bool,
+    /// Whether the client understands `load limit`.
+    pub load_limit: bool,
+}
+
+/// `delete`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeleteRequest {
+    /// SIP Call-ID.
+    pub call_id: String,
+    /// If given, one of the call's tags.
+    pub from_tag: Option<String>,
+    /// An unknown call is an error instead of a warning.
+    pub fatal: bool,
+}
+
+/// `query`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct QueryRequest {
+    /// SIP Call-ID.
+    pub call_id: String,
+}
+
+/// `list`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ListRequest {
+    /// At most so many.
+    pub limit: usize,
+}
+
+/// `block DTMF` and `unblock DTMF`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BlockRequest {
+    /// SIP Call-ID.
+    pub call_id: String,
+    /// The leg that is meant, with `directional`: its tag.
+    pub from_tag: Option<String>,
+    /// The leg that is meant: its label.
+    pub label: Option<String>,
+    /// Whether one leg is meant. Older clients send the tag without this flag and mean one leg,
+    /// newer daemons ignore the tag then: the caller's leg is masked either way.
+    pub directional: bool,
+}
+
+/// A request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Request {
+    /// Are you there?
+    Ping,
+    /// An offer, first or later.
+    Offer(OfferRequest),
+    /// Its answer.
+    Answer(OfferRequest),
+    /// The call has ended.
+    Delete(DeleteRequest),
+    /// Statistics.
+    Query(QueryRequest),
+    /// The calls.
+    List(ListRequest),
+    /// Arm.
+    BlockDtmf(BlockRequest),
+    /// Release.
+    UnblockDtmf(BlockRequest),
+}
+
+/// Why a dictionary is no request. Never holds a value of the request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum RequestError {
+    /// No command.
+    #[error("Dictionary contains no key \"command\"")]
+    NoCommand,
+    /// Not a command of this protocol.
+    #[error("Unrecognized command")]
+    Unrecognized,
+    /// A command of this protocol that this gateway does not carry out.
+    #[error(
+        "Command \"{0}\" is not supported: this gateway relays and masks, and does nothing else"
+    )]
+    Unsupported(&'static str),
+    /// No call-id.
+    #[error("No call-id in message")]
+    NoCallId,
+    /// No from-tag.
+    #[error("No from-tag in message")]
+    NoFromTag,
+    /// No to-tag in an answer.
+    #[error("No to-tag in message")]
+    NoToTag,
+    /// No SDP.
+    #[error("No SDP body in message")]
+    NoSdp,
+    /// A text that is longer than any client makes it.
+    #[error("The value of \"{key}\" has {length} bytes; expected at most {MAX_ID_BYTES}")]
+    TooLong {
+        /// Which key.
+        key: &'static str,
+        /// How long it is.
+        length: usize,
+    },
+    /// `tonewall-caller` with another word.
+    #[error("tonewall-caller is neither \"offerer\" nor \"answerer\"")]
+    CallerSide,
+}
+
+impl From<RequestError> for Reply {
+    fn from(error: RequestError) -> Self {
+        Self::error(error.to_string())
+    }
+}
+
+/// Longest Call-ID, tag, branch and label: they are kept per call.
+const MAX_ID_BYTES: usize = 512;
+/// How many calls `list` names unless told.
+const DEFAULT_LIST: usize = 32;
+/// Most calls that `list` names, so that its reply fits a datagram.
+const MAX_LIST: usize = 500;
+
+/// Commands of rtpengine's protocol that would play, record, fork or inject media.
+const UNSUPPORTED: [&str; 25] = [
+    "start recording",
+    "stop recording",
+    "pause recording",
+    "start forwarding",
+    "stop forwarding",
+    "block media",
+    "unblock media",
+    "silence media",
+    "unsilence media",
+    "play media",
+    "stop media",
+    "play DTMF",
+    "statistics",
+    "publish",
+    "subscribe request",
+    "subscribe answer",
+    "unsubscribe",
+    "inject start",
+    "inject stop",
+    "connect",
+    "transform",
+    "create",
+    "create answer",
+    "mesh",
+    "cli",
+];
+
+impl Request {
+    /// Reads a request. Unknown keys and flags are ignored.
+    pub fn parse(message: &Dict) -> Result<Self, RequestError> {
+        let command = message.text("command").ok_or(RequestError::NoCommand)?;
+        let keys = Keys::new(message);
+        match canonical(&command).as_str() {
+            "ping" => Ok(Self::Ping),
+            "offer" => keys.offer().map(Self::Offer),
+            "answer" => match keys.offer()? {
+                OfferRequest { to_tag: None, .. } => Err(RequestError::NoToTag),
+                answer => Ok(Self::Answer(answer)),
+            },
+            "delete" => Ok(Self::Delete(DeleteRequest {
+                call_id: keys.call_id()?,
+                from_tag: keys.id("from-tag")?,
+                fatal: keys.flag("fatal"),
+            })),
+            "query" => Ok(Self::Query(QueryRequest {
+                call_id: keys.call_id()?,
+            })),
+            "list" => Ok(Self::List(ListRequest {
+                limit: keys
+                    .get("limit")
+                    .and_then(Value::to_integer)
+                    .and_then(|limit| usize::try_from(limit).ok())
+                    .unwrap_or(DEFAULT_LIST)
+                    .min(MAX_LIST),
+            })),
+            "block-dtmf" => keys.block().map(Self::BlockDtmf),
+            "unblock-dtmf" => keys.block().map(Self::UnblockDtmf),
+            other => Err(UNSUPPORTED
+                .iter()
+                .find(|name| canonical(name) == other)
+                .map_or(RequestError::Unrecognized, |name| {
+                    RequestError::Unsupported(name)
+                })),
+        }
+    }
+
+    /// The command's word, for logs and metrics.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Ping => "ping",
+            Self::Offer(_) => "offer",
+            Self::Answer(_) => "answer",
+            Self::Delete(_) => "delete",
+            Self::Query(_) => "query",
+            Self::List(_) => "list",
+            Self::BlockDtmf(_) => "block DTMF",
+            Self::UnblockDtmf(_) => "unblock DTMF",
+        }
+    }
+}
+
+/// The message's keys, then those of its `rtpp-flags`.
+struct Keys<'a> {
+    message: &'a Dict,
+    unparsed: Dict,
+    flags: Vec<String>,
+}
+
+impl<'a> Keys<'a> {
+    fn new(message: &'a Dict) -> Self {
+        let unparsed = match message.text("rtpp-flags") {
+            Some(text) => rtpp_flags::parse(&text),
+            None => Dict::new(),
+        };
+        let mut flags = message.words("flags");
+        flags.extend(unparsed.words("flags"));
+        Self {
+            message,
+            unparsed,
+            flags,
+        }
+    }
+
+    fn get(&self, key: &str) -> Option<&Value> {
+        self.message.get(key).or_else(|| self.unparsed.get(key))
+    }
+
+    fn text(&self, key: &str) -> Option<String> {
+        self.get(key)?.to_text().filter(|text| !text.is_empty())
+    }
+
+    fn words(&self, key: &str) -> Vec<String> {
+        let words = self.get(key).map(Value::to_words).unwrap_or_default();
+        words.iter().map(|word| canonical(word)).collect()
+    }
+
+    fn flag(&self, flag: &str) -> bool {
+        self.flags.iter().any(|found| found == flag)
+    }
+
+    fn id(&self, key: &'static str) -> Result<Option<String>, RequestError> {
+        match self.text(key) {
+            Some(text) if text.len() > MAX_ID_BYTES => Err(RequestError::TooLong {
+                key,
+                length: text.len(),
+            }),
+            text => Ok(text),
+        }
+    }
+
+    fn call_id(&self) -> Result<String, RequestError> {
+        self.id("call-id")?.ok_or(RequestError::NoCallId)
+    }
+
+    fn offer(&self) -> Result<OfferRequest, RequestError> {
+        Ok(OfferRequest {
+            call_id: self.call_id()?,
+            from_tag: self.id("from-tag")?.ok_or(RequestError::NoFromTag)?,
+            to_tag: self.id("to-tag")?,
+            via_branch: self.id("via-branch")?,
+            label: self.id("label")?,
+            sdp: self.text("sdp").ok_or(RequestError::NoSdp)?,
+            options: self.sdp_options(),
+            caller: self.caller()?,
+            block_dtmf: self.flag("block-dtmf"),
+            load_limit: self
+                .words("supports")
+                .iter()
+                .any(|word| word == "load-limit"),
+        })
+    }
+
+    fn block(&self) -> Result<BlockRequest, RequestError> {
+        Ok(BlockRequest {
+            call_id: self.call_id()?,
+            from_tag: self.id("from-tag")?,
+            label: self.id("label")?,
+            directional: self.flag("directional"),
+        })
+    }
+
+    fn sdp_options(&self) -> SdpOptions {
+        let replace = self.words("replace");
+        let replaces = |what: &str| {
+            replace.iter().any(|word| word == what) || self.flag(&format!("replace-{what}"))
+        };
+        let mux = self.words("rtcp-mux");
+        let muxes = |what: &str| {
+            mux.iter().any(|word| word == what) || self.flag(&format!("rtcp-mux-{what}"))
+        };
+        let strip = match self.get("codec") {
+            Some(Value::Dict(codec)) => codec.words("strip"),
+            Some(_) | None => Vec::new(),
+        };
+        let strip_flags = self
+            .flags
+            .iter()
+            .filter_map(|flag| flag.strip_prefix("codec-strip-"));
+        SdpOptions {
+            replace_origin: replaces("origin"),
+            replace_session_connection: replaces("session-connection"),
+            replace_zero_address: replaces("zero-address"),
+            no_rtcp_attribute: self.flag("no-rtcp-attribute"),
+            strip_codecs: strip_flags
+                .map(str::to_owned)
+                .chain(strip.iter().cloned())
+                .collect(),
+            mux: MuxPolicy {
+                offer: muxes("offer") || muxes("require"),
+                demux: muxes("demux"),
+                reject: muxes("reject"),
+            },
+            transport: self
+                .text("transport-protocol")
+                .map(|transport| transport.to_ascii_uppercase()),
+            source_address: self
+                .flag("sip-source-address")
+                .then(|| self.received_from())
+                .flatten(),
+        }
+    }
+
+    /// `received-from` is a list of family and address.
+    fn received_from(&self) -> Option<IpAddr> {
+        let words = self.get("received-from")?.to_words();
+        words.iter().find_map(|word| word.parse().ok())
+    }
+
+    fn caller(&self) -> Result<Option<CallerSide>, RequestError> {
+        let Some(word) = self.text("tonewall-caller") else {
+            return Ok(None);
+        };
+        match canonical(&word).as_str() {
+            "offerer" => Ok(Some(CallerSide::Offerer)),
+            "answerer" => Ok(Some(CallerSide::Answerer)),
+            _ => Err(RequestError::CallerSide),
+        }
+    }
+}

@@ -1,0 +1,376 @@
+//! What a session description says, parsed once.
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
+
+use sdp_types::{Attribute, Connection, Media, Session};
+
+use super::normalise::normalise;
+
+/// Longest description; real ones have 200 to 6000 bytes.
+const MAX_BYTES: usize = 32 * 1024;
+/// Most media lines; real ones have 1 to 4.
+const MAX_MEDIA: usize = 32;
+/// Packet time where the description is silent (RFC 3551 §4.2).
+const DEFAULT_PACKET_TIME_MS: u32 = 20;
+
+/// Why a session description cannot be used. Repeats no line of it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SdpError {
+    /// Larger than any real one.
+    #[error("Failed to parse SDP: it has {0} bytes; expected at most {MAX_BYTES}")]
+    TooLong(usize),
+    /// Lines that are no session description.
+    #[error("Failed to parse SDP: {0}")]
+    Syntax(String),
+    /// More media lines than any real one.
+    #[error("Failed to parse SDP: it has {0} media lines; expected at most {MAX_MEDIA}")]
+    TooManyMedia(usize),
+    /// No audio.
+    #[error("The SDP has no m=audio line; this gateway relays audio only")]
+    NoAudio,
+    /// SRTP or DTLS-SRTP.
+    #[error(
+        "The SDP asks for {0}; this gateway relays plain RTP on this interface: offer RTP/AVP (or have the proxy set transport-protocol to RTP/AVP and end the encryption before it)"
+    )]
+    Encrypted(&'static str),
+    /// Something that is not RTP.
+    #[error("The SDP's audio is not over RTP; expected RTP/AVP or RTP/AVPF")]
+    Transport,
+    /// The audio has no address at all.
+    #[error("The SDP names no address (c=) for its audio")]
+    NoAddress,
+    /// A host name or something that is no address.
+    #[error("The SDP's c= line names no IP address; a host name cannot be used here")]
+    Address,
+    /// IPv6 towards a gateway on IPv4, or the other way round.
+    #[error("The SDP's address is {found}; this gateway's media address is {ours}")]
+    Family {
+        /// `IPv4` or `IPv6`.
+        found: &'static str,
+        /// `IPv4` or `IPv6`.
+        ours: &'static str,
+    },
+    /// RTP on the last port has no port for RTCP after it.
+    #[error("The SDP's audio port is 65535; RTCP needs the next one")]
+    Port,
+    /// An `a=rtcp:` without a port.
+    #[error("The SDP's a=rtcp line names no port")]
+    Rtcp,
+}
+
+/// A codec of the audio line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Codec {
+    /// G.711 mu-law, 8000 Hz.
+    Pcmu,
+    /// G.711 A-law, 8000 Hz.
+    Pcma,
+    /// RFC 4733 telephone-event with its clock rate in Hz.
+    TelephoneEvent(u32),
+    /// Anything else.
+    Other,
+}
+
+impl Codec {
+    /// Whether speech in it can be decoded and masked.
+    #[must_use]
+    pub const fn is_maskable(self) -> bool {
+        matches!(self, Self::Pcmu | Self::Pcma)
+    }
+
+    /// By the value of `a=rtpmap` after the payload type: `PCMU/8000` or `PCMU/8000/1`.
+    fn from_rtpmap(encoding: &str) -> Self {
+        let mut parts = encoding.trim().split('/');
+        let name = parts.next().unwrap_or_default().to_ascii_lowercase();
+        let clock_hz: u32 = parts.next().and_then(|rate| rate.parse().ok()).unwrap_or(0);
+        let mono = parts.next().is_none_or(|channels| channels == "1");
+        match (name.as_str(), clock_hz, mono) {
+            ("pcmu", 8000, true) => Self::Pcmu,
+            ("pcma", 8000, true) => Self::Pcma,
+            ("telephone-event", 1.., true) => Self::TelephoneEvent(clock_hz),
+            _ => Self::Other,
+        }
+    }
+
+    /// Payload types that need no `a=rtpmap` (RFC 3551 §6).
+    const fn of_static(payload_type: u8) -> Self {
+        match payload_type {
+            0 => Self::Pcmu,
+            8 => Self::Pcma,
+            _ => Self::Other,
+        }
+    }
+}
+
+/// Who sends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Direction {
+    /// Both.
+    SendRecv,
+    /// This end sends only: it holds the other.
+    SendOnly,
+    /// This end receives only: it is held.
+    RecvOnly,
+    /// Nobody.
+    Inactive,
+}
+
+impl Direction {
+    pub(super) const ALL: [Self; 4] = [
+        Self::SendRecv,
+        Self::SendOnly,
+        Self::RecvOnly,
+        Self::Inactive,
+    ];
+
+    /// The attribute's name.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::SendRecv => "sendrecv",
+            Self::SendOnly => "sendonly",
+            Self::RecvOnly => "recvonly",
+            Self::Inactive => "inactive",
+        }
+    }
+
+    fn of(attributes: &[Attribute]) -> Option<Self> {
+        let found = |direction: &Self| has(attributes, direction.as_str());
+        Self::ALL.into_iter().find(found)
+    }
+}
+
+/// What the audio line says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Audio {
+    /// Where this end wants its RTP. `None` while it wants none: port 0, or held by `c=0.0.0.0`.
+    pub rtp: Option<SocketAddr>,
+    /// Where this end wants its RTCP unless both agree on rtcp-mux.
+    pub rtcp: Option<SocketAddr>,
+    /// Whether it offers or accepts rtcp-mux (RFC 5761).
+    pub mux: bool,
+    /// The payload types of the `m=` line in its order, also those that are stripped.
+    pub payload_types: Vec<(u8, Codec)>,
+    /// 10 to 60 ms; 20 where the description is silent.
+    pub packet_time: Duration,
+    /// Who sends.
+    pub direction: Direction,
+    /// Whether the line is refused: port 0.
+    pub refused: bool,
+}
+
+impl Audio {
+    /// Whether at least one codec can be decoded and masked.
+    #[must_use]
+    pub fn is_maskable(&self) -> bool {
+        self.payload_types
+            .iter()
+            .any(|(_, codec)| codec.is_maskable())
+    }
+
+    /// Refuses an address that cannot be reached from ours.
+    pub fn check_family(&self, ours: IpAddr) -> Result<(), SdpError> {
+        let family = |ip: IpAddr| if ip.is_ipv4() { "IPv4" } else { "IPv6" };
+        let foreign = [self.rtp, self.rtcp]
+            .into_iter()
+            .flatten()
+            .find(|address| address.is_ipv4() != ours.is_ipv4());
+        match foreign {
+            Some(address) => Err(SdpError::Family {
+                found: family(address.ip()),
+                ours: family(ours),
+            }),
+            None => Ok(()),
+        }
+    }
+}
+
+/// A session description whose audio line was found and understood.
+#[derive(Debug, Clone)]
+pub struct Description {
+    pub(super) session: Session,
+    pub(super) index: usize,
+    audio: Audio,
+}
+
+impl Description {
+    /// Reads a description.
+    pub fn parse(text: &str) -> Result<Self, SdpError> {
+        if text.len() > MAX_BYTES {
+            return Err(SdpError::TooLong(text.len()));
+        }
+        let session = Session::parse(normalise(text).as_bytes())
+            .map_err(|error| SdpError::Syntax(syntax(&error)))?;
+        if session.medias.len() > MAX_MEDIA {
+            return Err(SdpError::TooManyMedia(session.medias.len()));
+        }
+        let index = audio_index(&session)?;
+        let audio = read_audio(&session, &session.medias[index])?;
+        Ok(Self {
+            session,
+            index,
+            audio,
+        })
+    }
+
+    /// The audio.
+    #[must_use]
+    pub const fn audio(&self) -> &Audio {
+        &self.audio
+    }
+}
+
+/// The first audio line that is not refused; else the first.
+fn audio_index(session: &Session) -> Result<usize, SdpError> {
+    let is_audio = |media: &Media| media.media.eq_ignore_ascii_case("audio");
+    let live = |media: &Media| is_audio(media) && media.port != 0;
+    let position = session.medias.iter().position(live);
+    position
+        .or_else(|| session.medias.iter().position(is_audio))
+        .ok_or(SdpError::NoAudio)
+}
+
+fn read_audio(session: &Session, media: &Media) -> Result<Audio, SdpError> {
+    check_transport(&media.proto)?;
+    let refused = media.port == 0;
+    let connection = media.connections.first().or(session.connection.as_ref());
+    let (rtp, rtcp) = if refused {
+        (None, None)
+    } else {
+        let ip = address_of(connection.ok_or(SdpError::NoAddress)?)?;
+        let rtcp = rtcp_of(media, ip)?;
+        let held = ip.is_unspecified();
+        let kept = |address: SocketAddr| (!held).then_some(address);
+        (kept(SocketAddr::new(ip, media.port)), kept(rtcp))
+    };
+    Ok(Audio {
+        rtp,
+        rtcp,
+        mux: has(&media.attributes, "rtcp-mux"),
+        payload_types: payload_types(media),
+        packet_time: packet_time(media),
+        direction: Direction::of(&media.attributes)
+            .or_else(|| Direction::of(&session.attributes))
+            .unwrap_or(Direction::SendRecv),
+        refused,
+    })
+}
+
+fn check_transport(transport: &str) -> Result<(), SdpError> {
+    const ENCRYPTED: [&str; 4] = [
+        "RTP/SAVP",
+        "RTP/SAVPF",
+        "UDP/TLS/RTP/SAVP",
+        "UDP/TLS/RTP/SAVPF",
+    ];
+    let transport = transport.to_ascii_uppercase();
+    if matches!(transport.as_str(), "RTP/AVP" | "RTP/AVPF") {
+        return Ok(());
+    }
+    match ENCRYPTED.into_iter().find(|name| *name == transport) {
+        Some(name) => Err(SdpError::Encrypted(name)),
+        None => Err(SdpError::Transport),
+    }
+}
+
+fn address_of(connection: &Connection) -> Result<IpAddr, SdpError> {
+    let address = connection.try_address().map_err(|_| SdpError::Address)?;
+    if address.ip.is_multicast() {
+        return Err(SdpError::Address);
+    }
+    Ok(address.ip)
+}
+
+/// `a=rtcp:PORT [IN IP4 ADDRESS]` (RFC 3605), else the port after that of RTP.
+fn rtcp_of(media: &Media, ip: IpAddr) -> Result<SocketAddr, SdpError> {
+    let Some(value) = value_of(&media.attributes, "rtcp") else {
+        let port = media.port.checked_add(1).ok_or(SdpError::Port)?;
+        return Ok(SocketAddr::new(ip, port));
+    };
+    let mut words = value.split_whitespace();
+    let port = words
+        .next()
+        .and_then(|word| word.parse().ok())
+        .ok_or(SdpError::Rtcp)?;
+    let ip = match words.nth(2) {
+        Some(address) => address.parse().map_err(|_| SdpError::Address)?,
+        None => ip,
+    };
+    Ok(SocketAddr::new(ip, port))
+}
+
+/// Formats that are no payload type are left out: they are stripped as what cannot be masked.
+fn payload_types(media: &Media) -> Vec<(u8, Codec)> {
+    let mut found: Vec<(u8, Codec)> = Vec::new();
+    for format in media.fmt.split_whitespace() {
+        let payload_type = format.parse().ok().filter(|number: &u8| *number < 128);
+        let Some(payload_type) = payload_type else {
+            continue;
+        };
+        if found.iter().any(|(known, _)| *known == payload_type) {
+            continue;
+        }
+        let codec = rtpmap_of(media, payload_type)
+            .map_or_else(|| Codec::of_static(payload_type), Codec::from_rtpmap);
+        found.push((payload_type, codec));
+    }
+    found
+}
+
+/// What `a=rtpmap` says of this payload type.
+pub(super) fn rtpmap_of(media: &Media, payload_type: u8) -> Option<&str> {
+    media.attributes.iter().find_map(|attribute| {
+        (payload_type_of(attribute, "rtpmap")? == payload_type)
+            .then(|| attribute.value.as_deref()?.trim().split_once(' '))
+            .flatten()
+            .map(|(_, encoding)| encoding)
+    })
+}
+
+/// The payload type that an attribute of this name speaks of.
+pub(super) fn payload_type_of(attribute: &Attribute, name: &str) -> Option<u8> {
+    if !attribute.attribute.eq_ignore_ascii_case(name) {
+        return None;
+    }
+    attribute
+        .value
+        .as_deref()?
+        .split_whitespace()
+        .next()?
+        .parse()
+        .ok()
+}
+
+fn packet_time(media: &Media) -> Duration {
+    let ms = value_of(&media.attributes, "ptime")
+        .and_then(|value| value.trim().split('.').next()?.parse().ok())
+        .unwrap_or(DEFAULT_PACKET_TIME_MS);
+    Duration::from_millis(u64::from(ms.clamp(10, 60)))
+}
+
+pub(super) fn has(attributes: &[Attribute], name: &str) -> bool {
+    attributes
+        .iter()
+        .any(|attribute| attribute.attribute.eq_ignore_ascii_case(name))
+}
+
+fn value_of<'a>(attributes: &'a [Attribute], name: &str) -> Option<&'a str> {
+    attributes
+        .iter()
+        .find(|attribute| attribute.attribute.eq_ignore_ascii_case(name))?
+        .value
+        .as_deref()
+}
+
+/// The parser's word without what it quotes of the line.
+fn syntax(error: &sdp_types::ParserError) -> String {
+    match error {
+        sdp_types::ParserError::InvalidVersion(line, _) => {
+            format!("line {line} is no version; expected v=0")
+        }
+        other => other.to_string(),
+    }
+}
