@@ -18,5 +18,8 @@ pub mod rtp;
 pub mod sdp;
 pub mod secret;
 // Floor 2: mechanisms; they do not name each other.
+pub mod audit;
+pub mod card;
+pub mod dtmf;
 // Floor 3.
 // Floor 4.

@@ -1,0 +1,132 @@
+//! Claims of the whole ear, in simulated samples. Every random test prints its seed.
+
+mod check;
+mod digit;
+mod event;
+mod signal;
+mod suspect;
+
+use proptest::prelude::*;
+
+use super::*;
+
+/// What an ear heard: telephone-event codes in order.
+#[derive(Default)]
+struct Heard {
+    codes: Vec<u8>,
+}
+
+/// An ear whose keys the test may look at.
+#[derive(Default)]
+struct Listener {
+    state: State,
+    heard: Heard,
+}
+
+impl Listener {
+    fn audio(&mut self, samples: &[i16]) -> Verdict {
+        let mut codes = Vec::new();
+        let verdict = self
+            .state
+            .hear_audio(samples, &mut |key| codes.push(key.code()));
+        self.heard.codes.extend(codes);
+        verdict
+    }
+
+    /// In packets of 20 ms.
+    fn packets(&mut self, samples: &[i16]) {
+        for packet in samples.chunks(160) {
+            self.audio(packet);
+        }
+    }
+
+    fn gap(&mut self, samples: usize) -> Verdict {
+        self.state.hear_gap(samples as u64)
+    }
+
+    fn event(&mut self, code: u8, start: i64, until: i64, end: bool, timestamp: u32) -> Verdict {
+        let event = EventPacket {
+            code,
+            start,
+            until,
+            end,
+            timestamp,
+        };
+        let mut codes = Vec::new();
+        let verdict = self
+            .state
+            .hear_event(&event, &mut |key| codes.push(key.code()));
+        self.heard.codes.extend(codes);
+        verdict
+    }
+}
+
+/// Anything that may happen to an ear.
+#[derive(Debug, Clone)]
+enum Input {
+    Audio(Vec<i16>),
+    Gap(usize),
+    Event(u8, i64, i64, bool, u32),
+}
+
+fn input() -> impl Strategy<Value = Input> {
+    let loud = prop_oneof![any::<i16>(), Just(i16::MIN), Just(i16::MAX), Just(0)];
+    prop_oneof![
+        4 => prop::collection::vec(loud, 0..480).prop_map(Input::Audio),
+        1 => prop_oneof![0..700_usize, any::<usize>()].prop_map(Input::Gap),
+        2 => (any::<u8>(), -9_000..9_000_i64, -9_000..9_000_i64, any::<bool>(), 0..4_u32)
+            .prop_map(|(code, start, until, end, at)| Input::Event(code, start, until, end, at)),
+        1 => (any::<u8>(), any::<i64>(), any::<i64>(), any::<bool>(), any::<u32>())
+            .prop_map(|(code, start, until, end, at)| Input::Event(code, start, until, end, at)),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn no_input_panics_and_no_verdict_is_empty(inputs in prop::collection::vec(input(), 0..40)) {
+        let mut ear = Ear::default();
+        let mut check = OutputCheck::default();
+        let mut pressed = 0;
+        for input in inputs {
+            let mut press = |_: Pressed| pressed += 1;
+            let verdict = match input {
+                Input::Audio(samples) => {
+                    check.listen(&samples);
+                    ear.hear_audio(&samples, None, &mut press)
+                }
+                Input::Gap(samples) => ear.hear_gap(samples),
+                Input::Event(code, start, until, end, timestamp) => {
+                    let event = EventPacket { code, start, until, end, timestamp };
+                    ear.hear_event(event, None, &mut press)
+                }
+            };
+            prop_assert!(verdict.suspect().is_none_or(|s| s.start < s.end));
+            let _ = ear.key_is_down();
+        }
+    }
+
+    #[test]
+    fn what_is_heard_does_not_depend_on_how_audio_is_cut(cuts in prop::collection::vec(1..480_usize, 1..30)) {
+        let mut dice = signal::Dice::new(50);
+        let mut samples = vec![0.0; 4800];
+        signal::add_white(&mut samples, -40.0, &mut dice);
+        signal::Tone::plain(1, 2).add(&mut samples[1000..1500], &mut dice);
+        signal::Tone::plain(3, 1).add(&mut samples[2000..2500], &mut dice);
+        let samples = signal::through(crate::proto::codec::Law::Mu, &samples);
+        let (mut ear, mut rest, mut suspect) = (Listener::default(), &samples[..], vec![false; 6000]);
+        for cut in cuts.into_iter().chain(std::iter::repeat(160)) {
+            if rest.is_empty() {
+                break;
+            }
+            let (stretch, after) = rest.split_at(cut.min(rest.len()));
+            if let Some(range) = ear.audio(stretch).suspect() {
+                suspect[range.start as usize..range.end as usize].fill(true);
+            }
+            rest = after;
+        }
+        prop_assert_eq!(ear.heard.codes, [6, 0]);
+        prop_assert!(suspect[1000..1500].iter().chain(&suspect[2000..2500]).all(|&s| s));
+    }
+}
