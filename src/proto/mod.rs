@@ -22,4 +22,7 @@ pub mod audit;
 pub mod card;
 pub mod dtmf;
 // Floor 3.
+pub mod capture;
+pub mod mask;
+pub mod payment;
 // Floor 4.
