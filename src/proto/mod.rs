@@ -26,3 +26,4 @@ pub mod capture;
 pub mod mask;
 pub mod payment;
 // Floor 4.
+pub mod call;

@@ -1,0 +1,433 @@
+//! One call: two legs, and what stands between them.
+//!
+//! Two doors. Media goes through [`Call::handle_media`] and leaves at once; commands go through
+//! [`Call::handle_command`], and what they lead to is drained with [`Call::poll_output`] after every
+//! input. Draining twice or waking early is harmless.
+
+mod armed;
+mod command;
+mod stream;
+#[cfg(test)]
+mod tests;
+
+use std::{
+    collections::VecDeque,
+    time::{Duration, Instant},
+};
+
+pub use command::{ArmRefusal, Command, Encoding, Holder, LegMedia, Output, SourcePolicy};
+
+use self::{
+    armed::Heard,
+    stream::{CallerStream, PayloadTypes},
+};
+use super::{
+    capture::{Capture, CaptureEvent, CaptureEventKind, CaptureFailure, CaptureOutput},
+    card::Brand,
+    field::Field,
+    id::PaymentId,
+    leg::Leg,
+    mask::{Outbox, Rebuilt},
+    proof::MaskingProof,
+    rtp::{Kind, RtpError, RtpHeader, kind_of, rtcp},
+    time::Now,
+};
+
+/// How long masking outlasts its last holder and the last key, so that a key still held down is not
+/// heard.
+const HANGOVER: Duration = Duration::from_millis(300);
+/// How often a release that waits for quiet is tried.
+const RELEASE_STEP: Duration = Duration::from_millis(20);
+
+/// Which port of a leg a datagram came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Channel {
+    /// The even port: RTP, and RTCP with rtcp-mux.
+    Rtp,
+    /// The odd port.
+    Rtcp,
+}
+
+/// What is to be done with a datagram that came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Forward {
+    /// Nothing leaves.
+    Nothing,
+    /// The datagram itself goes to the caller as RTP.
+    ToCallerRtp,
+    /// The datagram itself goes to the caller as RTCP.
+    ToCallerRtcp,
+    /// What the outbox holds goes to the agent as RTP.
+    ToAgentRtp,
+    /// What the outbox holds goes to the agent as RTCP.
+    ToAgentRtcp,
+}
+
+/// Why nothing left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    /// Not RTP and not RTCP.
+    #[error("neither RTP nor RTCP")]
+    NotMedia,
+    /// RTP that does not hold what its header announces.
+    #[error(transparent)]
+    Rtp(#[from] RtpError),
+    /// RTCP that does not hold the packets it announces, on an armed call: it cannot be rebuilt.
+    #[error("malformed RTCP: {0} bytes that do not hold the packets they announce")]
+    Rtcp(usize),
+    /// No answer has named the other end yet.
+    #[error("the other end is not known yet")]
+    NotAnswered,
+}
+
+/// The release of the last holder, under way.
+#[derive(Clone, Copy)]
+struct Release {
+    since: Instant,
+    next_try: Instant,
+}
+
+/// One call. Owned by one worker; simulated time and real time alike.
+#[derive(Default)]
+pub struct Call {
+    caller: Option<LegMedia>,
+    agent: Option<LegMedia>,
+    types: Option<PayloadTypes>,
+    stream: CallerStream,
+    holders: Vec<Holder>,
+    armed_since: Option<Instant>,
+    release: Option<Release>,
+    capture: Option<Capture>,
+    brand: Option<Brand>,
+    incident: bool,
+    proof: MaskingProof,
+    outputs: VecDeque<Output>,
+}
+
+impl Call {
+    /// What signalling agreed for a leg.
+    #[must_use]
+    pub const fn leg(&self, leg: Leg) -> Option<&LegMedia> {
+        match leg {
+            Leg::Caller => self.caller.as_ref(),
+            Leg::Agent => self.agent.as_ref(),
+        }
+    }
+
+    /// Whether anything holds the call armed, or a release is still under way.
+    #[must_use]
+    pub const fn is_armed(&self) -> bool {
+        self.stream.is_armed()
+    }
+
+    /// A datagram that `from` sent to its `channel`. What may leave towards the agent is put into
+    /// `out`; what leaves towards the caller is `datagram` itself, edited in place.
+    ///
+    /// # Errors
+    /// [`Refused`] when the datagram is no media of this call; nothing leaves then.
+    pub fn handle_media(
+        &mut self,
+        from: Leg,
+        channel: Channel,
+        datagram: &mut [u8],
+        now: Now,
+        out: &mut Outbox,
+    ) -> Result<Forward, Refused> {
+        out.clear();
+        let kind = match (channel, kind_of(datagram)) {
+            (Channel::Rtp, kind) | (Channel::Rtcp, kind @ Kind::Rtcp) => kind,
+            (Channel::Rtcp, _) => Kind::Other,
+        };
+        match (from, kind) {
+            (_, Kind::Other) => Err(Refused::NotMedia),
+            (Leg::Agent, Kind::Rtp) => {
+                RtpHeader::parse(datagram)?;
+                Ok(Forward::ToCallerRtp)
+            }
+            (Leg::Agent, Kind::Rtcp) => {
+                self.translate_agents_rtcp(datagram);
+                Ok(Forward::ToCallerRtcp)
+            }
+            (Leg::Caller, Kind::Rtp) => {
+                let header = RtpHeader::parse(datagram)?;
+                self.handle_callers_rtp(datagram, &header, now, out)?;
+                Ok(Forward::ToAgentRtp)
+            }
+            (Leg::Caller, Kind::Rtcp) => {
+                self.clear_callers_rtcp(datagram, out)?;
+                Ok(Forward::ToAgentRtcp)
+            }
+        }
+    }
+
+    fn handle_callers_rtp(
+        &mut self,
+        datagram: &[u8],
+        header: &RtpHeader,
+        now: Now,
+        out: &mut Outbox,
+    ) -> Result<(), Refused> {
+        let types = self.types.as_ref().ok_or(Refused::NotAnswered)?;
+        if !self.stream.is_armed() {
+            self.stream.relay(datagram, header, types, out);
+            return Ok(());
+        }
+        self.stream.begin(header, types, now);
+        let Some(armed) = self.stream.armed_mut() else {
+            return Ok(());
+        };
+        let heard = armed.handle(datagram, header, types, &mut self.capture, now, out);
+        self.note(&heard);
+        self.try_release(now);
+        Ok(())
+    }
+
+    fn note(&mut self, heard: &Heard) {
+        if heard.source_changed {
+            self.fail_capture(CaptureFailure::MediaChanged);
+        }
+        if heard.incident && !self.incident {
+            self.incident = true;
+            self.fail_capture(CaptureFailure::Incident);
+            self.outputs.push_back(Output::Incident);
+        }
+        self.drain_capture();
+    }
+
+    /// The agent's reports speak of numbers that the gateway made; the caller knows its own.
+    fn translate_agents_rtcp(&self, datagram: &mut [u8]) {
+        let shifts = self.stream.shifts();
+        if let (true, Some(ssrc)) = (shifts.sequence != 0, self.stream.ssrc()) {
+            rtcp::translate_for_caller(datagram, ssrc, shifts.sequence);
+        }
+    }
+
+    fn clear_callers_rtcp(&mut self, datagram: &mut [u8], out: &mut Outbox) -> Result<(), Refused> {
+        let shifts = self.stream.shifts();
+        if let Some(unarmed) = self.stream.unarmed() {
+            let (packets, octets) = self.stream.reports_more();
+            if shifts.timestamp != 0 || packets != 0 || octets != 0 {
+                rtcp::translate_for_agent(datagram, shifts.timestamp, packets, octets);
+            }
+            out.relay_rtcp(datagram, unarmed);
+        } else if !rtcp::is_whole(datagram) {
+            return Err(Refused::Rtcp(datagram.len()));
+        } else if let Some(outgoing) = self.stream.outgoing()
+            && let Some(rebuilt) = Rebuilt::from_caller(datagram, outgoing)
+        {
+            out.rtcp(&rebuilt);
+        }
+        Ok(())
+    }
+
+    /// Media and control that time releases. Call it at [`Call::poll_timeout`]; what may leave
+    /// towards the agent (as RTP) is in `out`.
+    pub fn handle_timeout(&mut self, now: Now, out: &mut Outbox) {
+        out.clear();
+        if let Some(armed) = self.stream.armed_mut() {
+            armed.handle_timeout(out);
+        }
+        if let Some(capture) = &mut self.capture {
+            capture.handle_timeout(now);
+        }
+        self.drain_capture();
+        self.try_release(now);
+    }
+
+    /// When [`Call::handle_timeout`] wants to be called next.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        let release = self.release.map(|release| release.next_try);
+        let farewell = self
+            .stream
+            .owes_farewell()
+            .then_some(self.armed_since)
+            .flatten();
+        let capture = self.capture.as_ref().and_then(Capture::poll_timeout);
+        [release, farewell, capture].into_iter().flatten().min()
+    }
+
+    /// A command of the control plane.
+    pub fn handle_command(&mut self, command: Command, now: Now) {
+        match command {
+            Command::SetLeg(leg, media) => self.set_leg(leg, media),
+            Command::Arm(holder) => self.arm(holder, now),
+            Command::Release(holder) => self.release_holder(&holder, now),
+            Command::OpenCapture {
+                payment,
+                field,
+                settings,
+                slot,
+            } => {
+                self.close_capture(now);
+                if let Some(reason) = self.capture_refusal(&payment) {
+                    let kind = CaptureEventKind::Failed { reason };
+                    self.outputs.push_back(Output::Capture(CaptureEvent {
+                        payment,
+                        field,
+                        kind,
+                    }));
+                } else {
+                    let brand = self.brand;
+                    self.capture = Some(Capture::open(payment, field, settings, slot, brand, now));
+                }
+            }
+            Command::CloseCapture(payment) => self.close_capture_of(&payment, now),
+            Command::HangUp => self.hang_up(now),
+        }
+        self.drain_capture();
+        self.try_release(now);
+    }
+
+    fn capture_refusal(&self, payment: &PaymentId) -> Option<CaptureFailure> {
+        if self.incident {
+            return Some(CaptureFailure::Incident);
+        }
+        let holds = self
+            .holders
+            .iter()
+            .any(|holder| matches!(holder, Holder::Payment(held) if held == payment));
+        (!holds).then_some(CaptureFailure::NotArmed)
+    }
+
+    fn close_capture_of(&mut self, payment: &PaymentId, now: Now) {
+        if self
+            .capture
+            .as_ref()
+            .is_some_and(|c| c.payment() == payment)
+        {
+            self.close_capture(now);
+        }
+    }
+
+    fn close_capture(&mut self, now: Now) {
+        if let Some(capture) = &mut self.capture {
+            capture.close(now);
+        }
+        self.drain_capture();
+    }
+
+    fn fail_capture(&mut self, reason: CaptureFailure) {
+        if let Some(capture) = &mut self.capture {
+            capture.fail(reason);
+        }
+    }
+
+    /// What happened, oldest first.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    fn set_leg(&mut self, leg: Leg, media: LegMedia) {
+        match leg {
+            Leg::Caller => self.caller = Some(media),
+            Leg::Agent => self.agent = Some(media),
+        }
+        if let (Some(caller), Some(agent)) = (&self.caller, &self.agent) {
+            self.types = Some(PayloadTypes::of(caller, agent));
+        }
+    }
+
+    fn arm(&mut self, holder: Holder, now: Now) {
+        let refusal = match &self.types {
+            _ if self.incident => Some(ArmRefusal::Incident),
+            // Armed before there is anything to relay: no packet comes between.
+            None if holder == Holder::Recovered => None,
+            None => Some(ArmRefusal::NotAnswered),
+            Some(types) if types.preferred().is_none() => Some(ArmRefusal::Codec),
+            Some(_) => None,
+        };
+        if let Some(refusal) = refusal {
+            self.outputs.push_back(Output::ArmRefused(holder, refusal));
+            return;
+        }
+        if !self.stream.is_armed() {
+            self.stream.arm(self.types.as_ref(), now);
+            self.armed_since = Some(now.instant);
+            self.proof.armings += 1;
+        }
+        self.release = None;
+        if !self.holders.contains(&holder) {
+            self.holders.push(holder.clone());
+        }
+        self.outputs.push_back(Output::Armed(holder));
+    }
+
+    fn release_holder(&mut self, holder: &Holder, now: Now) {
+        let before = self.holders.len();
+        self.holders.retain(|held| held != holder);
+        if let Holder::Payment(payment) = holder {
+            self.close_capture_of(payment, now);
+            self.brand = None;
+        }
+        if before > 0 && self.holders.is_empty() && self.stream.is_armed() {
+            self.release = Some(Release {
+                since: now.instant,
+                next_try: now.instant + HANGOVER,
+            });
+        }
+    }
+
+    /// Gives the stream back when no holder is left, no key is down and 300 ms have passed.
+    fn try_release(&mut self, now: Now) {
+        let Some(release) = self.release else {
+            return;
+        };
+        if now.instant < release.next_try {
+            return;
+        }
+        let waited = now.instant.duration_since(release.since + HANGOVER);
+        if self.stream.release(now, waited, &mut self.proof) {
+            self.release = None;
+            self.count_armed_time(now);
+            self.outputs.push_back(Output::Disarmed);
+        } else {
+            self.release = Some(Release {
+                next_try: now.instant + RELEASE_STEP,
+                ..release
+            });
+        }
+    }
+
+    fn count_armed_time(&mut self, now: Now) {
+        if let Some(since) = self.armed_since.take() {
+            let armed = now.instant.duration_since(since);
+            self.proof.armed_ms += u64::try_from(armed.as_millis()).unwrap_or(u64::MAX);
+        }
+    }
+
+    fn hang_up(&mut self, now: Now) {
+        self.close_capture(now);
+        self.holders.clear();
+        self.release = None;
+        self.count_armed_time(now);
+        self.stream.add_to(&mut self.proof);
+        self.stream = CallerStream::default();
+        self.types = None;
+        self.outputs.push_back(Output::Ended(self.proof));
+    }
+
+    fn drain_capture(&mut self) {
+        let Some(capture) = &mut self.capture else {
+            return;
+        };
+        while let Some(output) = capture.poll_output() {
+            match output {
+                CaptureOutput::Event(event) => {
+                    if let (Field::PaymentCardNumber, CaptureEventKind::Complete { brand, .. }) =
+                        (event.field, &event.kind)
+                    {
+                        self.brand = *brand;
+                    }
+                    self.outputs.push_back(Output::Capture(event));
+                }
+                CaptureOutput::Field(payment, field) => {
+                    self.outputs.push_back(Output::Captured(payment, field));
+                }
+            }
+        }
+        if !capture.is_open() {
+            self.capture = None;
+        }
+    }
+}

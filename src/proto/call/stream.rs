@@ -1,0 +1,429 @@
+//! The caller's stream towards the agent: relayed as it is, or armed.
+
+use std::time::Duration;
+
+use crate::proto::{
+    codec::Law,
+    mask::{Masker, MaskerStart, Outbox, Shifts, Unarmed},
+    proof::MaskingProof,
+    rtp::{RtpHeader, difference, rtcp::Outgoing},
+    time::Now,
+};
+
+use super::{LegMedia, armed::Armed, command::Encoding};
+
+/// Packet time where nothing was heard yet: 20 ms of 8 kHz.
+const DEFAULT_FRAME: usize = 160;
+/// Furthest behind, in packets, that one still belongs to what came before.
+const MAX_LATE: i16 = 1_000;
+/// The same in samples: 10 s.
+const MAX_LATE_SAMPLES: i32 = 80_000;
+/// An event without an update for this long (100 ms) has ended, though its end was lost.
+const EVENT_LOST_SAMPLES: i32 = 800;
+
+/// What the two legs' SDP say of payload types, looked up by number.
+pub(super) struct PayloadTypes {
+    encodings: [Option<Encoding>; 128],
+    preferred: Option<(u8, Law)>,
+}
+
+impl PayloadTypes {
+    /// Every payload type that either side named: the caller's own meaning first, but an event is
+    /// never taken for anything else.
+    pub(super) fn of(caller: &LegMedia, agent: &LegMedia) -> Self {
+        let mut encodings = [None; 128];
+        for (number, encoding) in agent.payload_types.iter().chain(&caller.payload_types) {
+            match encodings.get_mut(usize::from(*number)) {
+                Some(Some(Encoding::TelephoneEvent(_))) | None => {}
+                Some(place) => *place = Some(*encoding),
+            }
+        }
+        // What the agent's side listed first is what it wants to hear.
+        let preferred = agent
+            .payload_types
+            .iter()
+            .chain(&caller.payload_types)
+            .find_map(|(number, encoding)| Some((*number, law_of(*encoding)?)));
+        Self {
+            encodings,
+            preferred,
+        }
+    }
+
+    pub(super) fn get(&self, number: u8) -> Option<Encoding> {
+        self.encodings.get(usize::from(number)).copied().flatten()
+    }
+
+    /// A codec that can be decoded and masked.
+    pub(super) const fn preferred(&self) -> Option<(u8, Law)> {
+        self.preferred
+    }
+}
+
+pub(super) const fn law_of(encoding: Encoding) -> Option<Law> {
+    match encoding {
+        Encoding::Pcmu => Some(Law::Mu),
+        Encoding::Pcma => Some(Law::A),
+        Encoding::TelephoneEvent(_) | Encoding::Other => None,
+    }
+}
+
+/// Where an arming ended, as the caller counts. What is older does not leave any more: it came too
+/// late to be masked, or it is the rest of a key that was pressed while armed.
+#[derive(Clone, Copy)]
+struct Floor {
+    ssrc: u32,
+    sequence: u16,
+    timestamp: u32,
+}
+
+impl Floor {
+    fn lies_above(&self, header: &RtpHeader, encoding: Option<Encoding>) -> bool {
+        let behind = header.sequence.wrapping_sub(self.sequence) as i16;
+        let earlier = difference(header.timestamp, self.timestamp);
+        let old_event = encoding == Some(Encoding::TelephoneEvent(8_000))
+            && (-MAX_LATE_SAMPLES..0).contains(&earlier);
+        header.ssrc == self.ssrc && ((-MAX_LATE..0).contains(&behind) || old_event)
+    }
+
+    fn is_out_of_reach(&self, header: &RtpHeader) -> bool {
+        header.ssrc == self.ssrc && header.sequence.wrapping_sub(self.sequence) as i16 > MAX_LATE
+    }
+}
+
+/// How far the stream has got, in the numbers that left.
+#[derive(Clone, Copy)]
+struct Progress {
+    ssrc: u32,
+    /// Next sequence number that will leave.
+    sequence: u16,
+    /// Timestamp after the last audio that left.
+    timestamp: u32,
+}
+
+impl Progress {
+    /// The further of both: a packet that was overtaken takes nothing back.
+    fn or_further(self, last: Option<Self>) -> Self {
+        let Some(last) = last.filter(|last| last.ssrc == self.ssrc) else {
+            return self;
+        };
+        let behind = self.sequence.wrapping_sub(last.sequence) as i16;
+        let earlier = difference(self.timestamp, last.timestamp);
+        Self {
+            ssrc: self.ssrc,
+            sequence: if (-MAX_LATE..0).contains(&behind) {
+                last.sequence
+            } else {
+                self.sequence
+            },
+            timestamp: if (-MAX_LATE_SAMPLES..0).contains(&earlier) {
+                last.timestamp
+            } else {
+                self.timestamp
+            },
+        }
+    }
+}
+
+/// An event that was relayed and has not ended: arming has to end it, or the agent's side would
+/// hold the tone. Its code left before the arming.
+#[derive(Clone, Copy)]
+pub(super) struct OpenEvent {
+    pub(super) payload_type: u8,
+    pub(super) timestamp: u32,
+    pub(super) payload: [u8; 4],
+}
+
+impl OpenEvent {
+    /// Whether it may still be going on when audio has come as far as `timestamp`. Some gateways
+    /// send audio beside their events.
+    fn goes_on_at(&self, timestamp: u32) -> bool {
+        let [_, _, high, low] = self.payload;
+        let until = self
+            .timestamp
+            .wrapping_add(u32::from(u16::from_be_bytes([high, low])));
+        (-EVENT_LOST_SAMPLES..=EVENT_LOST_SAMPLES).contains(&difference(timestamp, until))
+    }
+}
+
+enum Mode {
+    /// Relayed as it is.
+    Open(Unarmed),
+    /// Armed before the caller sent anything: nothing leaves until a packet tells where to begin.
+    Waiting(Unarmed),
+    /// Masked.
+    Armed(Box<Armed>),
+    /// Between two modes, within one method.
+    Moving,
+}
+
+/// The stream from caller to agent.
+pub(super) struct CallerStream {
+    mode: Mode,
+    progress: Option<Progress>,
+    last_audio: Option<(u8, Law)>,
+    frame: usize,
+    open_event: Option<OpenEvent>,
+    floor: Option<Floor>,
+    shifts: Shifts,
+    /// Packets and octets that left less those that came, over all armings: sender reports.
+    packets_more: u32,
+    octets_more: u32,
+    /// Packets and octets that left so far, up to the arming.
+    relayed_packets: u32,
+    relayed_octets: u32,
+}
+
+impl Default for CallerStream {
+    fn default() -> Self {
+        Self {
+            mode: Mode::Open(Unarmed::from_the_start()),
+            progress: None,
+            last_audio: None,
+            frame: DEFAULT_FRAME,
+            open_event: None,
+            floor: None,
+            shifts: Shifts::default(),
+            packets_more: 0,
+            octets_more: 0,
+            relayed_packets: 0,
+            relayed_octets: 0,
+        }
+    }
+}
+
+impl CallerStream {
+    pub(super) const fn is_armed(&self) -> bool {
+        !matches!(self.mode, Mode::Open(_))
+    }
+
+    pub(super) fn armed_mut(&mut self) -> Option<&mut Armed> {
+        match &mut self.mode {
+            Mode::Armed(armed) => Some(armed),
+            Mode::Open(_) | Mode::Waiting(_) | Mode::Moving => None,
+        }
+    }
+
+    /// Constants that stand between the two sides' numbers now.
+    pub(super) fn shifts(&self) -> Shifts {
+        match &self.mode {
+            Mode::Armed(armed) => armed.shifts(),
+            Mode::Open(_) | Mode::Waiting(_) | Mode::Moving => self.shifts,
+        }
+    }
+
+    /// SSRC of the stream that left last.
+    pub(super) fn ssrc(&self) -> Option<u32> {
+        match &self.mode {
+            Mode::Armed(armed) => Some(armed.ssrc()),
+            Mode::Open(_) | Mode::Waiting(_) | Mode::Moving => {
+                self.progress.map(|progress| progress.ssrc)
+            }
+        }
+    }
+
+    /// What a sender report to the agent has to say of an armed stream.
+    pub(super) fn outgoing(&self) -> Option<Outgoing> {
+        let Mode::Armed(armed) = &self.mode else {
+            return None;
+        };
+        let (packets, octets) = armed.sent();
+        Some(Outgoing {
+            ssrc: armed.ssrc(),
+            timestamp_shift: armed.timestamp_shift(),
+            packets: self.relayed_packets.wrapping_add(packets),
+            octets: self.relayed_octets.wrapping_add(octets),
+        })
+    }
+
+    pub(super) const fn owes_farewell(&self) -> bool {
+        match &self.mode {
+            Mode::Armed(armed) => armed.owes_farewell(),
+            Mode::Open(_) | Mode::Waiting(_) | Mode::Moving => false,
+        }
+    }
+
+    pub(super) const fn reports_more(&self) -> (u32, u32) {
+        (self.packets_more, self.octets_more)
+    }
+
+    /// Shows that the stream is unarmed, if it is.
+    pub(super) const fn unarmed(&self) -> Option<&Unarmed> {
+        match &self.mode {
+            Mode::Open(unarmed) => Some(unarmed),
+            Mode::Waiting(_) | Mode::Armed(_) | Mode::Moving => None,
+        }
+    }
+
+    /// Relays a packet of an unarmed stream and keeps what an arming will need.
+    pub(super) fn relay(
+        &mut self,
+        datagram: &[u8],
+        header: &RtpHeader,
+        types: &PayloadTypes,
+        out: &mut Outbox,
+    ) {
+        let Mode::Open(unarmed) = &self.mode else {
+            return;
+        };
+        let encoding = types.get(header.payload_type);
+        if let Some(floor) = self.floor {
+            if floor.lies_above(header, encoding) {
+                return;
+            }
+            // Numbers wrap: what is far behind would one day look ahead.
+            if floor.is_out_of_reach(header) {
+                self.floor = None;
+            }
+        }
+        out.relay(datagram, self.shifts, unarmed);
+        let payload = datagram.get(header.payload.clone()).unwrap_or_default();
+        self.relayed_packets = self.relayed_packets.wrapping_add(1);
+        self.relayed_octets = self.relayed_octets.wrapping_add(payload.len() as u32);
+        let timestamp = header.timestamp.wrapping_add(self.shifts.timestamp);
+        let mut after = timestamp;
+        match encoding {
+            Some(Encoding::TelephoneEvent(rate)) => {
+                if let Some(&event) = payload.first_chunk::<4>() {
+                    let ended = event[1] & 0x80 != 0;
+                    self.open_event = (!ended).then_some(OpenEvent {
+                        payload_type: header.payload_type,
+                        timestamp,
+                        payload: event,
+                    });
+                    let duration = u16::from_be_bytes([event[2], event[3]]);
+                    after = timestamp.wrapping_add(u32::from(duration));
+                }
+                // Another clock tells nothing of where the audio is.
+                if let (true, Some(last)) = (rate != 8_000, self.progress) {
+                    after = last.timestamp;
+                }
+            }
+            Some(encoding) => {
+                if let Some(law) = law_of(encoding) {
+                    self.last_audio = Some((header.payload_type, law));
+                    self.frame = payload.len();
+                }
+                after = timestamp.wrapping_add(payload.len() as u32);
+                self.open_event = self.open_event.filter(|event| event.goes_on_at(after));
+            }
+            None => {}
+        }
+        let progress = Progress {
+            ssrc: header.ssrc,
+            sequence: header
+                .sequence
+                .wrapping_add(self.shifts.sequence)
+                .wrapping_add(1),
+            timestamp: after,
+        };
+        self.progress = Some(progress.or_further(self.progress));
+    }
+
+    /// Arms the stream. From the return on nothing is relayed.
+    pub(super) fn arm(&mut self, types: Option<&PayloadTypes>, now: Now) {
+        let Mode::Open(unarmed) = std::mem::replace(&mut self.mode, Mode::Moving) else {
+            return;
+        };
+        let preferred = types.and_then(PayloadTypes::preferred);
+        self.mode = match (self.progress, self.last_audio.or(preferred)) {
+            (Some(progress), Some((payload_type, law))) => {
+                let start = MaskerStart {
+                    ssrc: progress.ssrc,
+                    payload_type,
+                    law,
+                    sequence: progress.sequence,
+                    timestamp: progress.timestamp,
+                    frame: self.frame,
+                };
+                let incoming_sequence = progress.sequence.wrapping_sub(self.shifts.sequence);
+                let incoming_timestamp = progress.timestamp.wrapping_sub(self.shifts.timestamp);
+                Mode::Armed(Box::new(Armed::new(
+                    Masker::new(start, unarmed),
+                    incoming_sequence,
+                    incoming_timestamp,
+                    self.open_event.take(),
+                    now,
+                )))
+            }
+            _ => Mode::Waiting(unarmed),
+        };
+    }
+
+    /// A packet came on a stream that was armed before it began: it tells where to begin.
+    pub(super) fn begin(&mut self, header: &RtpHeader, types: &PayloadTypes, now: Now) {
+        if !matches!(self.mode, Mode::Waiting(_)) {
+            return;
+        }
+        let Some((payload_type, law)) = types.preferred() else {
+            return;
+        };
+        let Mode::Waiting(unarmed) = std::mem::replace(&mut self.mode, Mode::Moving) else {
+            return;
+        };
+        let start = MaskerStart {
+            ssrc: header.ssrc,
+            payload_type,
+            law,
+            sequence: header.sequence.wrapping_add(self.shifts.sequence),
+            timestamp: header.timestamp.wrapping_add(self.shifts.timestamp),
+            frame: self.frame,
+        };
+        self.mode = Mode::Armed(Box::new(Armed::new(
+            Masker::new(start, unarmed),
+            header.sequence,
+            header.timestamp,
+            None,
+            now,
+        )));
+    }
+
+    /// Gives the stream back if that cuts into nothing, or if `waited` long enough for quiet.
+    pub(super) fn release(&mut self, now: Now, waited: Duration, proof: &mut MaskingProof) -> bool {
+        match std::mem::replace(&mut self.mode, Mode::Moving) {
+            Mode::Armed(armed) if armed.may_release(now, waited) => {
+                armed.add_to(proof);
+                let (came_packets, came_octets) = armed.came();
+                let (sent_packets, sent_octets) = armed.sent();
+                self.packets_more = self
+                    .packets_more
+                    .wrapping_add(sent_packets.wrapping_sub(came_packets));
+                self.octets_more = self
+                    .octets_more
+                    .wrapping_add(sent_octets.wrapping_sub(came_octets));
+                self.relayed_packets = self.relayed_packets.wrapping_add(sent_packets);
+                self.relayed_octets = self.relayed_octets.wrapping_add(sent_octets);
+                let (sequence, timestamp) = armed.goes_on();
+                self.floor = Some(Floor {
+                    ssrc: armed.ssrc(),
+                    sequence,
+                    timestamp,
+                });
+                let (progress, shifts, unarmed) = armed.release();
+                self.progress = Some(Progress {
+                    ssrc: progress.0,
+                    sequence: progress.1,
+                    timestamp: progress.2,
+                });
+                self.shifts = shifts;
+                self.mode = Mode::Open(unarmed);
+                true
+            }
+            Mode::Waiting(unarmed) => {
+                self.mode = Mode::Open(unarmed);
+                true
+            }
+            other => {
+                self.mode = other;
+                false
+            }
+        }
+    }
+
+    /// What the masker of an armed stream did so far, added to the proof.
+    pub(super) fn add_to(&self, proof: &mut MaskingProof) {
+        if let Mode::Armed(armed) = &self.mode {
+            armed.add_to(proof);
+        }
+    }
+}
