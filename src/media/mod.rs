@@ -1,0 +1,142 @@
+//! The media plane: a few worker threads, each the sole owner of its calls.
+
+mod counters;
+mod leg;
+mod plane;
+pub mod ports;
+mod worker;
+
+use std::net::UdpSocket;
+
+use serde::{Deserialize, Serialize};
+
+pub use counters::{Counters, Refusals};
+pub use plane::MediaPlane;
+
+use crate::proto::{
+    call::{ArmRefusal, Holder, LegMedia},
+    capture::{CaptureEvent, CaptureSettings},
+    card::CapturedField,
+    field::Field,
+    id::{CallId, PaymentId},
+    leg::Leg,
+    proof::MaskingProof,
+    secret::KeySlot,
+};
+
+/// Hands out slots of secret memory; `None` when all are taken.
+pub trait SlotSource: Send + Sync {
+    /// A wiped slot.
+    fn acquire(&self) -> Option<KeySlot>;
+}
+
+/// Takes complete fields to the card plane without waiting.
+pub trait CardSink: Send + Sync {
+    /// Keeps `field` for `payment`, replacing an earlier one of its kind; gives it back (and so
+    /// has it wiped) when the card plane's queue is full.
+    fn store(&self, payment: &PaymentId, field: CapturedField) -> Result<(), CardPlaneBusy>;
+    /// Wipes all that is held for `payment`, unless a charge is on its way.
+    fn wipe(&self, payment: &PaymentId);
+}
+
+/// The card plane's queue is full.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the card plane is busy; ask for the field again")]
+pub struct CardPlaneBusy;
+
+/// A command to the call's worker; plain values.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum MediaCommand {
+    /// Signalling agreed on a leg's media.
+    SetLeg(Leg, LegMedia),
+    /// Arm for a holder; answered by [`MediaEventKind::Armed`] or [`MediaEventKind::ArmRefused`].
+    Arm(Holder),
+    /// Release a holder.
+    Release(Holder),
+    /// Open a field.
+    OpenCapture {
+        /// For which payment.
+        payment: PaymentId,
+        /// Which field.
+        field: Field,
+        /// Keys and time-outs.
+        settings: CaptureSettings,
+    },
+    /// Close the payment's open field.
+    CloseCapture(PaymentId),
+    /// The call has ended; answered by [`MediaEventKind::Ended`].
+    HangUp,
+}
+
+/// What the media plane tells; plain values.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MediaEvent {
+    /// Which call.
+    pub call: CallId,
+    /// What happened.
+    pub kind: MediaEventKind,
+}
+
+/// What happened on a call.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum MediaEventKind {
+    /// Masking is in place for this holder.
+    Armed(Holder),
+    /// It cannot be.
+    ArmRefused(Holder, ArmRefusal),
+    /// The call is unarmed again.
+    Disarmed,
+    /// Something happened to a field. `Complete` comes after the card plane has the field.
+    Capture(CaptureEvent),
+    /// The output check heard a tone; the leg is muted.
+    Incident,
+    /// The call is gone.
+    Ended(MaskingProof),
+}
+
+/// The two sockets of one leg: RTP on an even port, RTCP on the next.
+pub struct LegSockets {
+    /// RTP (and RTCP with rtcp-mux).
+    pub rtp: UdpSocket,
+    /// RTCP.
+    pub rtcp: UdpSocket,
+}
+
+/// Packets of one leg, for `query` and metrics.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LegStats {
+    /// RTP packets taken from this leg.
+    pub packets: u64,
+    /// Their bytes, UDP payload.
+    pub bytes: u64,
+    /// Packets from it that were refused: wrong source, malformed.
+    pub errors: u64,
+    /// RTCP packets taken from this leg.
+    pub rtcp_packets: u64,
+    /// Their bytes.
+    pub rtcp_bytes: u64,
+}
+
+/// Statistics of one call.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CallStats {
+    /// The caller's leg.
+    pub caller: LegStats,
+    /// The agent's leg.
+    pub agent: LegStats,
+    /// Seconds since the last packet of either leg.
+    pub idle_seconds: u64,
+    /// Whether the call is armed now.
+    pub armed: bool,
+}
+
+/// Why the media plane does not take a call or a command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum MediaError {
+    /// The worker's command queue is full.
+    #[error("the media worker's queue is full; try again or use another node")]
+    Overloaded,
+    /// No such call.
+    #[error("the media plane does not have this call")]
+    UnknownCall,
+}

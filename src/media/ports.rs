@@ -1,0 +1,247 @@
+//! Pairs of UDP ports: RTP on an even one, RTCP on the next.
+
+use std::{
+    collections::VecDeque,
+    io,
+    net::{IpAddr, SocketAddr, UdpSocket},
+    ops::RangeInclusive,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use rand::RngExt;
+
+use super::LegSockets;
+
+/// How long a pair rests before it is used again, so that late packets of the old call do not
+/// reach a new one.
+pub const DEFAULT_QUARANTINE: Duration = Duration::from_secs(5);
+/// How many pairs are tried before a bind error is believed: other programs may hold a few ports.
+const BIND_TRIES: usize = 32;
+
+/// Why there is no pair.
+#[derive(Debug, thiserror::Error)]
+pub enum PortError {
+    /// The range holds no pair at all.
+    #[error("the ports {0} to {1} hold no even port with an odd one after it; widen the range")]
+    Range(u16, u16),
+    /// All pairs are in use or resting. The words are those on which NG clients try another node.
+    #[error("Ran out of ports")]
+    Empty,
+    /// The operating system refuses.
+    #[error("no socket can be bound on {address}: {source}")]
+    Bind {
+        /// Our media address.
+        address: IpAddr,
+        /// What the operating system said last.
+        source: io::Error,
+    },
+}
+
+/// The pairs of one media address; cheap to clone. Taking and returning one is O(1).
+#[derive(Clone)]
+pub struct PortPool {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    address: IpAddr,
+    quarantine: Duration,
+    pairs: Mutex<Pairs>,
+}
+
+struct Pairs {
+    /// Even ports, in no order.
+    free: Vec<u16>,
+    /// Even ports that rest, oldest first.
+    resting: VecDeque<(Instant, u16)>,
+}
+
+impl PortPool {
+    /// All pairs within `range`. `quarantine` is how long one rests after use.
+    pub fn new(
+        address: IpAddr,
+        range: RangeInclusive<u16>,
+        quarantine: Duration,
+    ) -> Result<Self, PortError> {
+        let even = |port: &u16| port.is_multiple_of(2) && *port > 0 && port < range.end();
+        let free: Vec<u16> = range.clone().filter(even).collect();
+        if free.is_empty() {
+            return Err(PortError::Range(*range.start(), *range.end()));
+        }
+        Ok(Self {
+            shared: Arc::new(Shared {
+                address,
+                quarantine,
+                pairs: Mutex::new(Pairs {
+                    resting: VecDeque::with_capacity(free.len()),
+                    free,
+                }),
+            }),
+        })
+    }
+
+    /// A random free pair, bound and non-blocking.
+    pub fn allocate(&self) -> Result<(PortPair, LegSockets), PortError> {
+        let mut refused = None;
+        for _ in 0..BIND_TRIES {
+            let Some(rtp_port) = self.shared.take(Instant::now()) else {
+                break;
+            };
+            // From here on the guard returns the pair, whatever happens.
+            let pair = PortPair {
+                rtp_port,
+                shared: Arc::clone(&self.shared),
+            };
+            match bind(self.shared.address, rtp_port) {
+                Ok(sockets) => return Ok((pair, sockets)),
+                Err(error) => refused = Some(error),
+            }
+        }
+        match refused {
+            Some(source) if source.kind() != io::ErrorKind::AddrInUse => Err(PortError::Bind {
+                address: self.shared.address,
+                source,
+            }),
+            Some(_) | None => Err(PortError::Empty),
+        }
+    }
+
+    /// How many pairs are free now.
+    #[must_use]
+    pub fn free(&self) -> usize {
+        let mut pairs = self.shared.lock();
+        pairs.wake(Instant::now());
+        pairs.free.len()
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Pairs> {
+        self.pairs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn take(&self, now: Instant) -> Option<u16> {
+        let mut pairs = self.lock();
+        pairs.wake(now);
+        if pairs.free.is_empty() {
+            return None;
+        }
+        // Random, so that a stranger cannot guess where the next call's media goes.
+        let index = rand::rng().random_range(0..pairs.free.len());
+        Some(pairs.free.swap_remove(index))
+    }
+}
+
+impl Pairs {
+    fn wake(&mut self, now: Instant) {
+        while self.resting.front().is_some_and(|(until, _)| *until <= now) {
+            self.free
+                .extend(self.resting.pop_front().map(|(_, port)| port));
+        }
+    }
+}
+
+/// A pair in use. Dropped once the sockets are closed, it rests and then returns to its pool.
+pub struct PortPair {
+    rtp_port: u16,
+    shared: Arc<Shared>,
+}
+
+impl PortPair {
+    /// The RTP port; RTCP is the next.
+    #[must_use]
+    pub const fn rtp_port(&self) -> u16 {
+        self.rtp_port
+    }
+}
+
+impl Drop for PortPair {
+    fn drop(&mut self) {
+        let until = Instant::now() + self.shared.quarantine;
+        self.shared.lock().resting.push_back((until, self.rtp_port));
+    }
+}
+
+fn bind(address: IpAddr, rtp_port: u16) -> io::Result<LegSockets> {
+    let open = |port| {
+        let socket = UdpSocket::bind(SocketAddr::new(address, port))?;
+        socket.set_nonblocking(true)?;
+        Ok::<_, io::Error>(socket)
+    };
+    Ok(LegSockets {
+        rtp: open(rtp_port)?,
+        rtcp: open(rtp_port + 1)?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::HashSet, net::Ipv4Addr, thread::sleep};
+
+    use super::*;
+
+    // Each test has a range of its own: they run at the same time.
+    fn pool(range: RangeInclusive<u16>, quarantine: Duration) -> PortPool {
+        PortPool::new(IpAddr::V4(Ipv4Addr::LOCALHOST), range, quarantine).unwrap()
+    }
+
+    #[test]
+    fn a_pair_is_even_and_odd_and_bound() {
+        let (pair, sockets) = pool(21_001..=21_020, Duration::ZERO).allocate().unwrap();
+        assert!(pair.rtp_port().is_multiple_of(2));
+        assert_eq!(sockets.rtp.local_addr().unwrap().port(), pair.rtp_port());
+        assert_eq!(
+            sockets.rtcp.local_addr().unwrap().port(),
+            pair.rtp_port() + 1
+        );
+        let error = sockets.rtp.recv(&mut [0; 8]).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
+    }
+
+    #[test]
+    fn every_pair_is_given_once_and_then_none() {
+        let pool = pool(21_100..=21_119, Duration::from_secs(60));
+        let held: Vec<_> = (0..10).map(|_| pool.allocate().unwrap()).collect();
+        let ports: HashSet<u16> = held.iter().map(|(pair, _)| pair.rtp_port()).collect();
+        assert_eq!(ports.len(), 10);
+        assert_eq!(
+            pool.allocate().err().unwrap().to_string(),
+            "Ran out of ports"
+        );
+    }
+
+    #[test]
+    fn a_returned_pair_rests_before_it_is_used_again() {
+        let pool = pool(21_200..=21_201, Duration::from_millis(40));
+        drop(pool.allocate().unwrap());
+        assert!(matches!(pool.allocate(), Err(PortError::Empty)));
+        sleep(Duration::from_millis(60));
+        assert_eq!(pool.free(), 1);
+        assert!(pool.allocate().is_ok());
+    }
+
+    #[test]
+    fn a_port_that_another_program_holds_is_passed_over() {
+        let _other = UdpSocket::bind((Ipv4Addr::LOCALHOST, 21_300)).unwrap();
+        let pool = pool(21_300..=21_303, Duration::from_secs(60));
+        let (pair, _sockets) = pool.allocate().unwrap();
+        assert_eq!(pair.rtp_port(), 21_302);
+        assert!(matches!(pool.allocate(), Err(PortError::Empty)));
+    }
+
+    #[test]
+    fn a_range_without_a_pair_is_refused() {
+        for range in [21_401..=21_402, 65_535..=65_535, 0..=1] {
+            let address = IpAddr::V4(Ipv4Addr::LOCALHOST);
+            assert!(PortPool::new(address, range, Duration::ZERO).is_err());
+        }
+    }
+
+    #[test]
+    fn an_address_that_is_not_ours_is_told_apart_from_a_full_pool() {
+        let address = "192.0.2.1".parse().unwrap();
+        let pool = PortPool::new(address, 21_500..=21_503, Duration::ZERO).unwrap();
+        assert!(matches!(pool.allocate(), Err(PortError::Bind { .. })));
+    }
+}
