@@ -1,5 +1,7 @@
 //! tonewall: a PCI DSS DTMF payment-capture gateway for call centres.
 
+pub mod audit_log;
+pub mod journal;
 pub mod media;
 pub mod proto;
 pub mod secret_memory;

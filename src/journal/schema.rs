@@ -1,0 +1,106 @@
+//! The tables, and how an older file becomes a newer one.
+
+use rusqlite::{Connection, TransactionBehavior};
+
+use super::JournalError;
+
+/// One step a version; `user_version` counts those that were taken. Only ever appended to.
+const MIGRATIONS: &[&str] = &["
+CREATE TABLE payments (
+    id           TEXT PRIMARY KEY,
+    tenant       TEXT NOT NULL,
+    node         TEXT NOT NULL,
+    call         TEXT NOT NULL,
+    state        TEXT NOT NULL,
+    amount_minor INTEGER NOT NULL,
+    currency     TEXT NOT NULL,
+    reference    TEXT NOT NULL,
+    description  TEXT,
+    brand        TEXT,
+    last4        TEXT CHECK (last4 IS NULL OR last4 GLOB '[0-9][0-9][0-9][0-9]'),
+    created      INTEGER NOT NULL,
+    updated      INTEGER NOT NULL
+) STRICT;
+CREATE INDEX payments_by_time ON payments (tenant, created);
+CREATE INDEX payments_by_call ON payments (call);
+
+CREATE TABLE attempts (
+    id           TEXT PRIMARY KEY,
+    tenant       TEXT NOT NULL,
+    node         TEXT NOT NULL,
+    payment      TEXT NOT NULL REFERENCES payments (id),
+    amount_minor INTEGER NOT NULL,
+    currency     TEXT NOT NULL,
+    reference    TEXT NOT NULL,
+    processor    TEXT NOT NULL,
+    phase        TEXT NOT NULL CHECK (phase IN ('intent', 'sending', 'unknown', 'ended')),
+    outcome      TEXT,
+    created      INTEGER NOT NULL,
+    updated      INTEGER NOT NULL,
+    CHECK ((outcome IS NULL) = (phase IN ('intent', 'sending')))
+) STRICT;
+CREATE INDEX attempts_by_payment ON attempts (payment);
+CREATE INDEX attempts_unresolved ON attempts (created) WHERE phase <> 'ended';
+
+CREATE TABLE armed (
+    tenant        TEXT NOT NULL,
+    node          TEXT NOT NULL,
+    signalling_id TEXT NOT NULL,
+    holder        TEXT NOT NULL,
+    since         INTEGER NOT NULL,
+    PRIMARY KEY (tenant, signalling_id, holder)
+) STRICT;
+
+CREATE TABLE idempotency (
+    tenant      TEXT NOT NULL,
+    node        TEXT NOT NULL,
+    key         TEXT NOT NULL,
+    run         TEXT NOT NULL,
+    fingerprint BLOB NOT NULL,
+    status      INTEGER,
+    body        TEXT,
+    created     INTEGER NOT NULL,
+    PRIMARY KEY (tenant, key)
+) STRICT;
+CREATE INDEX idempotency_by_time ON idempotency (created);
+
+CREATE TABLE keys (
+    id          TEXT PRIMARY KEY,
+    tenant      TEXT NOT NULL,
+    node        TEXT NOT NULL,
+    kind        TEXT NOT NULL,
+    role        TEXT NOT NULL,
+    label       TEXT NOT NULL,
+    secret_hash BLOB NOT NULL UNIQUE,
+    created     INTEGER NOT NULL,
+    expires     INTEGER,
+    revoked     INTEGER
+) STRICT;
+CREATE INDEX keys_by_tenant ON keys (tenant, created);
+
+CREATE TABLE records_left (
+    number INTEGER PRIMARY KEY AUTOINCREMENT,
+    tenant TEXT,
+    node   TEXT NOT NULL,
+    record TEXT NOT NULL
+) STRICT;
+"];
+
+/// Brings the file to this build's version. Two processes may do so at once: the first does it
+/// within one transaction, the other finds it done.
+pub(super) fn migrate(connection: &mut Connection) -> Result<(), JournalError> {
+    let known = MIGRATIONS.len();
+    let version = i64::try_from(known).unwrap_or(i64::MAX);
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let found: i64 = transaction.query_row("PRAGMA user_version", [], |row| row.get(0))?;
+    let taken = usize::try_from(found).unwrap_or(usize::MAX);
+    if taken > known {
+        return Err(JournalError::Newer { found, known });
+    }
+    for step in &MIGRATIONS[taken..] {
+        transaction.execute_batch(step)?;
+    }
+    transaction.pragma_update(None, "user_version", version)?;
+    transaction.commit()?;
+    Ok(())
+}

@@ -1,0 +1,485 @@
+//! The connection, and what is done on it. Lives on the journal's own thread.
+
+use std::{
+    fs::{self, OpenOptions},
+    os::unix::fs::{OpenOptionsExt, PermissionsExt},
+    path::Path,
+    time::Duration,
+};
+
+use jiff::Timestamp;
+use rusqlite::{Connection, OptionalExtension, Params, TransactionBehavior, named_params, params};
+
+use super::{
+    ArmedRow, AttemptRow, Idempotent, JournalError, KeyKind, KeyRow, LeftRecord, PaymentRow, Phase,
+    row::{self, nanoseconds, stored_amount, to_json, to_word},
+    schema,
+};
+use crate::proto::{
+    audit::Record,
+    call::Holder,
+    id::{AttemptId, CallId, KeyId, Node, PaymentId, Tenant},
+    payment::Outcome,
+};
+
+/// How long a write waits for another process that holds the file (the command line).
+const BUSY: Duration = Duration::from_secs(5);
+/// How long an idempotency key is kept.
+const IDEMPOTENCY: Duration = Duration::from_hours(24);
+
+pub(super) struct Store {
+    connection: Connection,
+    node: Node,
+    /// This opening. A request of another one that was never answered died with its process.
+    run: String,
+}
+
+impl Store {
+    pub(super) fn open(path: &Path, node: Node, run: String) -> Result<Self, JournalError> {
+        private(path).map_err(|error| JournalError::File {
+            path: path.to_owned(),
+            error,
+        })?;
+        let mut connection = Connection::open(path)?;
+        connection.busy_timeout(BUSY)?;
+        let mode: String =
+            connection.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0))?;
+        if mode != "wal" {
+            return Err(row::unreadable(
+                mode,
+                "journal mode wal (a local file system)",
+            ));
+        }
+        // NORMAL would lose the last commits with the power; an intent has to outlive it.
+        connection.pragma_update(None, "synchronous", "FULL")?;
+        connection.pragma_update(None, "foreign_keys", true)?;
+        schema::migrate(&mut connection)?;
+        Ok(Self {
+            connection,
+            node,
+            run,
+        })
+    }
+
+    pub(super) fn put_payment(&mut self, row: &PaymentRow) -> Result<(), JournalError> {
+        self.execute(
+            "INSERT INTO payments (id, tenant, node, call, state, amount_minor, currency,
+                 reference, description, brand, last4, created, updated)
+             VALUES (:id, :tenant, :node, :call, :state, :amount, :currency,
+                 :reference, :description, :brand, :last4, :created, :updated)
+             ON CONFLICT (id) DO UPDATE SET call = :call, state = :state, amount_minor = :amount,
+                 currency = :currency, reference = :reference, description = :description,
+                 brand = :brand, last4 = :last4, created = :created, updated = :updated",
+            named_params! {
+                ":id": row.id.to_string(),
+                ":tenant": row.id.tenant().as_str(),
+                ":node": row.id.node().as_str(),
+                ":call": row.call.to_string(),
+                ":state": row.state,
+                ":amount": stored_amount(row.amount_minor)?,
+                ":currency": row.currency,
+                ":reference": row.reference,
+                ":description": row.description,
+                ":brand": row.brand.as_ref().map(to_word).transpose()?,
+                ":last4": row.last4.map(|last4| last4.to_string()),
+                ":created": nanoseconds(row.created),
+                ":updated": nanoseconds(row.updated),
+            },
+        )?;
+        Ok(())
+    }
+
+    pub(super) fn payment(&mut self, id: &PaymentId) -> Result<Option<PaymentRow>, JournalError> {
+        let sql = format!("{} WHERE id = ?1", row::PAYMENT);
+        Ok(self.read(&sql, [id.to_string()], row::payment)?.pop())
+    }
+
+    pub(super) fn payments(
+        &mut self,
+        tenant: &Tenant,
+        call: Option<&CallId>,
+        limit: u32,
+    ) -> Result<Vec<PaymentRow>, JournalError> {
+        let sql = format!(
+            "{} WHERE tenant = ?1 AND (?2 IS NULL OR call = ?2)
+             ORDER BY created DESC, id DESC LIMIT ?3",
+            row::PAYMENT
+        );
+        let call = call.map(ToString::to_string);
+        self.read(&sql, params![tenant.as_str(), call, limit], row::payment)
+    }
+
+    pub(super) fn intent(&mut self, row: &AttemptRow) -> Result<(), JournalError> {
+        if row.phase != Phase::Intent {
+            return Err(refused(&row.id, "nothing", phase_word(&row.phase)));
+        }
+        if self.payment(&row.payment)?.is_none() {
+            return Err(JournalError::NoPayment(row.payment.clone()));
+        }
+        let inserted = self.execute(
+            "INSERT INTO attempts (id, tenant, node, payment, amount_minor, currency, reference,
+                 processor, phase, created, updated)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, 'intent', ?9, ?10)
+             ON CONFLICT (id) DO NOTHING",
+            params![
+                row.id.to_string(),
+                row.id.tenant().as_str(),
+                row.id.node().as_str(),
+                row.payment.to_string(),
+                stored_amount(row.amount_minor)?,
+                row.currency,
+                row.reference,
+                row.processor,
+                nanoseconds(row.created),
+                nanoseconds(row.updated),
+            ],
+        )?;
+        self.moved(inserted, &row.id, "intent")
+    }
+
+    pub(super) fn sending(&mut self, id: &AttemptId, at: Timestamp) -> Result<(), JournalError> {
+        let moved = self.execute(
+            "UPDATE attempts SET phase = 'sending', updated = ?2 WHERE id = ?1 AND phase = 'intent'",
+            params![id.to_string(), nanoseconds(at)],
+        )?;
+        self.moved(moved, id, "sending")
+    }
+
+    pub(super) fn result(
+        &mut self,
+        id: &AttemptId,
+        outcome: &Outcome,
+        at: Timestamp,
+    ) -> Result<(), JournalError> {
+        // What was never sent can only have failed.
+        let (phase, from_intent) = match outcome {
+            Outcome::Failed { .. } => ("ended", true),
+            Outcome::Approved { .. } | Outcome::Declined { .. } => ("ended", false),
+            Outcome::Unknown { .. } => ("unknown", false),
+        };
+        let moved = self.execute(
+            "UPDATE attempts SET phase = ?2, outcome = ?3, updated = ?4
+             WHERE id = ?1 AND (phase IN ('sending', 'unknown') OR (?5 AND phase = 'intent'))",
+            params![
+                id.to_string(),
+                phase,
+                to_json(outcome)?,
+                nanoseconds(at),
+                from_intent
+            ],
+        )?;
+        self.moved(moved, id, "a result")
+    }
+
+    pub(super) fn attempts(
+        &mut self,
+        payment: &PaymentId,
+    ) -> Result<Vec<AttemptRow>, JournalError> {
+        let sql = format!("{} WHERE payment = ?1 ORDER BY created, id", row::ATTEMPT);
+        self.read(&sql, [payment.to_string()], row::attempt)
+    }
+
+    pub(super) fn unresolved(&mut self) -> Result<Vec<AttemptRow>, JournalError> {
+        let sql = format!(
+            "{} WHERE phase <> 'ended' ORDER BY created, id",
+            row::ATTEMPT
+        );
+        self.read(&sql, [], row::attempt)
+    }
+
+    pub(super) fn set_armed(&mut self, row: &ArmedRow) -> Result<(), JournalError> {
+        self.execute(
+            "INSERT INTO armed (tenant, node, signalling_id, holder, since)
+             VALUES (?1, ?2, ?3, ?4, ?5) ON CONFLICT DO NOTHING",
+            params![
+                row.tenant.as_str(),
+                self.node.as_str(),
+                row.signalling_id,
+                to_json(&row.holder)?,
+                nanoseconds(row.since),
+            ],
+        )?;
+        Ok(())
+    }
+
+    pub(super) fn clear_armed(
+        &mut self,
+        tenant: &Tenant,
+        signalling_id: &str,
+        holder: Option<&Holder>,
+    ) -> Result<(), JournalError> {
+        let holder = holder.map(to_json).transpose()?;
+        self.execute(
+            "DELETE FROM armed
+             WHERE tenant = ?1 AND signalling_id = ?2 AND (?3 IS NULL OR holder = ?3)",
+            params![tenant.as_str(), signalling_id, holder],
+        )?;
+        Ok(())
+    }
+
+    pub(super) fn armed(
+        &mut self,
+        tenant: &Tenant,
+        signalling_id: &str,
+    ) -> Result<Vec<ArmedRow>, JournalError> {
+        let sql = format!(
+            "{} WHERE tenant = ?1 AND signalling_id = ?2 ORDER BY since, holder",
+            row::ARMED
+        );
+        self.read(&sql, params![tenant.as_str(), signalling_id], row::armed)
+    }
+
+    pub(super) fn idempotency(
+        &mut self,
+        tenant: &Tenant,
+        key: &str,
+        fingerprint: &[u8; 32],
+        at: Timestamp,
+    ) -> Result<Idempotent, JournalError> {
+        let oldest = at.checked_sub(IDEMPOTENCY).unwrap_or(Timestamp::MIN);
+        let transaction = self
+            .connection
+            .transaction_with_behavior(TransactionBehavior::Immediate)?;
+        transaction.execute(
+            "DELETE FROM idempotency WHERE created <= ?1",
+            [nanoseconds(oldest)],
+        )?;
+        type Found = ([u8; 32], String, Option<u16>, Option<String>);
+        let found: Option<Found> = transaction
+            .query_row(
+                "SELECT fingerprint, run, status, body FROM idempotency
+                 WHERE tenant = ?1 AND key = ?2",
+                params![tenant.as_str(), key],
+                |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)),
+            )
+            .optional()?;
+        let answer = match found {
+            Some((other, ..)) if other != *fingerprint => Idempotent::Conflict,
+            Some((_, _, Some(status), Some(body))) => Idempotent::Replay { status, body },
+            Some((_, run, ..)) if run == self.run => Idempotent::InProgress,
+            // None, or reserved by a process that ended before it answered.
+            _ => {
+                transaction.execute(
+                    "INSERT OR REPLACE INTO idempotency (tenant, node, key, run, fingerprint, created)
+                     VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+                    params![
+                        tenant.as_str(),
+                        self.node.as_str(),
+                        key,
+                        self.run,
+                        fingerprint,
+                        nanoseconds(at)
+                    ],
+                )?;
+                Idempotent::New
+            }
+        };
+        transaction.commit()?;
+        Ok(answer)
+    }
+
+    pub(super) fn idempotency_answer(
+        &mut self,
+        tenant: &Tenant,
+        key: &str,
+        answer: Option<&(u16, String)>,
+    ) -> Result<(), JournalError> {
+        match answer {
+            Some((status, body)) => self.execute(
+                "UPDATE idempotency SET status = ?3, body = ?4 WHERE tenant = ?1 AND key = ?2",
+                params![tenant.as_str(), key, status, body],
+            )?,
+            None => self.execute(
+                "DELETE FROM idempotency WHERE tenant = ?1 AND key = ?2 AND status IS NULL",
+                params![tenant.as_str(), key],
+            )?,
+        };
+        Ok(())
+    }
+
+    pub(super) fn put_key(&mut self, row: &KeyRow) -> Result<(), JournalError> {
+        self.execute(
+            "INSERT INTO keys (id, tenant, node, kind, role, label, secret_hash, created, expires,
+                 revoked)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+            params![
+                row.id.to_string(),
+                row.id.tenant().as_str(),
+                row.id.node().as_str(),
+                to_word(&row.kind)?,
+                to_word(&row.role)?,
+                row.label,
+                row.secret_hash,
+                nanoseconds(row.created),
+                row.expires.map(nanoseconds),
+                row.revoked.map(nanoseconds),
+            ],
+        )?;
+        Ok(())
+    }
+
+    pub(super) fn key_by_hash(
+        &mut self,
+        kind: KeyKind,
+        hash: &[u8; 32],
+        at: Timestamp,
+    ) -> Result<Option<KeyRow>, JournalError> {
+        let sql = format!(
+            "SELECT {} FROM keys WHERE secret_hash = ?1 AND kind = ?2 AND revoked IS NULL
+             AND (expires IS NULL OR expires > ?3)",
+            row::KEY_COLUMNS
+        );
+        let found = self.read(
+            &sql,
+            params![hash, to_word(&kind)?, nanoseconds(at)],
+            row::key,
+        )?;
+        Ok(found.into_iter().next())
+    }
+
+    /// One statement finds and revokes, so of two processes only one gets the row.
+    pub(super) fn redeem_key(
+        &mut self,
+        kind: KeyKind,
+        hash: &[u8; 32],
+        at: Timestamp,
+    ) -> Result<Option<KeyRow>, JournalError> {
+        let sql = format!(
+            "UPDATE keys SET revoked = ?3 WHERE secret_hash = ?1 AND kind = ?2 AND revoked IS NULL
+             AND (expires IS NULL OR expires > ?3) RETURNING {}",
+            row::KEY_COLUMNS
+        );
+        let found = self.read(
+            &sql,
+            params![hash, to_word(&kind)?, nanoseconds(at)],
+            row::key,
+        )?;
+        Ok(found.into_iter().next())
+    }
+
+    pub(super) fn keys(&mut self, tenant: &Tenant) -> Result<Vec<KeyRow>, JournalError> {
+        let sql = format!(
+            "SELECT {} FROM keys WHERE tenant = ?1 ORDER BY created DESC, id DESC",
+            row::KEY_COLUMNS
+        );
+        self.read(&sql, [tenant.as_str()], row::key)
+    }
+
+    pub(super) fn revoke_key(&mut self, key: &KeyId, at: Timestamp) -> Result<bool, JournalError> {
+        let revoked = self.execute(
+            "UPDATE keys SET revoked = ?2
+             WHERE id = ?1 AND revoked IS NULL AND (expires IS NULL OR expires > ?2)",
+            params![key.to_string(), nanoseconds(at)],
+        )?;
+        Ok(revoked == 1)
+    }
+
+    pub(super) fn leave_record(
+        &mut self,
+        tenant: Option<&Tenant>,
+        record: &Record,
+    ) -> Result<(), JournalError> {
+        self.execute(
+            "INSERT INTO records_left (tenant, node, record) VALUES (?1, ?2, ?3)",
+            params![
+                tenant.map(Tenant::as_str),
+                self.node.as_str(),
+                to_json(record)?
+            ],
+        )?;
+        Ok(())
+    }
+
+    pub(super) fn records_left(&mut self) -> Result<Vec<LeftRecord>, JournalError> {
+        self.read(
+            "SELECT number, tenant, record FROM records_left ORDER BY number",
+            [],
+            |row| {
+                let tenant: Option<String> = row.get(1)?;
+                Ok(LeftRecord {
+                    number: row.get(0)?,
+                    tenant: tenant
+                        .map(|text| text.parse().map_err(|_| row::unreadable(text, "a tenant")))
+                        .transpose()?,
+                    record: row::json(&row.get::<_, String>(2)?, "an audit record")?,
+                })
+            },
+        )
+    }
+
+    pub(super) fn record_taken(&mut self, number: i64) -> Result<(), JournalError> {
+        self.execute("DELETE FROM records_left WHERE number = ?1", [number])?;
+        Ok(())
+    }
+
+    /// Says why nothing moved: the attempt stands where this step does not lead from.
+    fn moved(
+        &self,
+        changed: usize,
+        id: &AttemptId,
+        asked: &'static str,
+    ) -> Result<(), JournalError> {
+        if changed == 1 {
+            return Ok(());
+        }
+        let phase: Option<String> = self
+            .connection
+            .query_row(
+                "SELECT phase FROM attempts WHERE id = ?1",
+                [id.to_string()],
+                |row| row.get(0),
+            )
+            .optional()?;
+        match phase {
+            Some(phase) => Err(refused(id, &phase, asked)),
+            None => Err(JournalError::NoAttempt(id.clone())),
+        }
+    }
+
+    fn execute(&self, sql: &str, params: impl Params) -> Result<usize, JournalError> {
+        Ok(self.connection.prepare_cached(sql)?.execute(params)?)
+    }
+
+    fn read<T>(
+        &self,
+        sql: &str,
+        params: impl Params,
+        each: impl Fn(&rusqlite::Row<'_>) -> Result<T, JournalError>,
+    ) -> Result<Vec<T>, JournalError> {
+        let mut statement = self.connection.prepare_cached(sql)?;
+        let mut rows = statement.query(params)?;
+        let mut found = Vec::new();
+        while let Some(row) = rows.next()? {
+            found.push(each(row)?);
+        }
+        Ok(found)
+    }
+}
+
+/// Makes the file, readable by its owner only, before SQLite does; SQLite gives the write-ahead
+/// log the same mode.
+fn private(path: &Path) -> std::io::Result<()> {
+    OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .mode(0o600)
+        .open(path)?;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o600))
+}
+
+fn refused(attempt: &AttemptId, found: &str, asked: &'static str) -> JournalError {
+    JournalError::Order {
+        attempt: attempt.clone(),
+        found: found.to_owned(),
+        asked,
+    }
+}
+
+const fn phase_word(phase: &Phase) -> &'static str {
+    match phase {
+        Phase::Intent => "intent",
+        Phase::Sending => "sending",
+        Phase::Result(_) => "a result",
+    }
+}
