@@ -3,5 +3,6 @@
 pub mod audit_log;
 pub mod journal;
 pub mod media;
+pub mod processor;
 pub mod proto;
 pub mod secret_memory;
