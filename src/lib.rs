@@ -6,3 +6,4 @@ pub mod media;
 pub mod processor;
 pub mod proto;
 pub mod secret_memory;
+pub mod signal;

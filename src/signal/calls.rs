@@ -1,0 +1,561 @@
+//! The registry: which calls are up, and what became of those that just ended.
+
+use std::{
+    collections::HashMap,
+    hash::{DefaultHasher, Hash, Hasher},
+    net::{IpAddr, SocketAddr},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use jiff::Timestamp;
+use tokio::{
+    sync::{Semaphore, broadcast, oneshot},
+    time::timeout,
+};
+use tracing::{error, info, warn};
+
+use super::{
+    CallChange, CallView,
+    parts::{ArmedStore, AuditSink, MediaPort},
+    record::CallRecord,
+    statistics,
+};
+use crate::{
+    media::{
+        CallStats, MediaCommand, MediaEvent, MediaEventKind, ports::PortPair, ports::PortPool,
+    },
+    proto::{
+        audit::{Actor, Event, Record, Success},
+        call::{ArmRefusal, Holder, SourcePolicy},
+        id::{CallId, Node, Tenant},
+        leg::Leg,
+        ng::{CallerSide, Dict},
+        proof::MaskingProof,
+    },
+};
+
+/// How many calls may be acted on at once; two of one Call-ID never are.
+const TURNS: usize = 256;
+/// How many changes a subscriber may lag behind.
+const CHANGES: usize = 1024;
+/// How long a record may take before the call goes on without it: it keeps its voice.
+const RECORD_TIMEOUT: Duration = Duration::from_millis(500);
+/// How long the media plane may take to count packets.
+const STATS_TIMEOUT: Duration = Duration::from_millis(250);
+/// How often idle calls and old records are looked for.
+const UPKEEP_INTERVAL: Duration = Duration::from_secs(10);
+
+/// What the registry is told once.
+#[derive(Debug, Clone)]
+pub struct CallSettings {
+    /// Whose calls these are.
+    pub tenant: Tenant,
+    /// Which gateway of a fleet this is.
+    pub node: Node,
+    /// The address that goes into SDP.
+    pub advertise: IpAddr,
+    /// Which end is the customer unless an offer says (`tonewall-caller`).
+    pub caller: CallerSide,
+    /// From where media is taken.
+    pub source: SourcePolicy,
+    /// Most calls at a time.
+    pub max_calls: usize,
+    /// A call without a packet for so long was never deleted and is ended.
+    pub idle_timeout: Duration,
+    /// How long a deleted call is remembered for a repeated `delete` or `query`.
+    pub linger: Duration,
+    /// How long the media plane may take to arm.
+    pub arm_timeout: Duration,
+}
+
+impl CallSettings {
+    /// The customer calls in, media is taken from where SDP says only, 10 minutes, 30 s, 250 ms.
+    #[must_use]
+    pub const fn new(tenant: Tenant, node: Node, advertise: IpAddr, max_calls: usize) -> Self {
+        Self {
+            tenant,
+            node,
+            advertise,
+            caller: CallerSide::Offerer,
+            source: SourcePolicy::Exact,
+            max_calls,
+            idle_timeout: Duration::from_mins(10),
+            linger: Duration::from_secs(30),
+            arm_timeout: Duration::from_millis(250),
+        }
+    }
+}
+
+/// The calls of this node; cheap to clone.
+#[derive(Clone)]
+pub struct Calls {
+    pub(super) inner: Arc<Inner>,
+}
+
+pub(super) struct Inner {
+    pub(super) settings: CallSettings,
+    pub(super) media: Arc<dyn MediaPort>,
+    pub(super) ports: PortPool,
+    pub(super) store: Arc<dyn ArmedStore>,
+    audit: Arc<dyn AuditSink>,
+    pub(super) places: Arc<Semaphore>,
+    pub(super) draining: AtomicBool,
+    changes: broadcast::Sender<CallChange>,
+    state: Mutex<State>,
+    turns: Vec<tokio::sync::Mutex<()>>,
+}
+
+/// Whoever waits for the media plane to arm for a holder.
+type Waiter = (Holder, oneshot::Sender<Result<(), ArmRefusal>>);
+
+#[derive(Default)]
+pub(super) struct State {
+    pub(super) live: HashMap<CallId, CallRecord>,
+    pub(super) by_signalling: HashMap<String, CallId>,
+    ended: HashMap<CallId, EndedRecord>,
+    waiters: HashMap<CallId, Vec<Waiter>>,
+}
+
+/// A call that was deleted a moment ago.
+struct EndedRecord {
+    signalling_id: String,
+    body: Dict,
+    until: Instant,
+    /// Until the media plane has closed the sockets.
+    ports: Option<(PortPair, PortPair)>,
+}
+
+/// Who asks, for the log.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum By {
+    /// An NG peer.
+    Peer(SocketAddr),
+    /// The gateway itself.
+    Gateway,
+}
+
+impl Calls {
+    /// An empty registry.
+    #[must_use]
+    pub fn new(
+        settings: CallSettings,
+        media: Arc<dyn MediaPort>,
+        ports: PortPool,
+        store: Arc<dyn ArmedStore>,
+        audit: Arc<dyn AuditSink>,
+    ) -> Self {
+        let places = settings.max_calls.min(Semaphore::MAX_PERMITS);
+        Self {
+            inner: Arc::new(Inner {
+                settings,
+                media,
+                ports,
+                store,
+                audit,
+                places: Arc::new(Semaphore::new(places)),
+                draining: AtomicBool::new(false),
+                changes: broadcast::Sender::new(CHANGES),
+                state: Mutex::new(State::default()),
+                turns: std::iter::repeat_with(tokio::sync::Mutex::default)
+                    .take(TURNS)
+                    .collect(),
+            }),
+        }
+    }
+
+    /// The tenant's live calls, newest first.
+    #[must_use]
+    pub fn list(&self, tenant: &Tenant) -> Vec<CallView> {
+        if *tenant != self.inner.settings.tenant {
+            return Vec::new();
+        }
+        let mut views: Vec<_> = self.lock().live.values().map(CallRecord::view).collect();
+        views.sort_by(|a, b| (b.started, &b.id).cmp(&(a.started, &a.id)));
+        views
+    }
+
+    /// One call by our id or by its signalling id.
+    #[must_use]
+    pub fn find(&self, tenant: &Tenant, id: &str) -> Option<CallView> {
+        if *tenant != self.inner.settings.tenant {
+            return None;
+        }
+        let state = self.lock();
+        let by_ours = id.parse().ok().and_then(|id: CallId| state.live.get(&id));
+        by_ours
+            .or_else(|| state.live.get(state.by_signalling.get(id)?))
+            .map(CallRecord::view)
+    }
+
+    /// Which leg a signalling tag belongs to.
+    #[must_use]
+    pub fn leg_of_tag(&self, call: &CallId, tag: &str) -> Option<Leg> {
+        self.lock().live.get(call)?.leg_of_tag(tag)
+    }
+
+    /// Published by the dispatcher when the media plane says so.
+    pub fn set_armed(&self, call: &CallId, armed: bool) {
+        if let Some(record) = self.lock().live.get_mut(call) {
+            record.armed = armed;
+        }
+    }
+
+    /// Starts and ends of calls from here on.
+    #[must_use]
+    pub fn subscribe(&self) -> broadcast::Receiver<CallChange> {
+        self.inner.changes.subscribe()
+    }
+
+    /// No new calls from here on; those that are up go on.
+    pub fn drain(&self) {
+        self.inner.draining.store(true, Ordering::Relaxed);
+    }
+
+    /// Ends every call that is still up: the gateway stops.
+    pub async fn end_all(&self) {
+        let ids: Vec<CallId> = self.lock().live.keys().cloned().collect();
+        for id in ids {
+            warn!(call = %id, "call ended: the gateway stops");
+            self.end(&id, Instant::now()).await;
+        }
+    }
+
+    /// Calls whose media plane has not yet told their end.
+    #[must_use]
+    pub fn ending(&self) -> usize {
+        let state = self.lock();
+        let ending = state.ended.values().filter(|ended| ended.ports.is_some());
+        ending.count()
+    }
+
+    /// How many calls are up.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.lock().live.len()
+    }
+
+    /// What the media plane told; called by the dispatcher, in order, within the runtime.
+    pub fn handle_media(&self, event: &MediaEvent) {
+        match &event.kind {
+            MediaEventKind::Armed(holder) => {
+                self.set_armed(&event.call, true);
+                self.resolve(&event.call, holder, Ok(()));
+            }
+            MediaEventKind::ArmRefused(holder, refusal) => {
+                self.resolve(&event.call, holder, Err(refusal.clone()));
+                if *holder == Holder::Recovered {
+                    self.lose_unmaskable(&event.call, refusal);
+                }
+            }
+            MediaEventKind::Disarmed => self.disarmed(&event.call),
+            MediaEventKind::Incident => {
+                if let Some(record) = self.lock().live.get_mut(&event.call) {
+                    record.incident = true;
+                }
+                self.record_later(
+                    Success::Failure,
+                    Event::ControlFailure {
+                        control: "masking".to_owned(),
+                        cause: "the output check heard a tone; the leg is muted".to_owned(),
+                        call: Some(event.call.clone()),
+                    },
+                );
+            }
+            MediaEventKind::Ended(proof) => self.media_ended(&event.call, *proof),
+            MediaEventKind::Capture(_) => {}
+        }
+    }
+
+    /// Ends idle calls and forgets old records, until the process ends.
+    pub async fn run(self) {
+        loop {
+            tokio::time::sleep(UPKEEP_INTERVAL).await;
+            self.upkeep(Instant::now()).await;
+        }
+    }
+
+    /// One round of [`Self::run`].
+    pub async fn upkeep(&self, now: Instant) {
+        let ids: Vec<CallId> = self.lock().live.keys().cloned().collect();
+        for id in ids {
+            // A worker that does not answer in time is not one that has lost the call.
+            let Ok(stats) = timeout(STATS_TIMEOUT, self.inner.media.stats(&id)).await else {
+                continue;
+            };
+            let reason = match stats {
+                None => "the media plane has lost it",
+                Some(stats) if stats.idle_seconds >= self.inner.settings.idle_timeout.as_secs() => {
+                    "no packet came for too long and nobody deleted it"
+                }
+                Some(_) => continue,
+            };
+            let Some(signalling_id) = self.with_live(&id, |call| call.signalling_id.clone()) else {
+                continue;
+            };
+            let _turn = self.turn(&signalling_id).await;
+            warn!(call = %id, reason, "call ended by the gateway");
+            self.end(&id, now).await;
+        }
+        self.forget(now).await;
+    }
+
+    /// Waits for this Call-ID's turn: its commands are carried out one after the other.
+    pub(super) async fn turn(&self, signalling_id: &str) -> tokio::sync::MutexGuard<'_, ()> {
+        let mut hasher = DefaultHasher::new();
+        signalling_id.hash(&mut hasher);
+        let index = usize::try_from(hasher.finish() % TURNS as u64).unwrap_or(0);
+        self.inner.turns[index].lock().await
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
+        self.inner
+            .state
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn with_live<T>(
+        &self,
+        id: &CallId,
+        with: impl FnOnce(&mut CallRecord) -> T,
+    ) -> Option<T> {
+        self.lock().live.get_mut(id).map(with)
+    }
+
+    pub(super) fn live_id(&self, signalling_id: &str) -> Option<CallId> {
+        self.lock().by_signalling.get(signalling_id).cloned()
+    }
+
+    /// The body of a call that was deleted a moment ago.
+    pub(super) fn ended_body(&self, signalling_id: &str) -> Option<Dict> {
+        let state = self.lock();
+        let mut ended = state.ended.values();
+        ended
+            .find(|ended| ended.signalling_id == signalling_id)
+            .map(|ended| ended.body.clone())
+    }
+
+    /// Enters a call and tells everybody.
+    pub(super) fn enter(&self, record: CallRecord) {
+        let view = record.view();
+        let mut state = self.lock();
+        state
+            .by_signalling
+            .insert(record.signalling_id.clone(), record.id.clone());
+        state.live.insert(record.id.clone(), record);
+        drop(state);
+        info!(call = %view.id, "call started");
+        self.publish(CallChange::Started(view));
+    }
+
+    /// The call's statistics as clients read them.
+    pub(super) async fn statistics(&self, id: &CallId) -> Option<Dict> {
+        let stats = timeout(STATS_TIMEOUT, self.inner.media.stats(id)).await;
+        let stats = stats.ok().flatten().unwrap_or_else(CallStats::default);
+        let ours = self.inner.settings.advertise;
+        self.with_live(id, |call| {
+            statistics::body(call, &stats, ours, Timestamp::now())
+        })
+    }
+
+    /// Ends a call on purpose: nothing of it is armed any more. Answers its last statistics.
+    pub(super) async fn end(&self, id: &CallId, now: Instant) -> Option<Dict> {
+        let body = self.statistics(id).await?;
+        let record = self.remove(id)?;
+        let view = record.view();
+        let signalling_id = record.signalling_id.clone();
+        let ended = EndedRecord {
+            signalling_id: signalling_id.clone(),
+            body: body.clone(),
+            until: now + self.inner.settings.linger,
+            ports: Some((record.caller.ports, record.agent.ports)),
+        };
+        self.lock().ended.insert(id.clone(), ended);
+        if let Err(error) = self.inner.media.send(id, MediaCommand::HangUp) {
+            warn!(call = %id, %error, "the media plane did not take the hang-up");
+        }
+        let tenant = self.inner.settings.tenant.clone();
+        let cleared = self
+            .inner
+            .store
+            .clear_armed(tenant, signalling_id, None)
+            .await;
+        if let Err(error) = cleared {
+            // A later call of this Call-ID starts armed: more masking than needed, never less.
+            warn!(call = %id, %error, "that the call is no longer armed could not be kept");
+        }
+        info!(call = %id, "call ended");
+        self.publish(CallChange::Ended(view));
+        Some(body)
+    }
+
+    fn remove(&self, id: &CallId) -> Option<CallRecord> {
+        let mut state = self.lock();
+        let record = state.live.remove(id)?;
+        state.by_signalling.remove(&record.signalling_id);
+        // Dropping the senders tells those who wait that the call is gone.
+        state.waiters.remove(id);
+        Some(record)
+    }
+
+    fn publish(&self, change: CallChange) {
+        // Without subscribers nobody needs to know.
+        let _ = self.inner.changes.send(change);
+    }
+
+    /// Somebody who waits until the media plane has armed for this holder, or refuses to.
+    pub(super) fn wait_for(
+        &self,
+        id: &CallId,
+        holder: Holder,
+    ) -> oneshot::Receiver<Result<(), ArmRefusal>> {
+        let (sender, receiver) = oneshot::channel();
+        let mut state = self.lock();
+        state
+            .waiters
+            .entry(id.clone())
+            .or_default()
+            .push((holder, sender));
+        receiver
+    }
+
+    fn resolve(&self, id: &CallId, holder: &Holder, answer: Result<(), ArmRefusal>) {
+        let mut state = self.lock();
+        let Some(waiters) = state.waiters.remove(id) else {
+            return;
+        };
+        let (answered, waiting): (Vec<_>, Vec<_>) =
+            waiters.into_iter().partition(|(whom, _)| whom == holder);
+        if !waiting.is_empty() {
+            state.waiters.insert(id.clone(), waiting);
+        }
+        for (_, sender) in answered {
+            // Whoever gave up waiting does not need it.
+            let _ = sender.send(answer.clone());
+        }
+    }
+
+    fn disarmed(&self, id: &CallId) {
+        let known = self.with_live(id, |call| call.armed = false);
+        if known.is_some() {
+            self.record_later(Success::Success, Event::Disarmed { call: id.clone() });
+        }
+    }
+
+    /// A call that was armed before must not go on unmasked.
+    fn lose_unmaskable(&self, id: &CallId, refusal: &ArmRefusal) {
+        error!(call = %id, %refusal, "a call that was armed before cannot be masked now; it is ended");
+        self.record_later(
+            Success::Failure,
+            Event::ControlFailure {
+                control: "masking after a restart".to_owned(),
+                cause: refusal.to_string(),
+                call: Some(id.clone()),
+            },
+        );
+        if let Err(error) = self.inner.media.send(id, MediaCommand::HangUp) {
+            error!(call = %id, %error, "the media plane did not take the hang-up");
+        }
+    }
+
+    fn media_ended(&self, id: &CallId, proof: MaskingProof) {
+        let deleted = {
+            let mut state = self.lock();
+            let ended = state.ended.get_mut(id);
+            // The sockets are closed now, so the ports may rest.
+            ended.map(|ended| ended.ports.take()).is_some()
+        };
+        if !deleted && let Some(record) = self.remove(id) {
+            // Its armed rows stay: signalling may still have the call and offer it anew.
+            warn!(call = %id, "the media plane ended a call that signalling still has");
+            self.publish(CallChange::Ended(record.view()));
+        }
+        self.record_later(
+            Success::Success,
+            Event::CallEnded {
+                call: id.clone(),
+                proof,
+            },
+        );
+    }
+
+    async fn forget(&self, now: Instant) {
+        let unproven: Vec<CallId> = {
+            let mut state = self.lock();
+            let old = |ended: &EndedRecord| ended.until <= now;
+            let unproven = state
+                .ended
+                .iter()
+                .filter(|(_, ended)| old(ended) && ended.ports.is_some())
+                .map(|(id, _)| id.clone())
+                .collect();
+            state.ended.retain(|_, ended| !old(ended));
+            unproven
+        };
+        for id in unproven {
+            error!(call = %id, "the media plane never said that the call is over");
+            let event = Event::ControlFailure {
+                control: "masking proof".to_owned(),
+                cause: "the media plane did not report the end of the call".to_owned(),
+                call: Some(id),
+            };
+            self.record(By::Gateway, Success::Failure, event).await;
+        }
+    }
+
+    /// Records; whether it is durable. A call goes on without.
+    pub(super) async fn record(&self, by: By, success: Success, event: Event) -> bool {
+        let tenant = self.inner.settings.tenant.clone();
+        self.record_in(Some(&tenant), by, success, event).await
+    }
+
+    /// Records in the node's log.
+    pub(super) async fn record_for_node(&self, by: By, success: Success, event: Event) -> bool {
+        self.record_in(None, by, success, event).await
+    }
+
+    async fn record_in(
+        &self,
+        tenant: Option<&Tenant>,
+        by: By,
+        success: Success,
+        event: Event,
+    ) -> bool {
+        let (actor, origin) = match by {
+            By::Peer(address) => (
+                Actor::Peer {
+                    address: address.to_string(),
+                },
+                address.to_string(),
+            ),
+            By::Gateway => (Actor::Gateway, "gateway".to_owned()),
+        };
+        let record = Record {
+            actor,
+            origin,
+            success,
+            event,
+        };
+        match timeout(RECORD_TIMEOUT, self.inner.audit.record(tenant, record)).await {
+            Ok(Ok(())) => true,
+            Ok(Err(error)) => {
+                error!(%error, "an event of signalling could not be recorded");
+                false
+            }
+            Err(_) => {
+                error!(waited = ?RECORD_TIMEOUT, "an event of signalling is not yet recorded");
+                false
+            }
+        }
+    }
+
+    /// Records what the media plane told, which nobody waits for.
+    fn record_later(&self, success: Success, event: Event) {
+        let calls = self.clone();
+        tokio::spawn(async move { calls.record(By::Gateway, success, event).await });
+    }
+}

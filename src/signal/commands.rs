@@ -1,0 +1,302 @@
+//! What the NG commands do to calls.
+
+use std::{net::SocketAddr, sync::atomic::Ordering, time::Instant};
+
+use jiff::Timestamp;
+use tracing::{debug, warn};
+use ulid::Ulid;
+
+use super::{
+    arming::BlockError,
+    calls::{By, Calls},
+    record::{Agreed, CallRecord, How, TagError},
+};
+use crate::{
+    media::{
+        MediaCommand, MediaError,
+        ports::{PortError, PortPair},
+    },
+    proto::{
+        audit::{Event, Success},
+        call::{ArmRefusal, Holder},
+        id::CallId,
+        leg::Leg,
+        ng::{
+            CallerSide, DeleteRequest, Dict, ListRequest, OfferRequest, QueryRequest, Reply,
+            Request, Value, reason,
+        },
+        sdp::{Description, SdpError},
+    },
+};
+
+/// Most bytes of Call-IDs in one `list`, so that the reply fits a datagram.
+const MAX_LIST_BYTES: usize = 48_000;
+
+/// Why an offer or an answer is refused.
+#[derive(Debug, thiserror::Error)]
+enum Refusal {
+    #[error("{0}")]
+    Sdp(#[from] SdpError),
+    #[error("This gateway relays plain RTP; transport-protocol must be RTP/AVP or RTP/AVPF")]
+    Transport,
+    #[error("{0}")]
+    Tags(#[from] TagError),
+    #[error("{0}")]
+    Ports(#[from] PortError),
+    #[error("{0}")]
+    Media(#[from] MediaError),
+    #[error("The call was armed before the gateway restarted and cannot be armed now: {0}")]
+    Recovered(BlockError),
+    #[error("{}", reason::UNKNOWN_CALL)]
+    UnknownCall,
+    /// Not an error of the request: another node may take the call.
+    #[error("{0}")]
+    Full(&'static str),
+}
+
+impl Refusal {
+    fn reply(&self, load_limit: bool) -> Reply {
+        match self {
+            Self::Full(message) => Reply::load_limit(load_limit, *message),
+            Self::Ports(PortError::Bind { .. } | PortError::Range(..)) => {
+                // The client can do no more about it than about a full pool: use another node.
+                Reply::error(reason::OUT_OF_PORTS).with("detail", self.to_string())
+            }
+            other => Reply::error(other.to_string()),
+        }
+    }
+}
+
+impl Calls {
+    /// Carries out a request of an NG peer.
+    pub async fn handle(&self, request: Request, peer: SocketAddr) -> Reply {
+        debug!(command = request.name(), %peer, "NG request");
+        match request {
+            Request::Ping => Reply::pong(),
+            Request::Offer(offer) => {
+                let _turn = self.turn(&offer.call_id).await;
+                match self.offer(&offer, peer).await {
+                    Ok(reply) => reply,
+                    Err(refusal) => refused("offer", &refusal, offer.load_limit),
+                }
+            }
+            Request::Answer(answer) => {
+                let _turn = self.turn(&answer.call_id).await;
+                match self.answer(&answer, peer).await {
+                    Ok(reply) => reply,
+                    Err(refusal) => refused("answer", &refusal, answer.load_limit),
+                }
+            }
+            Request::Delete(delete) => self.delete(&delete).await,
+            Request::Query(query) => self.query(&query).await,
+            Request::List(list) => self.list_calls(list),
+            Request::BlockDtmf(block) => self.block(&block, peer).await,
+            Request::UnblockDtmf(unblock) => self.unblock(&unblock, peer).await,
+        }
+    }
+
+    async fn offer(&self, offer: &OfferRequest, peer: SocketAddr) -> Result<Reply, Refusal> {
+        let description = self.describe(offer)?;
+        let id = match self.live_id(&offer.call_id) {
+            Some(id) => id,
+            None => self.start(offer, &description, peer).await?,
+        };
+        let (leg, agreed) = self
+            .with_live(&id, |call| {
+                let leg = call.offering_leg(offer)?;
+                let how = self.how(offer);
+                Ok::<_, Refusal>((
+                    leg,
+                    call.offered(leg, offer, &description, &how, Timestamp::now()),
+                ))
+            })
+            .ok_or(Refusal::UnknownCall)??;
+        self.agree(&id, leg, offer, agreed, peer).await
+    }
+
+    async fn answer(&self, answer: &OfferRequest, peer: SocketAddr) -> Result<Reply, Refusal> {
+        let description = self.describe(answer)?;
+        let id = self.live_id(&answer.call_id).ok_or(Refusal::UnknownCall)?;
+        let (leg, agreed) = self
+            .with_live(&id, |call| {
+                let leg = call.answering_leg(answer)?;
+                if call.recovered && leg == Leg::Caller {
+                    check_recovered(&description)?;
+                }
+                let how = self.how(answer);
+                Ok::<_, Refusal>((
+                    leg,
+                    call.answered_by(leg, answer, &description, &how, Timestamp::now()),
+                ))
+            })
+            .ok_or(Refusal::UnknownCall)??;
+        self.agree(&id, leg, answer, agreed, peer).await
+    }
+
+    fn describe(&self, offer: &OfferRequest) -> Result<Description, Refusal> {
+        let transport = offer.options.transport.as_deref();
+        if !matches!(transport, None | Some("RTP/AVP" | "RTP/AVPF")) {
+            return Err(Refusal::Transport);
+        }
+        let description = Description::parse(&offer.sdp)?;
+        description
+            .audio()
+            .check_family(self.inner.settings.advertise)?;
+        Ok(description)
+    }
+
+    fn how<'a>(&self, offer: &'a OfferRequest) -> How<'a> {
+        How {
+            advertise: self.inner.settings.advertise,
+            source: self.inner.settings.source,
+            options: &offer.options,
+        }
+    }
+
+    /// Tells the media plane, and blocks where the offer asked for it.
+    async fn agree(
+        &self,
+        id: &CallId,
+        leg: Leg,
+        offer: &OfferRequest,
+        agreed: Agreed,
+        peer: SocketAddr,
+    ) -> Result<Reply, Refusal> {
+        if let Err(refusal) = self.tell_media(id, agreed.commands).await {
+            self.with_live(id, |call| call.not_taken(leg));
+            return Err(refusal);
+        }
+        let reply = Reply::ok_with(Dict::new().with("sdp", agreed.sdp));
+        Ok(
+            match self.block_as_offered(id, offer.block_dtmf, peer).await {
+                Ok(()) => reply,
+                Err(problem) => reply.warning(format!("DTMF is not blocked: {problem}")),
+            },
+        )
+    }
+
+    /// Sends commands; one that arms is waited for, so that no SDP leaves before it is in place.
+    async fn tell_media(&self, id: &CallId, commands: Vec<MediaCommand>) -> Result<(), Refusal> {
+        for command in commands {
+            if command == MediaCommand::Arm(Holder::Recovered) {
+                self.arm_for(id, Holder::Recovered)
+                    .await
+                    .map_err(Refusal::Recovered)?;
+            } else {
+                self.inner.media.send(id, command)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The first offer of a call.
+    async fn start(
+        &self,
+        offer: &OfferRequest,
+        description: &Description,
+        peer: SocketAddr,
+    ) -> Result<CallId, Refusal> {
+        let inner = &self.inner;
+        if inner.draining.load(Ordering::Relaxed) {
+            return Err(Refusal::Full("this gateway is draining; use another node"));
+        }
+        let place = inner.places.clone().try_acquire_owned().map_err(|_| {
+            Refusal::Full("this gateway has as many calls as it takes; use another node")
+        })?;
+        let first = match offer.caller.unwrap_or(inner.settings.caller) {
+            CallerSide::Offerer => Leg::Caller,
+            CallerSide::Answerer => Leg::Agent,
+        };
+        let recovered = self.was_armed(&offer.call_id).await;
+        if recovered && first == Leg::Caller {
+            check_recovered(description)?;
+        }
+        let (caller_ports, caller_sockets) = inner.ports.allocate()?;
+        let (agent_ports, agent_sockets) = inner.ports.allocate()?;
+        let now = Timestamp::now();
+        let id = self.new_id(now);
+        let ports: (PortPair, PortPair) = (caller_ports, agent_ports);
+        let mut record =
+            CallRecord::new(id.clone(), offer.call_id.clone(), first, ports, place, now);
+        record.recovered = recovered;
+        record.armed = recovered;
+        inner
+            .media
+            .add_call(id.clone(), caller_sockets, agent_sockets)
+            .map_err(|_| Refusal::Full("the media workers are busy; use another node"))?;
+        let started = Event::CallStarted { call: id.clone() };
+        self.record(By::Peer(peer), Success::Success, started).await;
+        self.enter(record);
+        Ok(id)
+    }
+
+    fn new_id(&self, now: Timestamp) -> CallId {
+        let settings = &self.inner.settings;
+        let ms = u64::try_from(now.as_millisecond()).unwrap_or(0);
+        let serial = Ulid::from_parts(ms, rand::random());
+        CallId::new(settings.tenant.clone(), settings.node.clone(), serial)
+    }
+
+    async fn delete(&self, delete: &DeleteRequest) -> Reply {
+        let _turn = self.turn(&delete.call_id).await;
+        let not_found = || {
+            if delete.fatal {
+                Reply::error(reason::NOT_DELETED)
+            } else {
+                Reply::ok_with(Dict::new().with("warning", reason::NOT_DELETED))
+            }
+        };
+        let Some(id) = self.live_id(&delete.call_id) else {
+            return self
+                .ended_body(&delete.call_id)
+                .map_or_else(not_found, Reply::ok_with);
+        };
+        if let Some(tag) = &delete.from_tag
+            && self.leg_of_tag(&id, tag).is_none()
+        {
+            return not_found();
+        }
+        self.end(&id, Instant::now())
+            .await
+            .map_or_else(not_found, Reply::ok_with)
+    }
+
+    async fn query(&self, query: &QueryRequest) -> Reply {
+        let live = match self.live_id(&query.call_id) {
+            Some(id) => self.statistics(&id).await,
+            None => None,
+        };
+        live.or_else(|| self.ended_body(&query.call_id))
+            .map_or_else(|| Reply::error(reason::UNKNOWN_CALL), Reply::ok_with)
+    }
+
+    fn list_calls(&self, list: ListRequest) -> Reply {
+        let mut bytes = 0;
+        let calls: Vec<Value> = self
+            .list(&self.inner.settings.tenant)
+            .into_iter()
+            .take(list.limit)
+            .map(|view| view.signalling_id)
+            .take_while(|id| {
+                bytes += id.len();
+                bytes <= MAX_LIST_BYTES
+            })
+            .map(Value::Text)
+            .collect();
+        Reply::ok_with(Dict::new().with("calls", calls))
+    }
+}
+
+fn check_recovered(description: &Description) -> Result<(), Refusal> {
+    if description.audio().is_maskable() {
+        Ok(())
+    } else {
+        Err(Refusal::Recovered(ArmRefusal::Codec.into()))
+    }
+}
+
+fn refused(command: &'static str, refusal: &Refusal, load_limit: bool) -> Reply {
+    // The texts of refusals repeat nothing of the SDP but a transport's name.
+    warn!(command, %refusal, "NG request refused");
+    refusal.reply(load_limit)
+}

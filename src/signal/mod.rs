@@ -1,0 +1,53 @@
+//! Signalling: the NG server, and the calls that it made.
+
+mod arming;
+mod calls;
+mod commands;
+mod networks;
+pub mod ng;
+mod parts;
+mod record;
+mod statistics;
+
+use serde::{Deserialize, Serialize};
+
+pub use calls::{CallSettings, Calls};
+pub use networks::{NetworkError, Networks};
+pub use parts::{ArmedStore, AuditSink, BoxFuture, MediaPort};
+
+use crate::proto::id::CallId;
+
+/// A call as people and programs may see it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CallView {
+    /// Our id.
+    pub id: CallId,
+    /// The signalling's id (SIP Call-ID).
+    pub signalling_id: String,
+    /// Tag of the caller's leg.
+    pub caller_tag: Option<String>,
+    /// Tag of the agent's leg.
+    pub agent_tag: Option<String>,
+    /// When the first offer came.
+    pub started: jiff::Timestamp,
+    /// Whether both ends have agreed on media.
+    pub answered: bool,
+    /// Whether a payment can be taken on it: why not, if not.
+    pub refusal: Option<String>,
+    /// Whether the call is armed now.
+    pub armed: bool,
+}
+
+/// That a call began or ended, for whoever subscribes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CallChange {
+    /// Its first offer came.
+    Started(CallView),
+    /// It was deleted, timed out or lost; as it last was.
+    Ended(CallView),
+}
+
+#[cfg(test)]
+mod fakes;
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,114 @@
+//! What the registry needs of its neighbours, no more: so that it can be tried without them.
+
+use std::{future::Future, pin::Pin};
+
+use crate::{
+    audit_log::{AuditError, AuditLog},
+    journal::{ArmedRow, Journal, JournalError},
+    media::{CallStats, LegSockets, MediaCommand, MediaError, MediaPlane},
+    proto::{
+        audit::Record,
+        call::Holder,
+        id::{CallId, Tenant},
+    },
+};
+
+/// A future of a trait object.
+pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// The media plane, as signalling uses it.
+pub trait MediaPort: Send + Sync {
+    /// See [`MediaPlane::add_call`].
+    fn add_call(
+        &self,
+        call: CallId,
+        caller: LegSockets,
+        agent: LegSockets,
+    ) -> Result<(), MediaError>;
+    /// See [`MediaPlane::send`].
+    fn send(&self, call: &CallId, command: MediaCommand) -> Result<(), MediaError>;
+    /// See [`MediaPlane::stats`].
+    fn stats<'a>(&'a self, call: &'a CallId) -> BoxFuture<'a, Option<CallStats>>;
+}
+
+impl MediaPort for MediaPlane {
+    fn add_call(
+        &self,
+        call: CallId,
+        caller: LegSockets,
+        agent: LegSockets,
+    ) -> Result<(), MediaError> {
+        Self::add_call(self, call, caller, agent)
+    }
+
+    fn send(&self, call: &CallId, command: MediaCommand) -> Result<(), MediaError> {
+        Self::send(self, call, command)
+    }
+
+    fn stats<'a>(&'a self, call: &'a CallId) -> BoxFuture<'a, Option<CallStats>> {
+        Box::pin(Self::stats(self, call))
+    }
+}
+
+/// Where it is kept that a call is armed.
+pub trait ArmedStore: Send + Sync {
+    /// See [`Journal::set_armed`].
+    fn set_armed(&self, row: ArmedRow) -> BoxFuture<'_, Result<(), JournalError>>;
+    /// See [`Journal::clear_armed`].
+    fn clear_armed(
+        &self,
+        tenant: Tenant,
+        signalling_id: String,
+        holder: Option<Holder>,
+    ) -> BoxFuture<'_, Result<(), JournalError>>;
+    /// See [`Journal::armed`].
+    fn armed(
+        &self,
+        tenant: Tenant,
+        signalling_id: String,
+    ) -> BoxFuture<'_, Result<Vec<ArmedRow>, JournalError>>;
+}
+
+impl ArmedStore for Journal {
+    fn set_armed(&self, row: ArmedRow) -> BoxFuture<'_, Result<(), JournalError>> {
+        Box::pin(Self::set_armed(self, row))
+    }
+
+    fn clear_armed(
+        &self,
+        tenant: Tenant,
+        signalling_id: String,
+        holder: Option<Holder>,
+    ) -> BoxFuture<'_, Result<(), JournalError>> {
+        Box::pin(Self::clear_armed(self, tenant, signalling_id, holder))
+    }
+
+    fn armed(
+        &self,
+        tenant: Tenant,
+        signalling_id: String,
+    ) -> BoxFuture<'_, Result<Vec<ArmedRow>, JournalError>> {
+        Box::pin(Self::armed(self, tenant, signalling_id))
+    }
+}
+
+/// Where it is recorded what happened. Signalling needs no proof of it: the proof belongs to
+/// captures and charges.
+pub trait AuditSink: Send + Sync {
+    /// See [`AuditLog::record`].
+    fn record<'a>(
+        &'a self,
+        tenant: Option<&'a Tenant>,
+        record: Record,
+    ) -> BoxFuture<'a, Result<(), AuditError>>;
+}
+
+impl AuditSink for AuditLog {
+    fn record<'a>(
+        &'a self,
+        tenant: Option<&'a Tenant>,
+        record: Record,
+    ) -> BoxFuture<'a, Result<(), AuditError>> {
+        Box::pin(async move { Self::record(self, tenant, record).await.map(drop) })
+    }
+}

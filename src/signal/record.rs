@@ -1,0 +1,339 @@
+//! What signalling knows of one call. No I/O here: each step returns what is to be sent.
+
+use std::net::IpAddr;
+
+use jiff::Timestamp;
+use tokio::sync::OwnedSemaphorePermit;
+
+use super::CallView;
+use crate::{
+    media::{MediaCommand, ports::PortPair},
+    proto::{
+        call::{ArmRefusal, Encoding, Holder, LegMedia, SourcePolicy},
+        id::CallId,
+        leg::Leg,
+        ng::{OfferRequest, SdpOptions},
+        sdp::{Audio, Codec, Description, Rewrite},
+    },
+};
+
+/// One leg.
+pub(super) struct LegRecord {
+    pub(super) tag: Option<String>,
+    pub(super) via_branch: Option<String>,
+    pub(super) label: Option<String>,
+    pub(super) created: Timestamp,
+    /// Our ports towards this leg, the same for the whole call.
+    pub(super) ports: PortPair,
+    /// Whether we offered rtcp-mux to this leg.
+    mux_offered: bool,
+    /// Whether this leg and we agreed on rtcp-mux.
+    mux: bool,
+    /// What it wants; the last that was not on hold.
+    pub(super) media: Option<LegMedia>,
+}
+
+impl LegRecord {
+    pub(super) const fn new(ports: PortPair, created: Timestamp) -> Self {
+        Self {
+            tag: None,
+            via_branch: None,
+            label: None,
+            created,
+            ports,
+            mux_offered: false,
+            mux: false,
+            media: None,
+        }
+    }
+
+    fn has_tag(&self, tag: &str) -> bool {
+        self.tag.as_deref() == Some(tag)
+    }
+
+    /// Takes over what this leg's description says; tells whether it is new.
+    fn set_media(&mut self, audio: &Audio, how: &How<'_>) -> Option<LegMedia> {
+        let media = leg_media(audio, self.mux, how)?;
+        if self.media.as_ref() == Some(&media) {
+            return None;
+        }
+        self.media = Some(media.clone());
+        Some(media)
+    }
+}
+
+/// What both `offer` and `answer` bring along.
+pub(super) struct How<'a> {
+    pub(super) advertise: IpAddr,
+    pub(super) source: SourcePolicy,
+    pub(super) options: &'a SdpOptions,
+}
+
+/// What an offer or an answer leads to.
+pub(super) struct Agreed {
+    /// For the other end.
+    pub(super) sdp: String,
+    /// For the media plane, in this order.
+    pub(super) commands: Vec<MediaCommand>,
+}
+
+/// Why tags do not fit a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(super) enum TagError {
+    /// A call has two legs.
+    #[error("The call has two legs, and neither has this from-tag; use another call-id")]
+    ThirdParty,
+    /// An answer to nobody.
+    #[error("No leg of the call has this from-tag, so there is no offer that this would answer")]
+    NoOffer,
+}
+
+/// One call.
+pub(super) struct CallRecord {
+    pub(super) id: CallId,
+    pub(super) signalling_id: String,
+    pub(super) started: Timestamp,
+    pub(super) last_signal: Timestamp,
+    /// Which leg made the first offer.
+    first: Leg,
+    pub(super) caller: LegRecord,
+    pub(super) agent: LegRecord,
+    pub(super) armed: bool,
+    /// It was armed when the gateway last knew it.
+    pub(super) recovered: bool,
+    recovery_sent: bool,
+    /// `block-DTMF` came with an offer and waits for the answer.
+    pub(super) block_wanted: bool,
+    /// `block DTMF` holds it.
+    pub(super) blocked: bool,
+    pub(super) incident: bool,
+    /// Its place among the calls that this node takes.
+    _place: OwnedSemaphorePermit,
+}
+
+impl CallRecord {
+    pub(super) fn new(
+        id: CallId,
+        signalling_id: String,
+        first: Leg,
+        (caller, agent): (PortPair, PortPair),
+        place: OwnedSemaphorePermit,
+        now: Timestamp,
+    ) -> Self {
+        Self {
+            id,
+            signalling_id,
+            started: now,
+            last_signal: now,
+            first,
+            caller: LegRecord::new(caller, now),
+            agent: LegRecord::new(agent, now),
+            armed: false,
+            recovered: false,
+            recovery_sent: false,
+            block_wanted: false,
+            blocked: false,
+            incident: false,
+            _place: place,
+        }
+    }
+
+    pub(super) const fn leg(&self, leg: Leg) -> &LegRecord {
+        match leg {
+            Leg::Caller => &self.caller,
+            Leg::Agent => &self.agent,
+        }
+    }
+
+    const fn leg_mut(&mut self, leg: Leg) -> &mut LegRecord {
+        match leg {
+            Leg::Caller => &mut self.caller,
+            Leg::Agent => &mut self.agent,
+        }
+    }
+
+    pub(super) fn leg_of_tag(&self, tag: &str) -> Option<Leg> {
+        [self.first, self.first.other()]
+            .into_iter()
+            .find(|leg| self.leg(*leg).has_tag(tag))
+    }
+
+    pub(super) fn leg_of_label(&self, label: &str) -> Option<Leg> {
+        [Leg::Caller, Leg::Agent]
+            .into_iter()
+            .find(|leg| self.leg(*leg).label.as_deref() == Some(label))
+    }
+
+    /// Whether both ends have agreed on media.
+    pub(super) const fn answered(&self) -> bool {
+        self.caller.media.is_some() && self.agent.media.is_some()
+    }
+
+    /// Why it cannot be armed, if so.
+    pub(super) fn refusal(&self) -> Option<ArmRefusal> {
+        let Some(media) = self.caller.media.as_ref().filter(|_| self.answered()) else {
+            return Some(ArmRefusal::NotAnswered);
+        };
+        if self.incident {
+            return Some(ArmRefusal::Incident);
+        }
+        let maskable = |encoding: &Encoding| matches!(encoding, Encoding::Pcmu | Encoding::Pcma);
+        let any = media
+            .payload_types
+            .iter()
+            .any(|(_, encoding)| maskable(encoding));
+        (!any).then_some(ArmRefusal::Codec)
+    }
+
+    pub(super) fn view(&self) -> CallView {
+        CallView {
+            id: self.id.clone(),
+            signalling_id: self.signalling_id.clone(),
+            caller_tag: self.caller.tag.clone(),
+            agent_tag: self.agent.tag.clone(),
+            started: self.started,
+            answered: self.answered(),
+            refusal: self.refusal().map(|refusal| refusal.to_string()),
+            armed: self.armed,
+        }
+    }
+
+    /// Which leg makes this offer.
+    pub(super) fn offering_leg(&self, offer: &OfferRequest) -> Result<Leg, TagError> {
+        if let Some(leg) = self.leg_of_tag(&offer.from_tag) {
+            return Ok(leg);
+        }
+        // The other end's first message may be an offer of its own.
+        let to = offer.to_tag.as_deref().and_then(|tag| self.leg_of_tag(tag));
+        match to.map(Leg::other) {
+            Some(leg) if self.leg(leg).tag.is_none() => Ok(leg),
+            // An INVITE tried anew under the same Call-ID.
+            None if !self.answered() => Ok(self.first),
+            Some(_) | None => Err(TagError::ThirdParty),
+        }
+    }
+
+    /// Which leg gives this answer: the one that did not offer.
+    pub(super) fn answering_leg(&self, answer: &OfferRequest) -> Result<Leg, TagError> {
+        self.leg_of_tag(&answer.from_tag)
+            .map(Leg::other)
+            .ok_or(TagError::NoOffer)
+    }
+
+    /// Takes over an offer of this leg.
+    pub(super) fn offered(
+        &mut self,
+        leg: Leg,
+        offer: &OfferRequest,
+        description: &Description,
+        how: &How<'_>,
+        now: Timestamp,
+    ) -> Agreed {
+        self.last_signal = now;
+        let audio = description.audio();
+        let mux = how.options.mux;
+        let to_other = (audio.mux || mux.offer) && !mux.demux;
+        let offerer = self.leg_mut(leg);
+        offerer.tag = Some(offer.from_tag.clone());
+        offerer.via_branch.clone_from(&offer.via_branch);
+        if offer.label.is_some() {
+            offerer.label.clone_from(&offer.label);
+        }
+        offerer.mux = audio.mux && !mux.reject;
+        let set = offerer.set_media(audio, how);
+        let other = self.leg_mut(leg.other());
+        other.mux_offered = to_other;
+        let rewrite = rewrite(how, other.ports.rtp_port(), to_other, false);
+        Agreed {
+            sdp: description.rewrite(&rewrite),
+            commands: self.commands(leg, set),
+        }
+    }
+
+    /// Takes over the answer of this leg.
+    pub(super) fn answered_by(
+        &mut self,
+        leg: Leg,
+        answer: &OfferRequest,
+        description: &Description,
+        how: &How<'_>,
+        now: Timestamp,
+    ) -> Agreed {
+        self.last_signal = now;
+        let audio = description.audio();
+        let answerer = self.leg_mut(leg);
+        answerer.tag.clone_from(&answer.to_tag);
+        if answer.label.is_some() {
+            answerer.label.clone_from(&answer.label);
+        }
+        answerer.mux = audio.mux && answerer.mux_offered;
+        let set = answerer.set_media(audio, how);
+        let offerer = self.leg(leg.other());
+        let rewrite = rewrite(how, offerer.ports.rtp_port(), offerer.mux, true);
+        Agreed {
+            sdp: description.rewrite(&rewrite),
+            commands: self.commands(leg, set),
+        }
+    }
+
+    /// A call that was armed before is armed before its second leg gets media, so that no packet
+    /// passes in between.
+    fn commands(&mut self, leg: Leg, set: Option<LegMedia>) -> Vec<MediaCommand> {
+        let mut commands = Vec::new();
+        if self.recovered && !self.recovery_sent && self.answered() {
+            self.recovery_sent = true;
+            commands.push(MediaCommand::Arm(Holder::Recovered));
+        }
+        commands.extend(set.map(|media| MediaCommand::SetLeg(leg, media)));
+        commands
+    }
+
+    /// The media plane did not take what an offer or answer led to: the next one sends it again.
+    pub(super) fn not_taken(&mut self, leg: Leg) {
+        self.leg_mut(leg).media = None;
+        self.recovery_sent = false;
+    }
+}
+
+fn rewrite(how: &How<'_>, port: u16, mux: bool, answer: bool) -> Rewrite {
+    Rewrite {
+        address: how.advertise,
+        port,
+        mux,
+        answer,
+        replace_origin: how.options.replace_origin,
+        replace_session_connection: how.options.replace_session_connection,
+        replace_zero_address: how.options.replace_zero_address,
+        rtcp_attribute: !how.options.no_rtcp_attribute,
+        transport: how.options.transport.clone(),
+        strip: how.options.strip_codecs.clone(),
+    }
+}
+
+fn leg_media(audio: &Audio, mux: bool, how: &How<'_>) -> Option<LegMedia> {
+    let (mut rtp, mut rtcp) = (audio.rtp?, audio.rtcp?);
+    if let Some(address) = how.options.source_address {
+        rtp.set_ip(address);
+        rtcp.set_ip(address);
+    }
+    Some(LegMedia {
+        rtp,
+        rtcp: if mux { rtp } else { rtcp },
+        source: how.source,
+        payload_types: audio
+            .payload_types
+            .iter()
+            .map(|(payload_type, codec)| (*payload_type, encoding(*codec)))
+            .collect(),
+        packet_time: audio.packet_time,
+    })
+}
+
+const fn encoding(codec: Codec) -> Encoding {
+    match codec {
+        Codec::Pcmu => Encoding::Pcmu,
+        Codec::Pcma => Encoding::Pcma,
+        Codec::TelephoneEvent(clock_hz) => Encoding::TelephoneEvent(clock_hz),
+        Codec::Other => Encoding::Other,
+    }
+}

@@ -1,0 +1,323 @@
+//! `block DTMF` and what a crash leaves behind.
+
+use jiff::Timestamp;
+
+use super::{reason, result, settle, tenant};
+use crate::{
+    journal::ArmedRow,
+    media::{MediaCommand, MediaEvent, MediaEventKind},
+    proto::{
+        audit::{Actor, Event, Success},
+        call::{ArmRefusal, Holder},
+        id::PaymentId,
+        leg::Leg,
+    },
+    signal::fakes::*,
+};
+
+fn payment() -> Holder {
+    let serial = ulid::Ulid::from_parts(1, 1);
+    Holder::Payment(PaymentId::new(tenant(), "node-1".parse().unwrap(), serial))
+}
+
+fn armed_row(call_id: &str, holder: Holder) -> ArmedRow {
+    ArmedRow {
+        tenant: tenant(),
+        signalling_id: call_id.to_owned(),
+        holder,
+        since: Timestamp::now(),
+    }
+}
+
+fn arms(house: &House) -> usize {
+    let commands = house.media.commands();
+    commands
+        .iter()
+        .filter(|command| matches!(command, MediaCommand::Arm(_)))
+        .count()
+}
+
+#[tokio::test]
+async fn a_call_of_unmaskable_codecs_says_so_and_is_not_armed() {
+    let house = House::new(22_120..=22_139);
+    let opus = sdp(4000, "111") + "a=rtpmap:111 opus/48000/2\r\n";
+    house
+        .ask(
+            message("offer", "c1")
+                .with("from-tag", "a")
+                .with("sdp", opus.clone()),
+        )
+        .await;
+    let view = house.calls.find(&tenant(), "c1").unwrap();
+    assert_eq!(view.refusal, Some(ArmRefusal::NotAnswered.to_string()));
+    let answer = message("answer", "c1")
+        .with("from-tag", "a")
+        .with("to-tag", "b")
+        .with("sdp", opus);
+    house.ask(answer).await;
+    let view = house.calls.find(&tenant(), "c1").unwrap();
+    assert_eq!(view.refusal, Some(ArmRefusal::Codec.to_string()));
+    let reply = house.ask(message("block DTMF", "c1")).await;
+    assert!(reason(&reply).contains("PCMU"), "{reply:?}");
+    assert!(house.store.holders().is_empty());
+    assert!(
+        house
+            .audit
+            .has(|event| matches!(event, Event::ArmRefused { .. }))
+    );
+}
+
+#[tokio::test]
+async fn block_dtmf_is_acknowledged_only_once_the_media_plane_has_armed() {
+    let house = House::new(22_240..=22_259);
+    house.call("c1").await;
+    let reply = house.ask(message("block DTMF", "c1")).await;
+    assert_eq!(result(&reply), "ok");
+    assert_eq!(reply.words("tonewall-masked"), ["a"]);
+    assert!(house.calls.find(&tenant(), "c1").unwrap().armed);
+    assert_eq!(
+        house.store.holders(),
+        [Holder::Ng],
+        "durable before it is acknowledged"
+    );
+    let records = house.audit.0.lock().unwrap().clone();
+    let armed = records
+        .iter()
+        .find(|record| matches!(record.event, Event::Armed { .. }))
+        .unwrap();
+    assert_eq!(
+        armed.actor,
+        Actor::Peer {
+            address: PEER.to_string()
+        }
+    );
+    assert_eq!(armed.success, Success::Success);
+    assert_eq!(
+        result(&house.ask(message("block DTMF", "c1")).await),
+        "ok",
+        "twice is once"
+    );
+    assert_eq!(arms(&house), 1);
+}
+
+#[tokio::test]
+async fn block_dtmf_that_is_refused_or_unanswered_is_an_error_and_leaves_nothing() {
+    let house = House::new(22_260..=22_279);
+    house.call("c1").await;
+    for (arming, word) in [
+        (Arming::Refuses(ArmRefusal::Incident), "heard a tone"),
+        (Arming::IsSilent, "did not confirm"),
+    ] {
+        *house.media.arming.lock().unwrap() = arming;
+        let reply = house.ask(message("block DTMF", "c1")).await;
+        assert!(reason(&reply).contains(word), "{reply:?}");
+        assert!(house.store.holders().is_empty());
+    }
+    assert!(
+        house
+            .media
+            .commands()
+            .contains(&MediaCommand::Release(Holder::Ng))
+    );
+}
+
+#[tokio::test]
+async fn block_dtmf_before_the_answer_is_an_error() {
+    let house = House::new(22_280..=22_299);
+    house.ask(offer("c1")).await;
+    let reply = house.ask(message("block DTMF", "c1")).await;
+    assert!(reason(&reply).contains("no answer yet"), "{reply:?}");
+}
+
+#[tokio::test]
+async fn what_cannot_be_kept_is_not_armed() {
+    let house = House::new(22_300..=22_319);
+    house.call("c1").await;
+    *house.store.broken.lock().unwrap() = true;
+    assert!(reason(&house.ask(message("block DTMF", "c1")).await).contains("cannot be kept"));
+    assert_eq!(arms(&house), 0);
+}
+
+#[tokio::test]
+async fn a_block_of_the_agents_leg_says_that_only_the_caller_is_masked() {
+    let house = House::new(22_320..=22_339);
+    house.call("c1").await;
+    let both = message("block DTMF", "c1").with("from-tag", "b");
+    assert!(house.ask(both.clone()).await.text("warning").is_none());
+    let one = both.with("flags", vec!["directional".into()]);
+    assert!(
+        house
+            .ask(one)
+            .await
+            .text("warning")
+            .unwrap()
+            .contains("only the caller")
+    );
+}
+
+#[tokio::test]
+async fn the_flag_block_dtmf_arms_as_soon_as_both_ends_agreed() {
+    let house = House::new(22_340..=22_359);
+    house
+        .ask(offer("c1").with("flags", vec!["block-DTMF".into()]))
+        .await;
+    assert_eq!(house.store.holders(), [Holder::Ng], "durable already");
+    assert_eq!(arms(&house), 0);
+    let reply = house.ask(answer("c1")).await;
+    assert!(reply.text("warning").is_none(), "{reply:?}");
+    assert!(house.calls.find(&tenant(), "c1").unwrap().armed);
+}
+
+#[tokio::test]
+async fn unblock_releases_what_block_holds() {
+    let house = House::new(22_360..=22_379);
+    let id = house.call("c1").await;
+    house.ask(message("block DTMF", "c1")).await;
+    let reply = house.ask(message("unblock DTMF", "c1")).await;
+    assert!(
+        result(&reply) == "ok" && reply.text("warning").is_none(),
+        "{reply:?}"
+    );
+    assert!(house.store.holders().is_empty());
+    house.calls.handle_media(&MediaEvent {
+        call: id.clone(),
+        kind: MediaEventKind::Disarmed,
+    });
+    settle().await;
+    assert!(!house.calls.find(&tenant(), "c1").unwrap().armed);
+    assert!(
+        house
+            .audit
+            .has(|event| *event == Event::Disarmed { call: id.clone() })
+    );
+}
+
+#[tokio::test]
+async fn unblock_never_releases_a_payment() {
+    let house = House::new(22_380..=22_399);
+    let id = house.call("c1").await;
+    house
+        .store
+        .rows
+        .lock()
+        .unwrap()
+        .push(armed_row("c1", payment()));
+    house.calls.handle_media(&MediaEvent {
+        call: id.clone(),
+        kind: MediaEventKind::Armed(payment()),
+    });
+    let reply = house
+        .ask(message("unblock DTMF", "c1").with("flags", vec!["all".into()]))
+        .await;
+    assert_eq!(result(&reply), "ok");
+    assert!(
+        reply.text("warning").unwrap().contains("stays armed"),
+        "{reply:?}"
+    );
+    assert_eq!(house.store.holders(), [payment()]);
+    let released = |command: &MediaCommand| matches!(command, MediaCommand::Release(holder) if *holder != Holder::Ng);
+    assert!(!house.media.commands().iter().any(released));
+    assert!(house.calls.find(&tenant(), "c1").unwrap().armed);
+    assert!(
+        house
+            .audit
+            .has(|event| matches!(event, Event::DisarmRefused { .. }))
+    );
+}
+
+#[tokio::test]
+async fn a_call_that_was_armed_before_a_crash_starts_armed() {
+    let house = House::new(22_400..=22_419);
+    house
+        .store
+        .rows
+        .lock()
+        .unwrap()
+        .push(armed_row("c1", payment()));
+    house.ask(offer("c1")).await;
+    assert!(
+        house.calls.find(&tenant(), "c1").unwrap().armed,
+        "marked from the start"
+    );
+    assert_eq!(arms(&house), 0);
+    house.ask(answer("c1")).await;
+    let commands = house.media.commands();
+    let [.., arm, second_leg] = commands.as_slice() else {
+        panic!("{commands:?}");
+    };
+    assert_eq!(*arm, MediaCommand::Arm(Holder::Recovered));
+    assert!(
+        matches!(second_leg, MediaCommand::SetLeg(Leg::Agent, _)),
+        "no packet passes before it is armed"
+    );
+    house.ask(offer("c1").with("to-tag", "b")).await;
+    assert_eq!(arms(&house), 1, "once");
+    let reply = house.ask(message("unblock DTMF", "c1")).await;
+    assert!(reply.text("warning").is_some());
+    house.ask(message("delete", "c1")).await;
+    assert!(
+        house.store.holders().is_empty(),
+        "nothing of it is armed any more"
+    );
+}
+
+#[tokio::test]
+async fn a_call_that_was_armed_before_is_refused_where_it_cannot_be_masked() {
+    let house = House::new(22_420..=22_439);
+    house
+        .store
+        .rows
+        .lock()
+        .unwrap()
+        .push(armed_row("c1", payment()));
+    let opus = sdp(4000, "111") + "a=rtpmap:111 opus/48000/2\r\n";
+    let reply = house
+        .ask(
+            message("offer", "c1")
+                .with("from-tag", "a")
+                .with("sdp", opus),
+        )
+        .await;
+    assert!(reason(&reply).contains("armed before"), "{reply:?}");
+    assert_eq!(house.calls.count(), 0);
+}
+
+#[tokio::test]
+async fn a_call_that_cannot_be_armed_again_is_ended() {
+    let house = House::new(22_440..=22_459);
+    house
+        .store
+        .rows
+        .lock()
+        .unwrap()
+        .push(armed_row("c1", payment()));
+    *house.media.arming.lock().unwrap() = Arming::Refuses(ArmRefusal::Codec);
+    house.ask(offer("c1")).await;
+    let reply = house.ask(answer("c1")).await;
+    assert!(reason(&reply).contains("armed before"), "{reply:?}");
+    settle().await;
+    assert_eq!(house.calls.count(), 0);
+    assert!(
+        house
+            .audit
+            .has(|event| matches!(event, Event::ControlFailure { .. }))
+    );
+    assert_eq!(
+        house.store.holders().len(),
+        1,
+        "offered anew, it starts armed again"
+    );
+}
+
+#[tokio::test]
+async fn where_the_journal_cannot_be_read_a_call_starts_armed() {
+    let house = House::new(22_460..=22_479);
+    *house.store.broken.lock().unwrap() = true;
+    house.call("c1").await;
+    assert!(
+        house
+            .media
+            .commands()
+            .contains(&MediaCommand::Arm(Holder::Recovered))
+    );
+}
