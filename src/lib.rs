@@ -1,6 +1,7 @@
 //! tonewall: a PCI DSS DTMF payment-capture gateway for call centres.
 
 pub mod audit_log;
+pub mod gateway;
 pub mod journal;
 pub mod media;
 pub mod processor;

@@ -1,0 +1,3 @@
+//! Composes the planes.
+
+pub mod payments;

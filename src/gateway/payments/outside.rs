@@ -1,0 +1,233 @@
+//! What payments need of the other parts, as small traits: the real parts implement them here,
+//! tests hand in others that fail on request.
+
+use std::{future::Future, pin::Pin};
+
+use jiff::Timestamp;
+
+use crate::{
+    audit_log::AuditLog,
+    journal::{ArmedRow, AttemptRow, Journal, PaymentRow},
+    media::{MediaCommand, MediaError, MediaPlane},
+    processor::{CardPlane, Charge, Outcome, SubmitError},
+    proto::{
+        audit::Record,
+        call::Holder,
+        id::{AttemptId, CallId, PaymentId, Tenant},
+        leg::Leg,
+    },
+    signal::{CallView, Calls},
+};
+
+/// Something that is there later.
+pub(super) type Later<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+/// The right to submit one attempt, which only a durable `sending` gives; nothing is sent before
+/// it is polled.
+pub(super) type Submission = Later<'static, Result<Outcome, SubmitError>>;
+/// Why something is not durable, as a sentence.
+pub(super) type NotDurable = String;
+
+/// Journal and audit log.
+pub(super) trait Records: Send + Sync {
+    fn audit<'a>(&'a self, tenant: &'a Tenant, record: Record)
+    -> Later<'a, Result<(), NotDurable>>;
+    fn put_payment(&self, row: PaymentRow) -> Later<'_, Result<(), NotDurable>>;
+    fn payment(&self, id: PaymentId) -> Later<'_, Result<Option<PaymentRow>, NotDurable>>;
+    fn payments(
+        &self,
+        tenant: Tenant,
+        call: Option<CallId>,
+        limit: u32,
+    ) -> Later<'_, Result<Vec<PaymentRow>, NotDurable>>;
+    fn intent(&self, row: AttemptRow) -> Later<'_, Result<(), NotDurable>>;
+    /// Makes the audit record and then the phase `Sending` durable.
+    fn sending<'a>(
+        &'a self,
+        tenant: &'a Tenant,
+        record: Record,
+        charge: Charge,
+        at: Timestamp,
+    ) -> Later<'a, Result<Submission, NotDurable>>;
+    fn result(
+        &self,
+        attempt: AttemptId,
+        outcome: Outcome,
+        at: Timestamp,
+    ) -> Later<'_, Result<(), NotDurable>>;
+    fn attempts(&self, payment: PaymentId) -> Later<'_, Result<Vec<AttemptRow>, NotDurable>>;
+    fn unresolved(&self) -> Later<'_, Result<Vec<AttemptRow>, NotDurable>>;
+    fn set_armed(&self, row: ArmedRow) -> Later<'_, Result<(), NotDurable>>;
+    fn clear_armed(
+        &self,
+        tenant: Tenant,
+        signalling_id: String,
+        holder: Holder,
+    ) -> Later<'_, Result<(), NotDurable>>;
+}
+
+/// The media plane.
+pub(super) trait Media: Send + Sync {
+    fn send(&self, call: &CallId, command: MediaCommand) -> Result<(), MediaError>;
+}
+
+/// The card plane, but for charging: see [`Records::sending`].
+pub(super) trait Cards: Send + Sync {
+    fn wipe(&self, payment: &PaymentId);
+    fn look_up(&self, charge: Charge) -> Later<'static, Outcome>;
+    fn is_sandbox(&self) -> bool;
+}
+
+/// The calls that are up.
+pub(super) trait CallLookup: Send + Sync {
+    fn find(&self, tenant: &Tenant, id: &str) -> Option<CallView>;
+    fn leg_of_tag(&self, call: &CallId, tag: &str) -> Option<Leg>;
+}
+
+/// Journal, audit log and card plane together: charging takes the proof from the log.
+pub(super) struct Books {
+    pub(super) journal: Journal,
+    pub(super) audit: AuditLog,
+    pub(super) cards: CardPlane,
+}
+
+fn sentence(error: impl std::fmt::Display) -> NotDurable {
+    error.to_string()
+}
+
+impl Records for Books {
+    fn audit<'a>(
+        &'a self,
+        tenant: &'a Tenant,
+        record: Record,
+    ) -> Later<'a, Result<(), NotDurable>> {
+        Box::pin(async move {
+            let _recorded = self
+                .audit
+                .record(Some(tenant), record)
+                .await
+                .map_err(sentence)?;
+            Ok(())
+        })
+    }
+
+    fn put_payment(&self, row: PaymentRow) -> Later<'_, Result<(), NotDurable>> {
+        Box::pin(async move { self.journal.put_payment(row).await.map_err(sentence) })
+    }
+
+    fn payment(&self, id: PaymentId) -> Later<'_, Result<Option<PaymentRow>, NotDurable>> {
+        Box::pin(async move { self.journal.payment(id).await.map_err(sentence) })
+    }
+
+    fn payments(
+        &self,
+        tenant: Tenant,
+        call: Option<CallId>,
+        limit: u32,
+    ) -> Later<'_, Result<Vec<PaymentRow>, NotDurable>> {
+        Box::pin(async move {
+            self.journal
+                .payments(tenant, call, limit)
+                .await
+                .map_err(sentence)
+        })
+    }
+
+    fn intent(&self, row: AttemptRow) -> Later<'_, Result<(), NotDurable>> {
+        Box::pin(async move { self.journal.intent(row).await.map_err(sentence) })
+    }
+
+    fn sending<'a>(
+        &'a self,
+        tenant: &'a Tenant,
+        record: Record,
+        charge: Charge,
+        at: Timestamp,
+    ) -> Later<'a, Result<Submission, NotDurable>> {
+        Box::pin(async move {
+            let recorded = self
+                .audit
+                .record(Some(tenant), record)
+                .await
+                .map_err(sentence)?;
+            self.journal
+                .sending(charge.attempt.clone(), at)
+                .await
+                .map_err(sentence)?;
+            let cards = self.cards.clone();
+            let submission: Submission =
+                Box::pin(async move { cards.submit(recorded, charge).await });
+            Ok(submission)
+        })
+    }
+
+    fn result(
+        &self,
+        attempt: AttemptId,
+        outcome: Outcome,
+        at: Timestamp,
+    ) -> Later<'_, Result<(), NotDurable>> {
+        Box::pin(async move {
+            self.journal
+                .result(attempt, outcome, at)
+                .await
+                .map_err(sentence)
+        })
+    }
+
+    fn attempts(&self, payment: PaymentId) -> Later<'_, Result<Vec<AttemptRow>, NotDurable>> {
+        Box::pin(async move { self.journal.attempts(payment).await.map_err(sentence) })
+    }
+
+    fn unresolved(&self) -> Later<'_, Result<Vec<AttemptRow>, NotDurable>> {
+        Box::pin(async move { self.journal.unresolved().await.map_err(sentence) })
+    }
+
+    fn set_armed(&self, row: ArmedRow) -> Later<'_, Result<(), NotDurable>> {
+        Box::pin(async move { self.journal.set_armed(row).await.map_err(sentence) })
+    }
+
+    fn clear_armed(
+        &self,
+        tenant: Tenant,
+        signalling_id: String,
+        holder: Holder,
+    ) -> Later<'_, Result<(), NotDurable>> {
+        Box::pin(async move {
+            self.journal
+                .clear_armed(tenant, signalling_id, Some(holder))
+                .await
+                .map_err(sentence)
+        })
+    }
+}
+
+impl Media for MediaPlane {
+    fn send(&self, call: &CallId, command: MediaCommand) -> Result<(), MediaError> {
+        Self::send(self, call, command)
+    }
+}
+
+impl Cards for CardPlane {
+    fn wipe(&self, payment: &PaymentId) {
+        Self::wipe(self, payment);
+    }
+
+    fn look_up(&self, charge: Charge) -> Later<'static, Outcome> {
+        let cards = self.clone();
+        Box::pin(async move { Self::look_up(&cards, &charge).await })
+    }
+
+    fn is_sandbox(&self) -> bool {
+        Self::is_sandbox(self)
+    }
+}
+
+impl CallLookup for Calls {
+    fn find(&self, tenant: &Tenant, id: &str) -> Option<CallView> {
+        Self::find(self, tenant, id)
+    }
+
+    fn leg_of_tag(&self, call: &CallId, tag: &str) -> Option<Leg> {
+        Self::leg_of_tag(self, call, tag)
+    }
+}

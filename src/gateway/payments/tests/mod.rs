@@ -1,0 +1,6 @@
+//! Payments over fakes, in simulated time.
+
+mod creating;
+mod fakes;
+mod paying;
+mod restarting;

@@ -1,0 +1,120 @@
+//! What is found after a crash.
+
+use jiff::Timestamp;
+use tokio::time::{Duration, sleep};
+
+use super::{
+    super::{PaymentState, Recovery},
+    fakes::{Bench, approved, attempt_id, call_id, payment_id, unknown},
+};
+use crate::{
+    journal::{AttemptRow, PaymentRow, Phase},
+    processor::Outcome,
+};
+
+fn left(bench: &Bench, serial: u128, state: &str, phase: Option<Phase>) {
+    let mut stage = bench.stage();
+    let id = payment_id(serial);
+    let row = PaymentRow {
+        id: id.clone(),
+        call: call_id(serial),
+        state: state.to_owned(),
+        amount_minor: 500,
+        currency: "EUR".to_owned(),
+        reference: "INV-9".to_owned(),
+        description: None,
+        brand: None,
+        last4: None,
+        created: Timestamp::UNIX_EPOCH,
+        updated: Timestamp::UNIX_EPOCH,
+    };
+    stage.rows.insert(id.clone(), row);
+    if let Some(phase) = phase {
+        stage.attempts.push(AttemptRow {
+            id: attempt_id(serial),
+            payment: id,
+            amount_minor: 500,
+            currency: "EUR".to_owned(),
+            reference: "INV-9".to_owned(),
+            processor: "sandbox".to_owned(),
+            phase,
+            created: Timestamp::UNIX_EPOCH,
+            updated: Timestamp::UNIX_EPOCH,
+        });
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_restart_resolves_every_attempt_and_cancels_what_was_open() {
+    let bench = Bench::new();
+    left(&bench, 21, "open", None);
+    left(&bench, 22, "submitting", Some(Phase::Intent));
+    left(&bench, 23, "submitting", Some(Phase::Sending));
+    left(&bench, 24, "unknown", Some(Phase::Result(unknown())));
+    left(&bench, 25, "submitting", Some(Phase::Result(approved())));
+    left(&bench, 26, "approved", Some(Phase::Result(approved())));
+    let nothing_done = Outcome::Failed {
+        reason: "the processor knows nothing of it".to_owned(),
+        retryable: true,
+    };
+    bench
+        .stage()
+        .look_ups
+        .extend([approved(), nothing_done.clone()]);
+
+    let found = bench.payments.recover().await.unwrap();
+    let expected = Recovery {
+        not_sent: 1,
+        looked_up: 2,
+        cancelled: 2,
+    };
+    assert_eq!(found, expected);
+    let state = async |serial| {
+        let id = payment_id(serial);
+        bench.payments.get(&bench.by, &id).await.unwrap().state
+    };
+    assert_eq!(state(23).await, PaymentState::Unknown);
+    sleep(Duration::from_secs(5)).await;
+    for (serial, expected) in [
+        (21, PaymentState::Cancelled),
+        (22, PaymentState::Cancelled),
+        (23, PaymentState::Approved),
+        (24, PaymentState::Failed),
+        (25, PaymentState::Approved),
+        (26, PaymentState::Approved),
+    ] {
+        assert_eq!(state(serial).await, expected, "payment {serial}");
+        let row = bench.stage().rows[&payment_id(serial)].state.clone();
+        assert_eq!(row, expected.as_str(), "row {serial}");
+    }
+    assert!(bench.stage().submitted.is_empty());
+    let stage = bench.stage();
+    for attempt in &stage.attempts {
+        let ended = matches!(
+            attempt.phase,
+            Phase::Result(Outcome::Approved { .. } | Outcome::Failed { .. })
+        );
+        assert!(ended, "{attempt:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_crash_while_submitting_is_unknown_until_it_is_looked_up() {
+    let bench = Bench::new();
+    let id = bench.keyed().await;
+    bench.answers_after(Duration::from_secs(3600), approved());
+    let view = bench.payments.complete(&bench.by, &id).await.unwrap();
+    assert_eq!(view.state, PaymentState::Submitting);
+
+    let after = bench.restarted();
+    bench.stage().look_ups.push_back(approved());
+    assert_eq!(after.payments.recover().await.unwrap().looked_up, 1);
+    let view = after.payments.get(&after.by, &id).await.unwrap();
+    assert_eq!(view.state, PaymentState::Unknown);
+    assert!(view.advice.contains("Do not charge again"));
+    sleep(Duration::from_secs(2)).await;
+    let view = after.payments.get(&after.by, &id).await.unwrap();
+    assert_eq!(view.state, PaymentState::Approved);
+    let number = &view.fields[&crate::proto::field::Field::PaymentCardNumber];
+    assert_eq!(number.last4.unwrap().to_string(), "4242");
+}

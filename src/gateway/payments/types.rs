@@ -1,0 +1,156 @@
+//! What the API takes and gives.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::PaymentState;
+use crate::{
+    processor::Outcome,
+    proto::{
+        audit::Actor,
+        capture::Rejection,
+        card::{Brand, Last4},
+        field::Field,
+        id::{CallId, PaymentId, Tenant},
+    },
+};
+
+/// Who asks: decided by `http`'s authentication, written into the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct Principal {
+    pub tenant: Tenant,
+    pub actor: Actor,
+    pub origin: String,
+}
+
+/// What is asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct NewPayment {
+    /// Our call id, or the signalling's.
+    pub call: String,
+    /// A signalling tag: refused when it is the agent's leg (Twilio users attach to the wrong leg).
+    pub leg: Option<String>,
+    pub amount_minor: u64,
+    pub currency: String,
+    pub reference: String,
+    pub description: Option<String>,
+    /// Which fields `complete` needs; card number, expiry and security code where empty.
+    pub fields: Vec<Field>,
+}
+
+/// Where a field stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[allow(missing_docs)]
+pub enum FieldStatus {
+    Missing,
+    Capturing,
+    Complete,
+    /// The last try ended without a value: see `problem`.
+    Problem,
+}
+
+/// A field as the agent sees it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub struct FieldView {
+    pub status: FieldStatus,
+    pub required: bool,
+    /// Digits keyed so far.
+    pub count: u8,
+    pub brand: Option<Brand>,
+    pub last4: Option<Last4>,
+    /// `•••• •••• •••• 4242`, `••••`: what to show.
+    pub masked: Option<String>,
+    pub attempts_left: Option<u8>,
+    pub rejection: Option<Rejection>,
+    /// One sentence for the agent: what went wrong and what to do.
+    pub problem: Option<String>,
+}
+
+/// A payment as the agent sees it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub struct PaymentView {
+    pub id: PaymentId,
+    pub call: CallId,
+    pub state: PaymentState,
+    pub amount_minor: u64,
+    pub currency: String,
+    pub reference: String,
+    pub description: Option<String>,
+    pub armed: bool,
+    pub capturing: Option<Field>,
+    pub fields: BTreeMap<Field, FieldView>,
+    pub outcome: Option<Outcome>,
+    /// One sentence for the agent: what to do next.
+    pub advice: String,
+    pub attempts: u32,
+    pub sandbox: bool,
+    pub created: Timestamp,
+    pub updated: Timestamp,
+}
+
+/// One thing that happened, in the order of `id`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub struct PaymentEvent {
+    /// Grows by one with each event of this process; replayed from `Last-Event-ID`.
+    pub id: u64,
+    /// `payment.created`, `payment.capture`, `payment.updated`, `payment.ended`, `call.started`, `call.ended`.
+    pub name: String,
+    pub tenant: Tenant,
+    pub call: CallId,
+    /// The payment after it.
+    pub payment: Option<PaymentView>,
+}
+
+/// Why a request is refused. Each variant is an HTTP status and a `problem+json` type.
+#[derive(Debug, thiserror::Error)]
+#[allow(missing_docs)]
+pub enum PaymentError {
+    #[error("no call {0:?} is up; GET /v1/calls lists those that are")]
+    UnknownCall(String),
+    #[error("no payment {0} here")]
+    UnknownPayment(String),
+    #[error(
+        "leg {0:?} is the agent's; a payment hears the caller: name the caller's leg or leave `leg` out"
+    )]
+    WrongLeg(String),
+    #[error("the call already has payment {0}; complete or cancel it first")]
+    CallHasPayment(PaymentId),
+    #[error("the call cannot be armed: {0}")]
+    CannotArm(String),
+    #[error("the payment is {state:?}; {action} needs it {needed}")]
+    WrongState {
+        state: PaymentState,
+        action: &'static str,
+        needed: &'static str,
+    },
+    #[error("still missing: {0:?}; capture each, then complete")]
+    FieldsMissing(Vec<Field>),
+    #[error("{field}: {found}; expected {expected}")]
+    Invalid {
+        field: &'static str,
+        found: String,
+        expected: String,
+    },
+    #[error("the gateway is draining and takes no new payments; use another node")]
+    Draining,
+    #[error("the gateway cannot keep the records that a payment needs: {0}")]
+    NotRecordable(String),
+    #[error("busy: {0}")]
+    Overloaded(String),
+}
+
+/// Events, with those since `Last-Event-ID` first.
+pub struct Subscription {
+    /// What was missed; `None` when the id is older than what is kept: ask for the state anew.
+    pub replay: Option<Vec<PaymentEvent>>,
+    /// What comes.
+    pub live: tokio::sync::broadcast::Receiver<PaymentEvent>,
+}
