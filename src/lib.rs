@@ -2,6 +2,7 @@
 
 pub mod audit_log;
 pub mod gateway;
+pub mod http;
 pub mod journal;
 pub mod media;
 pub mod processor;

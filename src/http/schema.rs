@@ -1,0 +1,407 @@
+//! What the OpenAPI document says of the bodies. The values themselves are serialised from the
+//! types of their own modules; a test holds the two side by side.
+
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::Timeouts;
+
+/// What the caller is asked to key.
+#[derive(ToSchema)]
+#[schema(rename_all = "kebab-case")]
+pub enum Field {
+    /// The card number.
+    PaymentCardNumber,
+    /// Month and year, MMYY.
+    ExpirationDate,
+    /// CVV2, CVC2 or CID.
+    SecurityCode,
+    /// Digits of a postal code.
+    PostalCode,
+    /// ABA routing number.
+    BankRoutingNumber,
+    /// Account number at a bank.
+    BankAccountNumber,
+}
+
+/// A card's brand.
+#[derive(ToSchema)]
+#[schema(rename_all = "kebab-case")]
+#[allow(missing_docs)]
+pub enum Brand {
+    Visa,
+    Mastercard,
+    Amex,
+    Discover,
+    Jcb,
+    Diners,
+    Unionpay,
+    Maestro,
+}
+
+/// Where a payment stands.
+#[derive(ToSchema)]
+#[schema(rename_all = "kebab-case")]
+pub enum PaymentState {
+    /// The call is being protected.
+    Arming,
+    /// Protected; no field is open.
+    Open,
+    /// A field is open: the caller may key.
+    Capturing,
+    /// The processor has been asked.
+    Submitting,
+    /// The money is authorised.
+    Approved,
+    /// Declined, with a field or a card to ask for again; still protected.
+    Declined,
+    /// Nothing was charged.
+    Failed,
+    /// It may have been charged: a look-up or a person resolves it.
+    Unknown,
+    /// Ended without a charge.
+    Cancelled,
+}
+
+/// Where a field stands.
+#[derive(ToSchema)]
+#[schema(rename_all = "kebab-case")]
+pub enum FieldStatus {
+    /// Not asked for yet.
+    Missing,
+    /// Open now.
+    Capturing,
+    /// Complete and checked.
+    Complete,
+    /// The last try ended without a value: see `problem`.
+    Problem,
+}
+
+/// Why what was keyed cannot be right.
+#[derive(ToSchema)]
+#[schema(rename_all = "kebab-case")]
+pub enum Rejection {
+    /// Too few digits.
+    TooShort,
+    /// The check digit does not fit.
+    CheckDigit,
+    /// No brand has such first digits.
+    UnknownBrand,
+    /// A brand that the merchant does not take.
+    BrandNotAccepted,
+    /// No such month or year.
+    InvalidDate,
+    /// The card has expired.
+    Expired,
+    /// Not as long as this brand's codes are.
+    CodeLength,
+}
+
+/// A field as the agent sees it.
+#[derive(ToSchema)]
+pub struct FieldView {
+    /// Where it stands.
+    pub status: FieldStatus,
+    /// Whether `complete` needs it.
+    pub required: bool,
+    /// Digits keyed so far.
+    pub count: u8,
+    /// The brand, once it is known.
+    pub brand: Option<Brand>,
+    /// The last four digits of a card or account number.
+    #[schema(pattern = "^[0-9]{4}$")]
+    pub last4: Option<String>,
+    /// What to show.
+    #[schema(example = "•••• •••• •••• 4242")]
+    pub masked: Option<String>,
+    /// How many more times the caller may key it.
+    pub attempts_left: Option<u8>,
+    /// Why what was keyed cannot be right.
+    pub rejection: Option<Rejection>,
+    /// One sentence for the agent: what went wrong and what to do.
+    pub problem: Option<String>,
+}
+
+/// What to do after a decline.
+#[derive(ToSchema)]
+#[schema(rename_all = "kebab-case")]
+pub enum AdviceName {
+    /// The same card may work now or later.
+    TryAgain,
+    /// Ask for another card.
+    OtherCard,
+    /// Ask for the field in `field` again.
+    ReEnter,
+    /// The customer has to call the issuer.
+    CallIssuer,
+    /// Do not try this card again.
+    DoNotRetry,
+}
+
+/// Advice after a decline.
+#[derive(ToSchema)]
+pub struct Advice {
+    /// What to do.
+    pub advice: AdviceName,
+    /// Which field to ask for again.
+    pub field: Option<Field>,
+}
+
+/// How an attempt ended.
+#[derive(ToSchema)]
+#[schema(rename_all = "kebab-case")]
+pub enum OutcomeKind {
+    /// The money is authorised.
+    Approved,
+    /// The processor or issuer said no; no charge stands.
+    Declined,
+    /// Nothing was charged.
+    Failed,
+    /// It may stand.
+    Unknown,
+}
+
+/// How the last attempt ended.
+#[derive(ToSchema)]
+pub struct Outcome {
+    /// How.
+    pub kind: OutcomeKind,
+    /// Of an approval: the processor's own reference.
+    pub processor_reference: Option<String>,
+    /// Of an approval or a decline: the processor's code, for support.
+    pub code: Option<String>,
+    /// Of a decline: what to do next.
+    pub advice: Option<Advice>,
+    /// Of a failure or an unknown end: why.
+    pub reason: Option<String>,
+    /// Of a failure: whether trying again may help.
+    pub retryable: Option<bool>,
+}
+
+/// The fields of a payment, by name.
+#[derive(ToSchema)]
+#[schema(rename_all = "kebab-case")]
+#[allow(missing_docs)]
+pub struct Fields {
+    pub payment_card_number: Option<FieldView>,
+    pub expiration_date: Option<FieldView>,
+    pub security_code: Option<FieldView>,
+    pub postal_code: Option<FieldView>,
+    pub bank_routing_number: Option<FieldView>,
+    pub bank_account_number: Option<FieldView>,
+}
+
+/// A payment as the agent sees it. No digit beyond the last four is in it.
+#[derive(ToSchema)]
+pub struct PaymentView {
+    /// The payment's id.
+    #[schema(example = "pay_demo_node-1_01JD0000000000000000000000")]
+    pub id: String,
+    /// The call it is taken on.
+    pub call: String,
+    /// Where it stands.
+    pub state: PaymentState,
+    /// Minor units (cents).
+    pub amount_minor: u64,
+    /// ISO 4217 code.
+    #[schema(example = "EUR")]
+    pub currency: String,
+    /// The merchant's own reference.
+    pub reference: String,
+    /// What it is for.
+    pub description: Option<String>,
+    /// Whether the caller's keys are kept from the agent now.
+    pub armed: bool,
+    /// The field that is open.
+    pub capturing: Option<Field>,
+    /// The fields, by name.
+    pub fields: Fields,
+    /// How the last attempt ended.
+    pub outcome: Option<Outcome>,
+    /// One sentence for the agent: what to do next.
+    pub advice: String,
+    /// How often the processor was asked.
+    pub attempts: u32,
+    /// Whether no real money moves.
+    pub sandbox: bool,
+    /// When it was created.
+    #[schema(format = DateTime)]
+    pub created: String,
+    /// When it last changed.
+    #[schema(format = DateTime)]
+    pub updated: String,
+}
+
+/// A list of payments.
+#[derive(ToSchema)]
+pub struct PaymentList {
+    /// Newest first.
+    pub payments: Vec<PaymentView>,
+}
+
+/// One thing that happened: the `data` of an event.
+#[derive(ToSchema)]
+pub struct PaymentEvent {
+    /// Grows by one with each event.
+    pub id: u64,
+    /// What happened.
+    #[schema(example = "payment.capture")]
+    pub name: String,
+    /// Whose it is.
+    pub tenant: String,
+    /// On which call.
+    pub call: String,
+    /// The payment after it.
+    pub payment: Option<PaymentView>,
+}
+
+/// A call that is up.
+#[derive(ToSchema)]
+pub struct CallView {
+    /// Our id.
+    #[schema(example = "call_demo_node-1_01JD0000000000000000000000")]
+    pub id: String,
+    /// The signalling's id (SIP Call-ID).
+    pub signalling_id: String,
+    /// Tag of the caller's leg.
+    pub caller_tag: Option<String>,
+    /// Tag of the agent's leg.
+    pub agent_tag: Option<String>,
+    /// When the first offer came.
+    #[schema(format = DateTime)]
+    pub started: String,
+    /// Whether both ends have agreed on media.
+    pub answered: bool,
+    /// Why no payment can be taken on it, if so.
+    pub refusal: Option<String>,
+    /// Whether the caller's keys are kept from the agent now.
+    pub armed: bool,
+}
+
+/// A list of calls.
+#[derive(ToSchema)]
+pub struct CallList {
+    /// Newest first.
+    pub calls: Vec<CallView>,
+}
+
+/// What is asked for. Twelve digits in a row are refused in `reference` and `description`.
+#[derive(ToSchema)]
+pub struct NewPayment {
+    /// The call: our id or the signalling's.
+    #[schema(max_length = 200)]
+    pub call: String,
+    /// Minor units (1250 is 12.50 EUR): an integer, or a string of digits.
+    #[schema(schema_with = amount)]
+    pub amount: u64,
+    /// ISO 4217 code, upper case.
+    #[schema(pattern = "^[A-Z]{3}$", example = "EUR")]
+    pub currency: String,
+    /// Your own reference.
+    #[schema(max_length = 200, example = "INV-1")]
+    pub reference: String,
+    /// What it is for.
+    #[schema(max_length = 200)]
+    pub description: Option<String>,
+    /// A signalling tag: makes sure that it is the caller's leg.
+    #[schema(max_length = 200)]
+    pub leg: Option<String>,
+    /// Which fields `complete` needs; card number, expiry and security code where left out.
+    pub fields: Option<Vec<Field>>,
+}
+
+fn amount() -> utoipa::openapi::schema::Schema {
+    use utoipa::openapi::schema::{ObjectBuilder, OneOfBuilder, Schema, Type};
+    Schema::OneOf(
+        OneOfBuilder::new()
+            .item(
+                ObjectBuilder::new()
+                    .schema_type(Type::Integer)
+                    .minimum(Some(1))
+                    .maximum(Some(99_999_999_999_i64)),
+            )
+            .item(
+                ObjectBuilder::new()
+                    .schema_type(Type::String)
+                    .pattern(Some("^[0-9]{1,20}$")),
+            )
+            .description(Some("Minor units: 1250 is 12.50 EUR"))
+            .build(),
+    )
+}
+
+/// Which field the caller is asked for.
+#[derive(ToSchema)]
+pub struct Capture {
+    /// The field.
+    pub field: Field,
+}
+
+/// What a key or a session may do.
+#[derive(ToSchema)]
+#[schema(rename_all = "kebab-case")]
+pub enum Role {
+    /// Takes payments.
+    Agent,
+    /// A program that takes payments.
+    Integration,
+    /// Reads the compliance log.
+    Auditor,
+    /// Keys and configuration.
+    Administrator,
+}
+
+/// Who this key or cookie is.
+#[derive(Serialize, ToSchema)]
+pub struct Session {
+    /// Whose calls it sees.
+    pub tenant: String,
+    /// Which node answered.
+    pub node: String,
+    /// What it may do.
+    #[schema(value_type = Role)]
+    pub role: crate::journal::Role,
+    /// What whoever made it called it.
+    pub label: String,
+    /// Whether no real money moves here.
+    pub sandbox: bool,
+    /// When it runs out.
+    #[schema(format = DateTime)]
+    pub expires: Option<String>,
+    /// The gateway's version.
+    pub version: &'static str,
+    /// How long the caller may take.
+    pub timeouts: Timeouts,
+}
+
+/// A refusal, as `application/problem+json` (RFC 9457).
+#[derive(Serialize, ToSchema)]
+pub struct Problem {
+    /// Stable URI of the kind of refusal: match on this.
+    #[serde(rename = "type")]
+    #[schema(example = "urn:tonewall:problem:unknown-call")]
+    pub kind: &'static str,
+    /// The kind in a few words.
+    pub title: &'static str,
+    /// The HTTP status again.
+    pub status: u16,
+    /// What was found, what was expected and what to do, in words for a person.
+    pub detail: String,
+    /// The member of the body that cannot be used.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub member: Option<&'static str>,
+    /// The fields that are missing.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(value_type = Option<Vec<Field>>)]
+    pub fields: Vec<crate::proto::field::Field>,
+    /// The payment that is in the way.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub payment: Option<String>,
+}
+
+/// Liveness.
+#[derive(Serialize, ToSchema)]
+pub struct Health {
+    /// `ok`.
+    pub status: &'static str,
+}

@@ -1,0 +1,244 @@
+//! What the API stands on, as one trait, so that tests put a fake behind a real listener.
+
+use std::{future::Future, pin::Pin, sync::Arc};
+
+use jiff::Timestamp;
+
+use crate::{
+    audit_log::{AuditError, AuditLog},
+    gateway::payments::{NewPayment, PaymentError, PaymentView, Payments, Principal, Subscription},
+    journal::{Idempotent, Journal, JournalError, KeyKind, KeyRow},
+    proto::{
+        audit::Record,
+        field::Field,
+        id::{KeyId, PaymentId, Tenant},
+    },
+    signal::{CallView, Calls},
+};
+
+/// An answer that comes later.
+pub type Later<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// Everything that a request can ask of the gateway.
+pub trait Service: Send + Sync + 'static {
+    /// Creates a payment.
+    fn create<'a>(
+        &'a self,
+        by: &'a Principal,
+        new: NewPayment,
+    ) -> Later<'a, Result<PaymentView, PaymentError>>;
+    /// Opens a field.
+    fn capture<'a>(
+        &'a self,
+        by: &'a Principal,
+        id: &'a PaymentId,
+        field: Field,
+    ) -> Later<'a, Result<PaymentView, PaymentError>>;
+    /// Charges.
+    fn complete<'a>(
+        &'a self,
+        by: &'a Principal,
+        id: &'a PaymentId,
+    ) -> Later<'a, Result<PaymentView, PaymentError>>;
+    /// Wipes and ends.
+    fn cancel<'a>(
+        &'a self,
+        by: &'a Principal,
+        id: &'a PaymentId,
+    ) -> Later<'a, Result<PaymentView, PaymentError>>;
+    /// One payment.
+    fn payment<'a>(
+        &'a self,
+        by: &'a Principal,
+        id: &'a PaymentId,
+    ) -> Later<'a, Result<PaymentView, PaymentError>>;
+    /// The tenant's payments, newest first.
+    fn payments<'a>(
+        &'a self,
+        by: &'a Principal,
+        call: Option<&'a str>,
+    ) -> Later<'a, Result<Vec<PaymentView>, PaymentError>>;
+    /// The tenant's events after `last`, then live ones.
+    fn subscribe(&self, tenant: &Tenant, last: Option<u64>) -> Subscription;
+    /// The tenant's live calls.
+    fn calls(&self, tenant: &Tenant) -> Vec<CallView>;
+    /// One live call by our id or the signalling's.
+    fn call(&self, tenant: &Tenant, id: &str) -> Option<CallView>;
+    /// The live key with this hash.
+    fn key_by_hash(
+        &self,
+        kind: KeyKind,
+        hash: [u8; 32],
+        at: Timestamp,
+    ) -> Later<'_, Result<Option<KeyRow>, JournalError>>;
+    /// Uses up the one-time key with this hash: of two that try, one gets the row.
+    fn redeem_key(
+        &self,
+        kind: KeyKind,
+        hash: [u8; 32],
+        at: Timestamp,
+    ) -> Later<'_, Result<Option<KeyRow>, JournalError>>;
+    /// Stores a key.
+    fn put_key(&self, row: KeyRow) -> Later<'_, Result<(), JournalError>>;
+    /// Revokes a key; false when there is no such live key.
+    fn revoke_key(&self, key: KeyId, at: Timestamp) -> Later<'_, Result<bool, JournalError>>;
+    /// Reserves an idempotency key, or tells what became of it.
+    fn idempotency(
+        &self,
+        tenant: Tenant,
+        key: String,
+        fingerprint: [u8; 32],
+        at: Timestamp,
+    ) -> Later<'_, Result<Idempotent, JournalError>>;
+    /// Keeps the answer to replay, or frees the key.
+    fn idempotency_answer(
+        &self,
+        tenant: Tenant,
+        key: String,
+        answer: Option<(u16, String)>,
+    ) -> Later<'_, Result<(), JournalError>>;
+    /// Appends to the tenant's audit log, or to the node's; tells where the record stands. What is
+    /// recorded here (sign-ins and refusals) needs no proof further on.
+    fn record<'a>(
+        &'a self,
+        tenant: Option<&'a Tenant>,
+        record: Record,
+    ) -> Later<'a, Result<u64, AuditError>>;
+}
+
+/// The gateway's own parts behind the API.
+pub struct Gateway {
+    /// Payments.
+    pub payments: Payments,
+    /// Calls.
+    pub calls: Calls,
+    /// Keys and idempotency.
+    pub journal: Journal,
+    /// Sign-ins and refusals.
+    pub audit_log: AuditLog,
+}
+
+impl Gateway {
+    /// Puts the parts behind the API's trait.
+    #[must_use]
+    pub fn shared(self) -> Arc<dyn Service> {
+        Arc::new(self)
+    }
+}
+
+impl Service for Gateway {
+    fn create<'a>(
+        &'a self,
+        by: &'a Principal,
+        new: NewPayment,
+    ) -> Later<'a, Result<PaymentView, PaymentError>> {
+        Box::pin(self.payments.create(by, new))
+    }
+
+    fn capture<'a>(
+        &'a self,
+        by: &'a Principal,
+        id: &'a PaymentId,
+        field: Field,
+    ) -> Later<'a, Result<PaymentView, PaymentError>> {
+        Box::pin(self.payments.capture(by, id, field))
+    }
+
+    fn complete<'a>(
+        &'a self,
+        by: &'a Principal,
+        id: &'a PaymentId,
+    ) -> Later<'a, Result<PaymentView, PaymentError>> {
+        Box::pin(self.payments.complete(by, id))
+    }
+
+    fn cancel<'a>(
+        &'a self,
+        by: &'a Principal,
+        id: &'a PaymentId,
+    ) -> Later<'a, Result<PaymentView, PaymentError>> {
+        Box::pin(self.payments.cancel(by, id))
+    }
+
+    fn payment<'a>(
+        &'a self,
+        by: &'a Principal,
+        id: &'a PaymentId,
+    ) -> Later<'a, Result<PaymentView, PaymentError>> {
+        Box::pin(self.payments.get(by, id))
+    }
+
+    fn payments<'a>(
+        &'a self,
+        by: &'a Principal,
+        call: Option<&'a str>,
+    ) -> Later<'a, Result<Vec<PaymentView>, PaymentError>> {
+        Box::pin(self.payments.list(by, call))
+    }
+
+    fn subscribe(&self, tenant: &Tenant, last: Option<u64>) -> Subscription {
+        self.payments.subscribe(tenant, last)
+    }
+
+    fn calls(&self, tenant: &Tenant) -> Vec<CallView> {
+        self.calls.list(tenant)
+    }
+
+    fn call(&self, tenant: &Tenant, id: &str) -> Option<CallView> {
+        self.calls.find(tenant, id)
+    }
+
+    fn key_by_hash(
+        &self,
+        kind: KeyKind,
+        hash: [u8; 32],
+        at: Timestamp,
+    ) -> Later<'_, Result<Option<KeyRow>, JournalError>> {
+        Box::pin(self.journal.key_by_hash(kind, hash, at))
+    }
+
+    // `revoke_key` answers true to one caller only, so that of two who found the row one gets it.
+    fn redeem_key(
+        &self,
+        kind: KeyKind,
+        hash: [u8; 32],
+        at: Timestamp,
+    ) -> Later<'_, Result<Option<KeyRow>, JournalError>> {
+        Box::pin(self.journal.redeem_key(kind, hash, at))
+    }
+
+    fn put_key(&self, row: KeyRow) -> Later<'_, Result<(), JournalError>> {
+        Box::pin(self.journal.put_key(row))
+    }
+
+    fn revoke_key(&self, key: KeyId, at: Timestamp) -> Later<'_, Result<bool, JournalError>> {
+        Box::pin(self.journal.revoke_key(key, at))
+    }
+
+    fn idempotency(
+        &self,
+        tenant: Tenant,
+        key: String,
+        fingerprint: [u8; 32],
+        at: Timestamp,
+    ) -> Later<'_, Result<Idempotent, JournalError>> {
+        Box::pin(self.journal.idempotency(tenant, key, fingerprint, at))
+    }
+
+    fn idempotency_answer(
+        &self,
+        tenant: Tenant,
+        key: String,
+        answer: Option<(u16, String)>,
+    ) -> Later<'_, Result<(), JournalError>> {
+        Box::pin(self.journal.idempotency_answer(tenant, key, answer))
+    }
+
+    fn record<'a>(
+        &'a self,
+        tenant: Option<&'a Tenant>,
+        record: Record,
+    ) -> Later<'a, Result<u64, AuditError>> {
+        Box::pin(async move { Ok(self.audit_log.record(tenant, record).await?.sequence()) })
+    }
+}

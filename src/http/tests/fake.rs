@@ -1,0 +1,507 @@
+//! A gateway of paper behind the real listener.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use jiff::Timestamp;
+use tokio::sync::broadcast;
+use ulid::Ulid;
+
+use crate::{
+    audit_log::AuditError,
+    gateway::payments::{
+        FieldStatus, FieldView, NewPayment, PaymentError, PaymentEvent, PaymentState, PaymentView,
+        Principal, Subscription,
+    },
+    http::{
+        auth::hash,
+        service::{Later, Service},
+    },
+    journal::{Idempotent, JournalError, KeyKind, KeyRow, Role},
+    processor::Outcome,
+    proto::{
+        audit::Record,
+        field::Field,
+        id::{CallId, KeyId, PaymentId, Tenant},
+    },
+    signal::CallView,
+};
+
+pub(super) struct Fake {
+    pub(super) inner: Mutex<Inner>,
+    live: broadcast::Sender<PaymentEvent>,
+    /// Events before this number can no longer be replayed.
+    pub(super) oldest: u64,
+}
+
+/// The fingerprint of a request, and the answer once there is one.
+pub(super) type Answered = ([u8; 32], Option<(u16, String)>);
+
+#[derive(Default)]
+pub(super) struct Inner {
+    pub(super) calls: Vec<(Tenant, CallView)>,
+    pub(super) payments: BTreeMap<PaymentId, PaymentView>,
+    pub(super) events: Vec<PaymentEvent>,
+    pub(super) keys: Vec<KeyRow>,
+    pub(super) idempotency: HashMap<String, Answered>,
+    pub(super) records: Vec<(Option<Tenant>, Record)>,
+    pub(super) audit_broken: bool,
+    pub(super) created: u32,
+    serial: u64,
+}
+
+pub(super) fn tenant(name: &str) -> Tenant {
+    name.parse().unwrap()
+}
+
+impl Fake {
+    pub(super) fn new() -> Self {
+        Self {
+            inner: Mutex::default(),
+            live: broadcast::channel(64).0,
+            oldest: 0,
+        }
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn add_call(&self, whose: &str, signalling_id: &str) -> CallId {
+        let mut inner = self.lock();
+        let id = CallId::new(tenant(whose), "n1".parse().unwrap(), inner.next());
+        let call = CallView {
+            id: id.clone(),
+            signalling_id: signalling_id.to_owned(),
+            caller_tag: Some("caller".into()),
+            agent_tag: Some("agent".into()),
+            started: Timestamp::now(),
+            answered: true,
+            refusal: None,
+            armed: false,
+        };
+        inner.calls.insert(0, (tenant(whose), call));
+        id
+    }
+
+    pub(super) fn add_key(&self, kind: KeyKind, role: Role, whose: &str, secret: &str) -> KeyId {
+        let mut inner = self.lock();
+        let id = KeyId::new(tenant(whose), "n1".parse().unwrap(), inner.next());
+        inner.keys.push(KeyRow {
+            id: id.clone(),
+            kind,
+            role,
+            label: "Desk 4".into(),
+            secret_hash: hash(secret),
+            created: Timestamp::now(),
+            expires: None,
+            revoked: None,
+        });
+        id
+    }
+
+    /// Changes a payment and tells everybody.
+    pub(super) fn change(&self, name: &str, id: &PaymentId, with: impl FnOnce(&mut PaymentView)) {
+        let mut inner = self.lock();
+        let payment = inner.payments.get_mut(id).unwrap();
+        with(payment);
+        payment.updated = Timestamp::now();
+        let payment = payment.clone();
+        drop(inner);
+        self.publish(
+            name,
+            payment.id.tenant().clone(),
+            &payment.call.clone(),
+            Some(payment),
+        );
+    }
+
+    pub(super) fn publish(
+        &self,
+        name: &str,
+        tenant: Tenant,
+        call: &CallId,
+        payment: Option<PaymentView>,
+    ) {
+        let mut inner = self.lock();
+        let id = inner.events.len() as u64 + 1;
+        let event = PaymentEvent {
+            id,
+            name: name.into(),
+            tenant,
+            call: call.clone(),
+            payment,
+        };
+        inner.events.push(event.clone());
+        drop(inner);
+        let _ = self.live.send(event);
+    }
+
+    fn of(&self, by: &Principal, id: &PaymentId) -> Result<PaymentView, PaymentError> {
+        self.lock()
+            .payments
+            .get(id)
+            .filter(|_| *id.tenant() == by.tenant)
+            .cloned()
+            .ok_or_else(|| PaymentError::UnknownPayment(id.to_string()))
+    }
+
+    fn new_payment(&self, by: &Principal, new: NewPayment) -> Result<PaymentView, PaymentError> {
+        let call = self
+            .call(&by.tenant, &new.call)
+            .ok_or_else(|| PaymentError::UnknownCall(new.call.clone()))?;
+        let mut inner = self.lock();
+        inner.created += 1;
+        let id = PaymentId::new(by.tenant.clone(), "n1".parse().unwrap(), inner.next());
+        let fields = [
+            Field::PaymentCardNumber,
+            Field::ExpirationDate,
+            Field::SecurityCode,
+        ];
+        let payment = PaymentView {
+            id: id.clone(),
+            call: call.id.clone(),
+            state: PaymentState::Open,
+            amount_minor: new.amount_minor,
+            currency: new.currency,
+            reference: new.reference,
+            description: new.description,
+            armed: true,
+            capturing: None,
+            fields: fields.map(|field| (field, empty_field())).into(),
+            outcome: None,
+            advice: "The line is protected. Ask the customer for the card number.".into(),
+            attempts: 0,
+            sandbox: true,
+            created: Timestamp::now(),
+            updated: Timestamp::now(),
+        };
+        inner.payments.insert(id, payment.clone());
+        drop(inner);
+        self.publish(
+            "payment.created",
+            by.tenant.clone(),
+            &call.id,
+            Some(payment.clone()),
+        );
+        Ok(payment)
+    }
+}
+
+impl Inner {
+    fn next(&mut self) -> Ulid {
+        self.serial += 1;
+        Ulid::from_parts(1_790_000_000_000 + self.serial, u128::from(self.serial))
+    }
+}
+
+fn empty_field() -> FieldView {
+    FieldView {
+        status: FieldStatus::Missing,
+        required: true,
+        count: 0,
+        brand: None,
+        last4: None,
+        masked: None,
+        attempts_left: Some(3),
+        rejection: None,
+        problem: None,
+    }
+}
+
+/// What a reference makes the fake answer.
+fn refusal(reference: &str) -> Option<PaymentError> {
+    Some(match reference {
+        "wrong-leg" => PaymentError::WrongLeg("agent".into()),
+        "has-payment" => {
+            PaymentError::CallHasPayment("pay_acme_n1_01JD0000000000000000000000".parse().unwrap())
+        }
+        "cannot-arm" => PaymentError::CannotArm("the codec G.729 cannot be masked".into()),
+        "invalid" => PaymentError::Invalid {
+            field: "currency",
+            found: "4242 4242 4242 4242".into(),
+            expected: "a currency".into(),
+        },
+        "draining" => PaymentError::Draining,
+        "not-recordable" => PaymentError::NotRecordable("disk full".into()),
+        "overloaded" => PaymentError::Overloaded("64 payments at once".into()),
+        _ => return None,
+    })
+}
+
+impl Service for Fake {
+    fn create<'a>(
+        &'a self,
+        by: &'a Principal,
+        new: NewPayment,
+    ) -> Later<'a, Result<PaymentView, PaymentError>> {
+        Box::pin(async move {
+            if let Some(error) = refusal(&new.reference) {
+                return Err(error);
+            }
+            match new.reference.as_str() {
+                "panic" => panic!("4242424242424242 must not be told"),
+                "slow" => tokio::time::sleep(Duration::from_millis(400)).await,
+                _ => {}
+            }
+            self.new_payment(by, new)
+        })
+    }
+
+    fn capture<'a>(
+        &'a self,
+        by: &'a Principal,
+        id: &'a PaymentId,
+        field: Field,
+    ) -> Later<'a, Result<PaymentView, PaymentError>> {
+        Box::pin(async move {
+            self.of(by, id)?;
+            self.change("payment.capture", id, |payment| {
+                payment.state = PaymentState::Capturing;
+                payment.capturing = Some(field);
+                payment.advice = "Ask the customer to key it now.".into();
+                let view = payment.fields.entry(field).or_insert_with(empty_field);
+                *view = FieldView {
+                    status: FieldStatus::Capturing,
+                    ..empty_field()
+                };
+            });
+            self.of(by, id)
+        })
+    }
+
+    fn complete<'a>(
+        &'a self,
+        by: &'a Principal,
+        id: &'a PaymentId,
+    ) -> Later<'a, Result<PaymentView, PaymentError>> {
+        Box::pin(async move {
+            let payment = self.of(by, id)?;
+            let missing: Vec<_> = payment
+                .fields
+                .iter()
+                .filter(|(_, view)| view.status != FieldStatus::Complete)
+                .map(|(field, _)| *field)
+                .collect();
+            if payment.reference == "submitting" {
+                self.change("payment.updated", id, |p| {
+                    p.state = PaymentState::Submitting
+                });
+                return self.of(by, id);
+            }
+            if !missing.is_empty() {
+                return Err(PaymentError::FieldsMissing(missing));
+            }
+            self.change("payment.ended", id, |payment| {
+                payment.state = PaymentState::Approved;
+                payment.armed = false;
+                payment.attempts += 1;
+                payment.advice = "Paid. Tell the customer the reference.".into();
+                payment.outcome = Some(Outcome::Approved {
+                    processor_reference: "sbx_7Q2K9".into(),
+                    code: "approved".into(),
+                });
+            });
+            self.of(by, id)
+        })
+    }
+
+    fn cancel<'a>(
+        &'a self,
+        by: &'a Principal,
+        id: &'a PaymentId,
+    ) -> Later<'a, Result<PaymentView, PaymentError>> {
+        Box::pin(async move {
+            let payment = self.of(by, id)?;
+            if payment.state == PaymentState::Cancelled {
+                return Err(PaymentError::WrongState {
+                    state: payment.state,
+                    action: "cancel",
+                    needed: "open",
+                });
+            }
+            self.change("payment.ended", id, |payment| {
+                payment.state = PaymentState::Cancelled;
+                payment.armed = false;
+                payment.capturing = None;
+                payment.advice = "Nothing was charged; what was keyed is wiped.".into();
+            });
+            self.of(by, id)
+        })
+    }
+
+    fn payment<'a>(
+        &'a self,
+        by: &'a Principal,
+        id: &'a PaymentId,
+    ) -> Later<'a, Result<PaymentView, PaymentError>> {
+        Box::pin(async move { self.of(by, id) })
+    }
+
+    fn payments<'a>(
+        &'a self,
+        by: &'a Principal,
+        call: Option<&'a str>,
+    ) -> Later<'a, Result<Vec<PaymentView>, PaymentError>> {
+        Box::pin(async move {
+            let call = call.map(|id| self.call(&by.tenant, id).map(|call| call.id));
+            let inner = self.lock();
+            let of_tenant = inner
+                .payments
+                .values()
+                .rev()
+                .filter(|p| *p.id.tenant() == by.tenant);
+            Ok(of_tenant
+                .filter(|p| {
+                    call.as_ref()
+                        .is_none_or(|call| call.as_ref() == Some(&p.call))
+                })
+                .cloned()
+                .collect())
+        })
+    }
+
+    // Gives every tenant's events, so that the tests see `http` keep them apart.
+    fn subscribe(&self, _tenant: &Tenant, last: Option<u64>) -> Subscription {
+        let inner = self.lock();
+        let replay = match last {
+            None => Some(Vec::new()),
+            Some(last) if last < self.oldest => None,
+            Some(last) => Some(
+                inner
+                    .events
+                    .iter()
+                    .filter(|event| event.id > last)
+                    .cloned()
+                    .collect(),
+            ),
+        };
+        Subscription {
+            replay,
+            live: self.live.subscribe(),
+        }
+    }
+
+    fn calls(&self, tenant: &Tenant) -> Vec<CallView> {
+        let inner = self.lock();
+        inner
+            .calls
+            .iter()
+            .filter(|(t, _)| t == tenant)
+            .map(|(_, call)| call.clone())
+            .collect()
+    }
+
+    fn call(&self, tenant: &Tenant, id: &str) -> Option<CallView> {
+        let mut calls = self.calls(tenant).into_iter();
+        calls.find(|call| call.signalling_id == id || call.id.to_string() == id)
+    }
+
+    fn key_by_hash(
+        &self,
+        kind: KeyKind,
+        hash: [u8; 32],
+        at: Timestamp,
+    ) -> Later<'_, Result<Option<KeyRow>, JournalError>> {
+        Box::pin(async move {
+            let inner = self.lock();
+            let live = |row: &&KeyRow| {
+                row.kind == kind
+                    && row.secret_hash == hash
+                    && row.revoked.is_none()
+                    && row.expires.is_none_or(|expires| expires > at)
+            };
+            Ok(inner.keys.iter().find(live).cloned())
+        })
+    }
+
+    fn redeem_key(
+        &self,
+        kind: KeyKind,
+        hash: [u8; 32],
+        at: Timestamp,
+    ) -> Later<'_, Result<Option<KeyRow>, JournalError>> {
+        Box::pin(async move {
+            let Some(row) = self.key_by_hash(kind, hash, at).await? else {
+                return Ok(None);
+            };
+            Ok(self.revoke_key(row.id.clone(), at).await?.then_some(row))
+        })
+    }
+
+    fn put_key(&self, row: KeyRow) -> Later<'_, Result<(), JournalError>> {
+        Box::pin(async move {
+            self.lock().keys.push(row);
+            Ok(())
+        })
+    }
+
+    fn revoke_key(&self, key: KeyId, at: Timestamp) -> Later<'_, Result<bool, JournalError>> {
+        Box::pin(async move {
+            let mut inner = self.lock();
+            let mut live = inner.keys.iter_mut().filter(|row| row.revoked.is_none());
+            Ok(live
+                .find(|row| row.id == key)
+                .map(|row| row.revoked = Some(at))
+                .is_some())
+        })
+    }
+
+    fn idempotency(
+        &self,
+        _tenant: Tenant,
+        key: String,
+        fingerprint: [u8; 32],
+        _at: Timestamp,
+    ) -> Later<'_, Result<Idempotent, JournalError>> {
+        Box::pin(async move {
+            let mut inner = self.lock();
+            let Some((known, answer)) = inner.idempotency.get(&key) else {
+                inner.idempotency.insert(key, (fingerprint, None));
+                return Ok(Idempotent::New);
+            };
+            Ok(match answer {
+                _ if *known != fingerprint => Idempotent::Conflict,
+                Some((status, body)) => Idempotent::Replay {
+                    status: *status,
+                    body: body.clone(),
+                },
+                None => Idempotent::InProgress,
+            })
+        })
+    }
+
+    fn idempotency_answer(
+        &self,
+        _tenant: Tenant,
+        key: String,
+        answer: Option<(u16, String)>,
+    ) -> Later<'_, Result<(), JournalError>> {
+        Box::pin(async move {
+            let mut inner = self.lock();
+            match answer {
+                Some(_) => inner.idempotency.get_mut(&key).unwrap().1 = answer,
+                None => drop(inner.idempotency.remove(&key)),
+            }
+            Ok(())
+        })
+    }
+
+    fn record<'a>(
+        &'a self,
+        tenant: Option<&'a Tenant>,
+        record: Record,
+    ) -> Later<'a, Result<u64, AuditError>> {
+        Box::pin(async move {
+            let mut inner = self.lock();
+            if inner.audit_broken {
+                return Err(AuditError::Broken("disk full".into()));
+            }
+            inner.records.push((tenant.cloned(), record));
+            Ok(inner.records.len() as u64)
+        })
+    }
+}
