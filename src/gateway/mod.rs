@@ -1,3 +1,22 @@
-//! Composes the planes.
+//! Composes the planes: arguments -> config -> build -> run -> drain.
 
+mod build;
+mod dispatch;
+mod logging;
 pub mod payments;
+mod run;
+
+pub use build::make_data_dir;
+pub use logging::{LogFormat, Logging};
+pub use run::serve;
+
+use crate::proto::time::Now;
+
+/// Reads both clocks at once. Media workers read their own, once a wake-up.
+#[must_use]
+pub fn read_clocks() -> Now {
+    Now {
+        instant: std::time::Instant::now(),
+        utc: jiff::Timestamp::now(),
+    }
+}

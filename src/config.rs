@@ -1,0 +1,598 @@
+//! The configuration file: TOML, parsed into final types, so that a gateway that starts is proof
+//! that its configuration is valid.
+
+use std::{
+    fmt,
+    net::{IpAddr, SocketAddr},
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use serde::Deserialize;
+use thiserror::Error;
+
+use crate::proto::{
+    call::SourcePolicy,
+    capture::CaptureSettings,
+    card::Brand,
+    id::{Node, Tenant},
+    ng::CallerSide,
+};
+
+/// Why a configuration cannot be used.
+#[derive(Debug, Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("cannot read {path}: {source}")]
+    Read {
+        /// Which file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The file is not the TOML that is expected; the message names the line and the key.
+    #[error("{path}: {message}")]
+    Parse {
+        /// Which file.
+        path: PathBuf,
+        /// What the parser found, with the line.
+        message: String,
+    },
+    /// A value that cannot work together with another.
+    #[error("{path}: {key}: {problem}")]
+    Value {
+        /// Which file.
+        path: PathBuf,
+        /// Which key.
+        key: &'static str,
+        /// What was found, what was expected and what to do.
+        problem: String,
+    },
+}
+
+/// The whole configuration.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Whose calls these are, unless signalling says otherwise.
+    #[serde(default = "default_tenant")]
+    pub tenant: Tenant,
+    /// This gateway's name in a fleet; part of every id.
+    #[serde(default = "default_node")]
+    pub node: Node,
+    /// Journal, compliance log and the sandbox's certificate live here.
+    pub data_dir: PathBuf,
+    /// How long running calls may go on after SIGTERM.
+    #[serde(default = "default_drain")]
+    pub drain_timeout: Span,
+    /// The HTTP API and the agent's panel.
+    #[serde(default)]
+    pub api: Api,
+    /// Prometheus metrics, on a listener of their own.
+    #[serde(default)]
+    pub metrics: Metrics,
+    /// The NG control protocol.
+    #[serde(default)]
+    pub ng: Ng,
+    /// Media ports.
+    #[serde(default)]
+    pub media: Media,
+    /// Keys and time-outs of a capture.
+    #[serde(default)]
+    pub capture: Capture,
+    /// Who charges the cards.
+    #[serde(default)]
+    pub processor: Processor,
+    /// Secret memory.
+    #[serde(default)]
+    pub secrets: Secrets,
+}
+
+/// `[api]`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Api {
+    /// Where to listen. Anything but a loopback address needs a certificate.
+    pub listen: SocketAddr,
+    /// PEM file with the certificate chain.
+    pub tls_certificate: Option<PathBuf>,
+    /// PEM file with its private key.
+    pub tls_key: Option<PathBuf>,
+}
+
+/// `[metrics]`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Metrics {
+    /// Where to listen.
+    pub listen: SocketAddr,
+}
+
+/// `[ng]`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Ng {
+    /// Where the UDP server listens.
+    pub udp: SocketAddr,
+    /// Where `POST /ng` and `POST /ng-plain` listen, if anywhere.
+    pub http: Option<SocketAddr>,
+    /// Addresses that may control calls; loopback only where empty. The protocol has no
+    /// authentication of its own.
+    pub allow: Vec<IpAddr>,
+    /// Most calls at a time.
+    pub max_calls: usize,
+    /// A call without a packet for this long is ended.
+    pub idle_timeout: Span,
+}
+
+/// `[media]`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Media {
+    /// Address that media sockets bind.
+    pub address: IpAddr,
+    /// Address written into SDP, where it differs (NAT).
+    pub advertise: Option<IpAddr>,
+    /// First port, even.
+    pub port_min: u16,
+    /// Last port.
+    pub port_max: u16,
+    /// A released pair of ports rests for this long.
+    pub port_quarantine: Span,
+    /// Worker threads; 0 means one a core.
+    pub workers: usize,
+    /// From where media is taken.
+    pub source: SourcePolicy,
+    /// Which side of the first offer keys the card.
+    pub caller: CallerSide,
+}
+
+/// `[capture]`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Capture {
+    /// Brands that the merchant takes.
+    pub accepted_brands: Vec<Brand>,
+    /// Whether `#` ends a field.
+    pub hash_ends: bool,
+    /// Whether `*` clears a field.
+    pub star_clears: bool,
+    /// How long until the first key.
+    pub first_digit_timeout: Span,
+    /// How long between keys.
+    pub inter_digit_timeout: Span,
+    /// How long for a whole field.
+    pub overall_timeout: Span,
+    /// Tries a field.
+    pub attempts: u8,
+    /// Fewest digits of a postal code.
+    pub min_postal_code_length: u8,
+}
+
+/// `[processor]`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Processor {
+    /// Which processor.
+    pub kind: ProcessorKind,
+    /// Sandbox only: 64 hexadecimal digits; it then tells HMACs of the cards it received.
+    pub digest_key: Option<String>,
+}
+
+/// The processors that there are.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ProcessorKind {
+    /// The embedded one: real TLS, test cards only, no money.
+    #[default]
+    Sandbox,
+}
+
+/// `[secrets]`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Secrets {
+    /// Refuse to start without `memfd_secret`.
+    pub require_secret_memory: bool,
+    /// Slots for card fields; three or four a payment that is being taken.
+    pub slots: usize,
+    /// Slots for requests to the processor; one a charge that is on its way.
+    pub request_slots: usize,
+}
+
+/// A length of time, written as in `"20s"`, `"250ms"` or `"2m"`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct Span(pub Duration);
+
+impl TryFrom<String> for Span {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse::<jiff::SignedDuration>()
+            .ok()
+            .and_then(|span| Duration::try_from(span).ok())
+            .map(Self)
+            .ok_or_else(|| {
+                format!(
+                    "found {text:?}; expected a length of time like \"20s\", \"250ms\" or \"2m\""
+                )
+            })
+    }
+}
+
+fn default_tenant() -> Tenant {
+    "default".parse().expect("a constant tenant name is valid")
+}
+
+fn default_node() -> Node {
+    "node-1".parse().expect("a constant node name is valid")
+}
+
+const fn default_drain() -> Span {
+    Span(Duration::from_secs(60))
+}
+
+const fn loopback(port: u16) -> SocketAddr {
+    SocketAddr::new(IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), port)
+}
+
+impl Default for Api {
+    fn default() -> Self {
+        Self {
+            listen: loopback(8080),
+            tls_certificate: None,
+            tls_key: None,
+        }
+    }
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self {
+            listen: loopback(9464),
+        }
+    }
+}
+
+impl Default for Ng {
+    fn default() -> Self {
+        Self {
+            udp: loopback(2223),
+            http: None,
+            allow: Vec::new(),
+            max_calls: 10_000,
+            idle_timeout: Span(Duration::from_secs(600)),
+        }
+    }
+}
+
+impl Default for Media {
+    fn default() -> Self {
+        Self {
+            address: loopback(0).ip(),
+            advertise: None,
+            port_min: 30_000,
+            port_max: 39_999,
+            port_quarantine: Span(Duration::from_secs(5)),
+            workers: 0,
+            source: SourcePolicy::Exact,
+            caller: CallerSide::Offerer,
+        }
+    }
+}
+
+impl Default for Capture {
+    fn default() -> Self {
+        Self {
+            accepted_brands: vec![
+                Brand::Visa,
+                Brand::Mastercard,
+                Brand::Amex,
+                Brand::Discover,
+                Brand::Jcb,
+                Brand::Diners,
+                Brand::Unionpay,
+                Brand::Maestro,
+            ],
+            hash_ends: true,
+            star_clears: true,
+            first_digit_timeout: Span(Duration::from_secs(30)),
+            inter_digit_timeout: Span(Duration::from_secs(8)),
+            overall_timeout: Span(Duration::from_secs(180)),
+            attempts: 3,
+            min_postal_code_length: 4,
+        }
+    }
+}
+
+impl Default for Secrets {
+    fn default() -> Self {
+        Self {
+            require_secret_memory: false,
+            slots: 256,
+            request_slots: 16,
+        }
+    }
+}
+
+impl Capture {
+    /// As the capture takes them.
+    #[must_use]
+    pub fn settings(&self) -> CaptureSettings {
+        CaptureSettings {
+            accepted_brands: self.accepted_brands.clone(),
+            hash_ends: self.hash_ends,
+            star_clears: self.star_clears,
+            first_digit_timeout: self.first_digit_timeout.0,
+            inter_digit_timeout: self.inter_digit_timeout.0,
+            overall_timeout: self.overall_timeout.0,
+            attempts: self.attempts,
+            min_postal_code_length: self.min_postal_code_length,
+        }
+    }
+}
+
+impl Config {
+    /// Reads, parses and checks a file.
+    ///
+    /// # Errors
+    /// [`ConfigError`], which names the key and, for what does not parse, the line.
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read {
+            path: path.to_owned(),
+            source,
+        })?;
+        Self::parse(&text, path)
+    }
+
+    /// Parses and checks the text of a file; `path` is for messages.
+    ///
+    /// # Errors
+    /// As [`Config::load`].
+    pub fn parse(text: &str, path: &Path) -> Result<Self, ConfigError> {
+        let config: Self = toml::from_str(text).map_err(|error| ConfigError::Parse {
+            path: path.to_owned(),
+            message: error.to_string().trim_end().to_owned(),
+        })?;
+        config
+            .check()
+            .map_err(|(key, problem)| ConfigError::Value {
+                path: path.to_owned(),
+                key,
+                problem,
+            })?;
+        Ok(config)
+    }
+
+    fn check(&self) -> Result<(), (&'static str, String)> {
+        let fail = |key, problem: String| Err((key, problem));
+        if self.api.tls_certificate.is_some() != self.api.tls_key.is_some() {
+            return fail(
+                "api.tls_key",
+                "found one of tls_certificate and tls_key; both are needed, or neither on a loopback address".to_owned(),
+            );
+        }
+        if !self.api.listen.ip().is_loopback() && self.api.tls_certificate.is_none() {
+            return fail(
+                "api.listen",
+                format!(
+                    "found {}; plain HTTP is served on loopback addresses only: set api.tls_certificate and api.tls_key",
+                    self.api.listen
+                ),
+            );
+        }
+        let ng = [Some(self.ng.udp), self.ng.http];
+        if self.ng.allow.is_empty()
+            && let Some(open) = ng.iter().flatten().find(|a| !a.ip().is_loopback())
+        {
+            return fail(
+                "ng.allow",
+                format!(
+                    "found none, with the NG protocol at {open}: it has no authentication, so name the addresses that may control calls"
+                ),
+            );
+        }
+        if !self.media.port_min.is_multiple_of(2) || self.media.port_min < 1_024 {
+            return fail(
+                "media.port_min",
+                format!(
+                    "found {}; RTP takes even ports from 1024 on (RFC 3550 section 11)",
+                    self.media.port_min
+                ),
+            );
+        }
+        if self.media.port_max < self.media.port_min.saturating_add(3) {
+            return fail(
+                "media.port_max",
+                format!(
+                    "found {}; a call takes four ports from media.port_min ({}) on",
+                    self.media.port_max, self.media.port_min
+                ),
+            );
+        }
+        if self.media.address.is_unspecified() && self.media.advertise.is_none() {
+            return fail(
+                "media.advertise",
+                format!(
+                    "found none, with media.address {}; name the address that the ends of a call reach this host at",
+                    self.media.address
+                ),
+            );
+        }
+        if !(1..=10).contains(&self.capture.attempts) {
+            return fail(
+                "capture.attempts",
+                format!("found {}; expected 1 to 10", self.capture.attempts),
+            );
+        }
+        if self.capture.accepted_brands.is_empty() {
+            return fail(
+                "capture.accepted_brands",
+                "found none; name at least one brand or leave the key out".to_owned(),
+            );
+        }
+        if let Some(key) = &self.processor.digest_key
+            && (key.len() != 64 || !key.bytes().all(|b| b.is_ascii_hexdigit()))
+        {
+            return fail(
+                "processor.digest_key",
+                "expected 64 hexadecimal digits (`openssl rand -hex 32` makes some)".to_owned(),
+            );
+        }
+        if self.secrets.slots < 4 || self.secrets.request_slots < 1 {
+            return fail(
+                "secrets.slots",
+                format!(
+                    "found {} and {} request slots; a payment takes four slots and one request slot",
+                    self.secrets.slots, self.secrets.request_slots
+                ),
+            );
+        }
+        Ok(())
+    }
+
+    /// How many calls the media ports allow for.
+    #[must_use]
+    pub fn call_capacity(&self) -> usize {
+        let ports = usize::from(self.media.port_max) + 1 - usize::from(self.media.port_min);
+        (ports / 4).min(self.ng.max_calls)
+    }
+
+    /// Worker threads of the media plane.
+    #[must_use]
+    pub fn workers(&self) -> usize {
+        match self.media.workers {
+            0 => std::thread::available_parallelism().map_or(1, usize::from),
+            named => named,
+        }
+    }
+}
+
+/// What the configuration means, in words: the answer of `tonewall check`.
+impl fmt::Display for Config {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let scheme = match self.api.tls_certificate {
+            Some(_) => "https",
+            None => "http, loopback only",
+        };
+        writeln!(f, "tenant {}, node {}", self.tenant, self.node)?;
+        writeln!(f, "data            {}", self.data_dir.display())?;
+        writeln!(f, "API and panel   {} ({scheme})", self.api.listen)?;
+        writeln!(f, "metrics         {}", self.metrics.listen)?;
+        write!(f, "NG control      udp {}", self.ng.udp)?;
+        if let Some(http) = self.ng.http {
+            write!(f, ", http {http}")?;
+        }
+        if self.ng.allow.is_empty() {
+            writeln!(f, ", from loopback")?;
+        } else {
+            let allowed: Vec<_> = self.ng.allow.iter().map(ToString::to_string).collect();
+            writeln!(f, ", from {}", allowed.join(", "))?;
+        }
+        writeln!(
+            f,
+            "media           {} ports {}-{}, {} worker threads, room for {} calls",
+            self.media.address,
+            self.media.port_min,
+            self.media.port_max,
+            self.workers(),
+            self.call_capacity()
+        )?;
+        writeln!(
+            f,
+            "media source    {}",
+            match self.media.source {
+                SourcePolicy::Exact => "exactly the address and port that signalling named",
+                SourcePolicy::RestrictedLatch =>
+                    "the IP address that signalling named, its port learnt once (NAT)",
+            }
+        )?;
+        writeln!(
+            f,
+            "card keyed by   {} of the first offer",
+            match self.media.caller {
+                CallerSide::Offerer => "the sender",
+                CallerSide::Answerer => "the receiver",
+            }
+        )?;
+        writeln!(
+            f,
+            "capture         {} tries, first key within {:?}, next within {:?}",
+            self.capture.attempts,
+            self.capture.first_digit_timeout.0,
+            self.capture.inter_digit_timeout.0
+        )?;
+        match self.processor.kind {
+            ProcessorKind::Sandbox => {
+                writeln!(
+                    f,
+                    "processor       SANDBOX: test cards only, no money moves"
+                )?;
+            }
+        }
+        write!(
+            f,
+            "secret memory   {}",
+            if self.secrets.require_secret_memory {
+                "memfd_secret or no start"
+            } else {
+                "memfd_secret where the kernel has it, locked memory otherwise"
+            }
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<Config, ConfigError> {
+        Config::parse(text, Path::new("tonewall.toml"))
+    }
+
+    #[test]
+    fn one_key_is_enough() {
+        let config = parse("data_dir = \"/var/lib/tonewall\"").unwrap();
+        assert_eq!(config.call_capacity(), 2_500);
+        assert!(config.to_string().contains("SANDBOX"));
+    }
+
+    #[test]
+    fn an_unknown_key_is_named_with_its_line() {
+        let error = parse("data_dir = \"/d\"\n[media]\nadress = \"127.0.0.1\"\n")
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.contains("line 3") && error.contains("adress"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn what_cannot_work_is_refused_with_what_to_do() {
+        for (text, key) in [
+            ("[api]\nlisten = \"0.0.0.0:443\"", "api.listen"),
+            ("[api]\ntls_key = \"k.pem\"", "api.tls_key"),
+            ("[ng]\nudp = \"10.0.0.1:2223\"", "ng.allow"),
+            ("[media]\nport_min = 30001", "media.port_min"),
+            ("[media]\nport_max = 30001", "media.port_max"),
+            ("[media]\naddress = \"0.0.0.0\"", "media.advertise"),
+            ("[capture]\nattempts = 0", "capture.attempts"),
+            ("[capture]\naccepted_brands = []", "capture.accepted_brands"),
+            ("[processor]\ndigest_key = \"abc\"", "processor.digest_key"),
+        ] {
+            let text = format!("data_dir = \"/d\"\n{text}\n");
+            let error = parse(&text).unwrap_err().to_string();
+            assert!(error.contains(key), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_length_of_time_has_a_unit() {
+        let error = parse("data_dir = \"/d\"\ndrain_timeout = \"20\"\n")
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains("line 2") && error.contains("20s"), "{error}");
+    }
+}

@@ -1,0 +1,225 @@
+//! Builds the parts in the order in which they need each other.
+
+use std::{
+    fs,
+    io::Write,
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    path::Path,
+    sync::Arc,
+};
+
+use anyhow::Context;
+use rand::{SeedableRng, rngs::StdRng};
+use sha2::{Digest, Sha256};
+use tokio::sync::mpsc;
+
+use super::{
+    dispatch::take_left_records,
+    payments::{self, Parts, Payments},
+    read_clocks,
+};
+use crate::{
+    audit_log::AuditLog,
+    config::{Config, ProcessorKind},
+    journal::Journal,
+    media::{CardSink, MediaEvent, MediaPlane, SlotSource, ports::PortPool},
+    metrics::Metrics,
+    processor::{
+        CardPlane, CardPlaneSettings, Deadlines,
+        sandbox::{DigestKey, SandboxChild},
+    },
+    proto::audit::{Actor, Event, Record, Success},
+    secret_memory::{Slab, forbid_dumps},
+    signal::{CallSettings, Calls},
+};
+
+/// The gateway's parts, connected.
+pub(super) struct Gateway {
+    pub(super) config: Config,
+    pub(super) journal: Journal,
+    pub(super) audit: AuditLog,
+    pub(super) calls: Calls,
+    pub(super) payments: Payments,
+    pub(super) cards: CardPlane,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) media_events: mpsc::Receiver<MediaEvent>,
+    pub(super) sandbox: SandboxChild,
+}
+
+/// What a start says of itself in the compliance log.
+pub(super) fn own_record(event: Event) -> Record {
+    Record {
+        actor: Actor::Gateway,
+        origin: "gateway".to_owned(),
+        success: Success::Success,
+        event,
+    }
+}
+
+/// SHA-256 of a configuration file, in hexadecimal.
+pub(super) fn hash_of(text: &str) -> String {
+    let digest = Sha256::digest(text.as_bytes());
+    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+impl Gateway {
+    /// Builds everything; what cannot be had stops the start, with the reason.
+    pub(super) async fn build(config: Config, text: &str) -> anyhow::Result<Self> {
+        forbid_dumps().context("cannot forbid core dumps of this process")?;
+        make_data_dir(&config.data_dir)?;
+        let slab = Arc::new(Slab::map(
+            config.secrets.slots,
+            config.secrets.request_slots,
+            config.secrets.require_secret_memory,
+        )?);
+        let memory = slab.kind().to_string();
+        tracing::info!(secret_memory = %memory, "card fields have a place");
+
+        let journal = Journal::open_for(&config.data_dir.join("journal.db"), config.node.clone())?;
+        let audit = AuditLog::open(
+            &config.data_dir,
+            config.node.clone(),
+            env!("CARGO_PKG_VERSION"),
+            &hash_of(text),
+            || read_clocks().utc,
+        )?;
+        take_left_records(&journal, &audit).await?;
+        for event in [
+            Event::Configuration {
+                hash: hash_of(text),
+                change: "start".to_owned(),
+            },
+            Event::SecretMemory {
+                kind: memory.clone(),
+            },
+        ] {
+            let _recorded = audit.record(None, own_record(event)).await?;
+        }
+
+        let (sandbox, cards) = start_processor(&config, &slab).await?;
+        let slots: Arc<dyn SlotSource> = slab;
+        let sink: Arc<dyn CardSink> = cards.sink();
+        let (media, media_events) = MediaPlane::start(config.workers(), &slots, &sink)
+            .context("cannot start the media workers")?;
+        let metrics = Arc::new(Metrics::new(media.clone(), audit.clone(), &memory)?);
+        let calls = registry(&config, &media, &journal, &audit)?;
+        let payments = Payments::new(
+            Parts {
+                journal: journal.clone(),
+                audit: audit.clone(),
+                calls: calls.clone(),
+                media,
+                cards: cards.clone(),
+            },
+            payments::Settings {
+                tenant: config.tenant.clone(),
+                node: config.node.clone(),
+                capture: config.capture.settings(),
+                processor: "sandbox".to_owned(),
+            },
+            StdRng::from_rng(&mut rand::rng()),
+            Arc::new(read_clocks),
+        );
+        Ok(Self {
+            config,
+            journal,
+            audit,
+            calls,
+            payments,
+            cards,
+            metrics,
+            media_events,
+            sandbox,
+        })
+    }
+}
+
+fn registry(
+    config: &Config,
+    media: &MediaPlane,
+    journal: &Journal,
+    audit: &AuditLog,
+) -> anyhow::Result<Calls> {
+    let pool = PortPool::new(
+        config.media.address,
+        config.media.port_min..=config.media.port_max,
+        config.media.port_quarantine.0,
+    )?;
+    let advertise = config.media.advertise.unwrap_or(config.media.address);
+    let settings = CallSettings {
+        caller: config.media.caller,
+        source: config.media.source,
+        idle_timeout: config.ng.idle_timeout.0,
+        ..CallSettings::new(
+            config.tenant.clone(),
+            config.node.clone(),
+            advertise,
+            config.ng.max_calls,
+        )
+    };
+    Ok(Calls::new(
+        settings,
+        Arc::new(media.clone()),
+        pool,
+        Arc::new(journal.clone()),
+        Arc::new(audit.clone()),
+    ))
+}
+
+async fn start_processor(
+    config: &Config,
+    slab: &Arc<Slab>,
+) -> anyhow::Result<(SandboxChild, CardPlane)> {
+    match config.processor.kind {
+        ProcessorKind::Sandbox => {
+            let key = config
+                .processor
+                .digest_key
+                .as_deref()
+                .map(str::parse::<DigestKey>)
+                .transpose()
+                .context("processor.digest_key cannot be read")?;
+            let program = std::env::current_exe().context("cannot find this program's own file")?;
+            let child = SandboxChild::spawn(&program, key.as_ref())
+                .await
+                .context("cannot start the sandbox processor")?;
+            write_private(
+                &config.data_dir.join("sandbox.json"),
+                &serde_json::to_string(child.address())?,
+            )?;
+            let adapter = child.adapter(Deadlines::default())?;
+            let cards = CardPlane::start(
+                CardPlaneSettings::default(),
+                adapter,
+                Arc::new(Slab::clone(slab)),
+            )
+            .context("cannot start the card plane")?;
+            Ok((child, cards))
+        }
+    }
+}
+
+/// The data directory is for this user only.
+pub fn make_data_dir(path: &Path) -> anyhow::Result<()> {
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+        .with_context(|| {
+            format!(
+                "cannot make data_dir {}; make it, owned by the user that runs tonewall",
+                path.display()
+            )
+        })
+}
+
+fn write_private(path: &Path, text: &str) -> anyhow::Result<()> {
+    fs::OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(path)
+        .and_then(|mut file| file.write_all(text.as_bytes()))
+        .with_context(|| format!("cannot write {}", path.display()))
+}

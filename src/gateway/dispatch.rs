@@ -1,0 +1,80 @@
+//! Hands on what the media plane tells and what other processes left to be recorded.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::sync::{broadcast::error::RecvError, mpsc};
+
+use super::payments::Payments;
+use crate::{
+    audit_log::AuditLog,
+    journal::Journal,
+    media::MediaEvent,
+    metrics::Metrics,
+    proto::id::Tenant,
+    signal::{CallChange, Calls},
+};
+
+/// How often records that the command line left are looked for.
+const LEFT_RECORDS: Duration = Duration::from_secs(1);
+
+/// Hands on every media event, in order, until the media plane is gone.
+pub(super) async fn media_events(
+    mut events: mpsc::Receiver<MediaEvent>,
+    calls: Calls,
+    payments: Payments,
+    metrics: Arc<Metrics>,
+) {
+    while let Some(event) = events.recv().await {
+        metrics.observe_media(&event);
+        calls.handle_media(&event);
+        payments.handle_media(&event);
+    }
+}
+
+/// Tells watchers of calls that came up.
+pub(super) async fn call_changes(calls: Calls, payments: Payments) {
+    let mut changes = calls.subscribe();
+    loop {
+        match changes.recv().await {
+            Ok(CallChange::Started(call)) => payments.handle_call_started(&call.id),
+            // The end is told by the media plane; a lagging watcher asks for the state anew.
+            Ok(CallChange::Ended(_)) | Err(RecvError::Lagged(_)) => {}
+            Err(RecvError::Closed) => return,
+        }
+    }
+}
+
+/// Counts payments that end.
+pub(super) async fn payment_events(payments: Payments, tenant: Tenant, metrics: Arc<Metrics>) {
+    let mut live = payments.subscribe(&tenant, None).live;
+    loop {
+        match live.recv().await {
+            Ok(event) => {
+                metrics.observe_payment(&event);
+                metrics.set_unresolved(payments.unresolved());
+            }
+            Err(RecvError::Lagged(missed)) => {
+                tracing::warn!(missed, "the metrics did not see some payment events");
+            }
+            Err(RecvError::Closed) => return,
+        }
+    }
+}
+
+/// Writes into the compliance log what the command line did while the gateway holds it.
+pub(super) async fn left_records(journal: Journal, audit: AuditLog) {
+    loop {
+        if let Err(error) = take_left_records(&journal, &audit).await {
+            tracing::error!(%error, "what the command line did cannot be recorded");
+        }
+        tokio::time::sleep(LEFT_RECORDS).await;
+    }
+}
+
+pub(super) async fn take_left_records(journal: &Journal, audit: &AuditLog) -> anyhow::Result<()> {
+    for left in journal.records_left().await? {
+        let _recorded = audit.record(left.tenant.as_ref(), left.record).await?;
+        journal.record_taken(left.number).await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,338 @@
+//! Runs the gateway until it is told to stop, and lets running calls end.
+
+use std::{
+    fs,
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use anyhow::Context;
+use tokio::{
+    net::{TcpListener, UdpSocket},
+    signal::unix::{Signal, SignalKind, signal},
+    sync::watch,
+    task::JoinSet,
+};
+
+use super::{
+    Logging,
+    build::{Gateway, hash_of, own_record},
+    dispatch,
+};
+use crate::{
+    config::Config,
+    http::{self, Reload, TlsFiles},
+    metrics,
+    proto::audit::Event,
+    signal::{Networks, ng::NgServer},
+};
+
+/// How often a draining gateway looks whether it may end.
+const DRAIN_STEP: Duration = Duration::from_millis(200);
+
+/// How many steps the ends of calls that did not end by themselves are waited for.
+const LAST_WORDS: usize = 10;
+
+/// Runs the gateway with the configuration file at `path`; returns when it was told to stop and
+/// its calls have ended or `drain_timeout` has passed.
+///
+/// # Errors
+/// What kept it from starting, in words that say what to do.
+pub fn serve(path: &Path, logging: &Logging) -> anyhow::Result<()> {
+    let text =
+        fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let config = Config::parse(&text, path)?;
+    logging.install()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .thread_name("control")
+        .enable_all()
+        .build()
+        .context("cannot start the control plane's threads")?;
+    runtime.block_on(run(path, config, &text))
+}
+
+/// The signals that a gateway acts on, listened for from the start so that none is missed.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    reload: Signal,
+}
+
+impl Signals {
+    fn listen() -> std::io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            reload: signal(SignalKind::hangup())?,
+        })
+    }
+}
+
+async fn run(path: &Path, config: Config, text: &str) -> anyhow::Result<()> {
+    let mut signals = Signals::listen().context("cannot listen for signals")?;
+    let gateway = Gateway::build(config, text).await?;
+    let Gateway {
+        config,
+        journal,
+        audit,
+        calls,
+        payments,
+        cards,
+        metrics,
+        media_events,
+        mut sandbox,
+    } = gateway;
+    let mut tasks = JoinSet::new();
+    tasks.spawn(dispatch::media_events(
+        media_events,
+        calls.clone(),
+        payments.clone(),
+        Arc::clone(&metrics),
+    ));
+    tasks.spawn(dispatch::call_changes(calls.clone(), payments.clone()));
+    tasks.spawn(dispatch::payment_events(
+        payments.clone(),
+        config.tenant.clone(),
+        Arc::clone(&metrics),
+    ));
+    tasks.spawn(dispatch::left_records(journal.clone(), audit.clone()));
+    tasks.spawn(calls.clone().run());
+    // What a crash left open is looked up before anything new is taken.
+    payments.recover().await?;
+
+    serve_ng(&config, &calls, &metrics, &mut tasks).await?;
+    let listener = listen(config.metrics.listen, "metrics").await?;
+    let app = metrics::router(Arc::clone(&metrics));
+    tasks.spawn(async move {
+        if let Err(error) = axum::serve(listener, app).await {
+            tracing::error!(%error, "metrics are served no more");
+        }
+    });
+
+    let draining = Arc::new(AtomicBool::new(false));
+    let ready = {
+        let (audit, draining) = (audit.clone(), Arc::clone(&draining));
+        move || {
+            if draining.load(Ordering::Relaxed) {
+                Err("draining: the gateway is stopping".to_owned())
+            } else if audit.is_broken() {
+                Err("the audit log cannot be written; restart on a healthy disk".to_owned())
+            } else if audit.has_room() {
+                Ok(())
+            } else {
+                Err("the disk is nearly full; free room for the audit log".to_owned())
+            }
+        }
+    };
+    let refusals = Arc::new(http::Refusals::default());
+    let counted = Arc::clone(&refusals);
+    metrics.watch_refusals(move || {
+        let counts = counted.counts();
+        vec![
+            ("api", "sign-in", counts.sign_in),
+            ("api", "access", counts.access),
+            ("api", "throttled", counts.throttled),
+        ]
+    });
+    let state = http::State {
+        service: http::Gateway {
+            payments: payments.clone(),
+            calls: calls.clone(),
+            journal: journal.clone(),
+            audit_log: audit.clone(),
+        }
+        .shared(),
+        node: config.node.clone(),
+        sandbox: cards.is_sandbox(),
+        timeouts: http::Timeouts::from(&config.capture.settings()),
+        ready: Arc::new(ready),
+        refusals: Arc::clone(&refusals),
+    };
+    let api = http::bind(http::Settings {
+        tls: tls_files(&config),
+        ..http::Settings::new(config.api.listen)
+    })?;
+    let (url, reload) = (api.url(), api.reload());
+    let (stop, mut stopped) = watch::channel(false);
+    let api = tokio::spawn(api.serve(state, async move {
+        // The sender is gone only when this function has returned.
+        let _ = stopped.wait_for(|stop| *stop).await;
+    }));
+    tracing::info!(
+        api = %url,
+        ng = %config.ng.udp,
+        metrics = %config.metrics.listen,
+        sandbox = cards.is_sandbox(),
+        room = config.call_capacity(),
+        "ready for calls"
+    );
+
+    loop {
+        tokio::select! {
+            _ = signals.terminate.recv() => break,
+            _ = signals.interrupt.recv() => break,
+            _ = signals.reload.recv() => {
+                let change = reload_what_can_be(path, &config, reload.as_ref());
+                tracing::info!(%change, "SIGHUP");
+                let hash = fs::read_to_string(path).map_or_else(|_| "unreadable".to_owned(), |t| hash_of(&t));
+                let event = Event::Configuration { hash, change };
+                if let Err(error) = audit.record(None, own_record(event)).await {
+                    tracing::error!(%error, "the reload is not recorded");
+                }
+            }
+            status = sandbox.ended() => {
+                tracing::error!(?status, "the sandbox processor has ended; charges will fail until a restart");
+                break;
+            }
+        }
+    }
+
+    draining.store(true, Ordering::Relaxed);
+    calls.drain();
+    payments.drain();
+    tracing::info!(
+        calls = calls.count(),
+        payments = payments.in_progress(),
+        timeout = ?config.drain_timeout.0,
+        "draining: no new calls; running calls go on"
+    );
+    let patience = tokio::time::sleep(config.drain_timeout.0);
+    tokio::pin!(patience);
+    while calls.count() > 0 || payments.in_progress() > 0 {
+        tokio::select! {
+            () = &mut patience => {
+                tracing::warn!(calls = calls.count(), payments = payments.in_progress(), "drain_timeout has passed");
+                break;
+            }
+            _ = signals.terminate.recv() => {
+                tracing::warn!("told to stop twice: not waiting any longer");
+                break;
+            }
+            _ = signals.interrupt.recv() => {
+                tracing::warn!("told to stop twice: not waiting any longer");
+                break;
+            }
+            () = tokio::time::sleep(DRAIN_STEP) => {}
+        }
+    }
+    // What is still up ends now, and its proof goes into the log.
+    calls.end_all().await;
+    for _ in 0..LAST_WORDS {
+        if calls.ending() == 0 && payments.in_progress() == 0 {
+            break;
+        }
+        tokio::time::sleep(DRAIN_STEP).await;
+    }
+    // Nobody listens any more when the API has ended by itself.
+    let _ = stop.send(true);
+    match api.await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::error!(%error, "the API ended with an error"),
+        Err(error) => tracing::error!(%error, "the API's task ended with an error"),
+    }
+    tasks.shutdown().await;
+    audit
+        .close()
+        .await
+        .context("the last records were not written")?;
+    sandbox.let_go();
+    tracing::info!("stopped");
+    Ok(())
+}
+
+async fn serve_ng(
+    config: &Config,
+    calls: &crate::signal::Calls,
+    metrics: &metrics::Metrics,
+    tasks: &mut JoinSet<()>,
+) -> anyhow::Result<()> {
+    let allowed: Vec<String> = config.ng.allow.iter().map(ToString::to_string).collect();
+    let networks = if allowed.is_empty() {
+        Networks::loopback()
+    } else {
+        Networks::parse(allowed.iter().map(String::as_str))?
+    };
+    let ng = NgServer::new(calls.clone(), networks);
+    let counted = ng.clone();
+    metrics.watch_refusals(move || {
+        let refused = counted.refused().into_iter();
+        refused
+            .map(|(reason, count)| ("ng", reason, count))
+            .collect()
+    });
+    let socket = UdpSocket::bind(config.ng.udp)
+        .await
+        .with_context(|| format!("cannot listen on {} for NG (ng.udp)", config.ng.udp))?;
+    let udp = ng.clone();
+    tasks.spawn(async move {
+        if let Err(error) = udp.serve_udp(socket).await {
+            tracing::error!(%error, "NG is served no more");
+        }
+    });
+    if let Some(address) = config.ng.http {
+        let listener = listen(address, "ng.http").await?;
+        let app = ng
+            .router()
+            .into_make_service_with_connect_info::<std::net::SocketAddr>();
+        tasks.spawn(async move {
+            if let Err(error) = axum::serve(listener, app).await {
+                tracing::error!(%error, "NG over HTTP is served no more");
+            }
+        });
+    }
+    Ok(())
+}
+
+async fn listen(address: std::net::SocketAddr, what: &str) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address)
+        .await
+        .with_context(|| format!("cannot listen on {address} ({what}); is another process there?"))
+}
+
+fn tls_files(config: &Config) -> Option<TlsFiles> {
+    Some(TlsFiles {
+        certificate: config.api.tls_certificate.clone()?,
+        key: config.api.tls_key.clone()?,
+    })
+}
+
+/// Takes over what can change while running, and says what cannot.
+fn reload_what_can_be(path: &Path, running: &Config, tls: Option<&Reload>) -> String {
+    let certificate = match tls.map(Reload::reload) {
+        Some(Ok(())) => "certificate reloaded".to_owned(),
+        Some(Err(error)) => format!("certificate not reloaded, the old one stays: {error}"),
+        None => "no certificate to reload".to_owned(),
+    };
+    let rest = match Config::load(path) {
+        Ok(new) if new == *running => "nothing else has changed".to_owned(),
+        Ok(new) => format!(
+            "needs a restart: {}",
+            changed_sections(running, &new).join(", ")
+        ),
+        Err(error) => format!("the file cannot be used: {error}"),
+    };
+    format!("{certificate}; {rest}")
+}
+
+fn changed_sections(old: &Config, new: &Config) -> Vec<&'static str> {
+    [
+        ("tenant", old.tenant != new.tenant),
+        ("node", old.node != new.node),
+        ("data_dir", old.data_dir != new.data_dir),
+        ("drain_timeout", old.drain_timeout != new.drain_timeout),
+        ("[api]", old.api != new.api),
+        ("[metrics]", old.metrics != new.metrics),
+        ("[ng]", old.ng != new.ng),
+        ("[media]", old.media != new.media),
+        ("[capture]", old.capture != new.capture),
+        ("[processor]", old.processor != new.processor),
+        ("[secrets]", old.secrets != new.secrets),
+    ]
+    .into_iter()
+    .filter_map(|(name, changed)| changed.then_some(name))
+    .collect()
+}

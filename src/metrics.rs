@@ -1,0 +1,292 @@
+//! Prometheus metrics, on a listener of their own. No digit and no label of many values.
+
+use std::sync::{Arc, Mutex, PoisonError, atomic::Ordering};
+
+use axum::{Router, http::header, routing::get};
+use prometheus::{
+    Encoder, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
+};
+
+use crate::{
+    audit_log::AuditLog,
+    gateway::payments::{PaymentEvent, PaymentState},
+    media::{MediaEvent, MediaEventKind, MediaPlane},
+    proto::{capture::CaptureEventKind, field::Field, leg::Leg},
+};
+
+/// What a door of the control plane turned away since the start, by reason.
+type RefusalTotals = Box<dyn Fn() -> Vec<(&'static str, &'static str, u64)> + Send + Sync>;
+
+/// All metrics of the gateway.
+pub struct Metrics {
+    registry: Registry,
+    media: MediaPlane,
+    calls: IntGauge,
+    armed_calls: IntGauge,
+    packets: IntCounterVec,
+    refused: IntCounterVec,
+    unsent: IntCounter,
+    panicked: IntCounter,
+    armings: IntCounterVec,
+    keys_heard: IntCounter,
+    packets_checked: IntCounter,
+    packets_masked: IntCounter,
+    incidents: IntCounter,
+    captures: IntCounterVec,
+    payments: IntCounterVec,
+    unresolved: IntGauge,
+    audit: AuditLog,
+    audit_healthy: IntGauge,
+    control_refused: IntCounterVec,
+    refusals: Mutex<Vec<RefusalTotals>>,
+    /// Held while totals of the workers are taken over, so that two scrapes do not add them twice.
+    scrape: Mutex<()>,
+}
+
+impl Metrics {
+    /// Registers everything.
+    ///
+    /// # Errors
+    /// Only when two metrics were given one name: an error in this file.
+    pub fn new(
+        media: MediaPlane,
+        audit: AuditLog,
+        secret_memory: &str,
+    ) -> prometheus::Result<Self> {
+        let registry = Registry::new();
+        let gauge = |name: &str, help: &str| -> prometheus::Result<IntGauge> {
+            let gauge = IntGauge::new(name, help)?;
+            registry.register(Box::new(gauge.clone()))?;
+            Ok(gauge)
+        };
+        let counter = |name: &str, help: &str| -> prometheus::Result<IntCounter> {
+            let counter = IntCounter::new(name, help)?;
+            registry.register(Box::new(counter.clone()))?;
+            Ok(counter)
+        };
+        let counters = |name: &str, help: &str, labels: &[&str]| {
+            let counters = IntCounterVec::new(Opts::new(name, help), labels)?;
+            registry.register(Box::new(counters.clone()))?;
+            prometheus::Result::Ok(counters)
+        };
+        let info = IntGaugeVec::new(
+            Opts::new("tonewall_build_info", "Version and kind of secret memory."),
+            &["version", "secret_memory"],
+        )?;
+        registry.register(Box::new(info.clone()))?;
+        info.with_label_values(&[env!("CARGO_PKG_VERSION"), secret_memory])
+            .set(1);
+        Ok(Self {
+            calls: gauge("tonewall_calls", "Calls that are up.")?,
+            armed_calls: gauge("tonewall_calls_armed", "Calls that are armed.")?,
+            packets: counters(
+                "tonewall_media_packets_total",
+                "RTP and RTCP packets taken, by leg.",
+                &["leg"],
+            )?,
+            refused: counters(
+                "tonewall_media_refused_total",
+                "Datagrams refused, by reason.",
+                &["reason"],
+            )?,
+            unsent: counter(
+                "tonewall_media_unsent_total",
+                "Datagrams that the kernel did not take.",
+            )?,
+            panicked: counter(
+                "tonewall_calls_failed_total",
+                "Calls ended by an error in this program.",
+            )?,
+            armings: counters(
+                "tonewall_armings_total",
+                "Requests to arm a call, by result.",
+                &["result"],
+            )?,
+            keys_heard: counter(
+                "tonewall_keys_heard_total",
+                "Keys heard on armed calls that have ended.",
+            )?,
+            packets_checked: counter(
+                "tonewall_output_checked_packets_total",
+                "Packets towards agents that the output check listened to, on calls that have ended.",
+            )?,
+            packets_masked: counter(
+                "tonewall_output_masked_packets_total",
+                "Packets towards agents that carried the replacement, on calls that have ended.",
+            )?,
+            incidents: counter(
+                "tonewall_incidents_total",
+                "Times the output check heard a tone. Any but 0 is an alarm (PCI DSS 10.7.2).",
+            )?,
+            captures: counters(
+                "tonewall_captures_total",
+                "Fields that ended, by field and result.",
+                &["field", "result"],
+            )?,
+            payments: counters(
+                "tonewall_payments_total",
+                "Payments that ended, by state.",
+                &["state"],
+            )?,
+            unresolved: gauge(
+                "tonewall_payments_unresolved",
+                "Payments whose charge may stand and whose outcome is unknown. Above 0 for long needs a person.",
+            )?,
+            audit_healthy: gauge(
+                "tonewall_audit_log_healthy",
+                "1 while the compliance log can be written and has room.",
+            )?,
+            audit,
+            control_refused: counters(
+                "tonewall_control_refused_total",
+                "Messages of the control protocol and requests to the API that were turned away, by reason.",
+                &["door", "reason"],
+            )?,
+            refusals: Mutex::default(),
+            registry,
+            media,
+            scrape: Mutex::new(()),
+        })
+    }
+
+    /// Counts what the media plane told.
+    pub fn observe_media(&self, event: &MediaEvent) {
+        match &event.kind {
+            MediaEventKind::Armed(_) => self.armings.with_label_values(&["armed"]).inc(),
+            MediaEventKind::ArmRefused(..) => self.armings.with_label_values(&["refused"]).inc(),
+            MediaEventKind::Incident => self.incidents.inc(),
+            MediaEventKind::Ended(proof) => {
+                self.keys_heard.inc_by(u64::from(proof.keys_heard));
+                self.packets_checked.inc_by(proof.packets_checked);
+                self.packets_masked.inc_by(proof.packets_masked);
+            }
+            MediaEventKind::Capture(capture) => {
+                let result = match &capture.kind {
+                    CaptureEventKind::Complete { .. } => "complete",
+                    CaptureEventKind::Rejected { .. } => "rejected",
+                    CaptureEventKind::TimedOut { .. } => "timed-out",
+                    CaptureEventKind::Cancelled => "cancelled",
+                    CaptureEventKind::Failed { .. } => "failed",
+                    CaptureEventKind::Opened { .. }
+                    | CaptureEventKind::Progress { .. }
+                    | CaptureEventKind::Cleared => return,
+                };
+                self.captures
+                    .with_label_values(&[field_label(capture.field), result])
+                    .inc();
+            }
+            MediaEventKind::Disarmed => {}
+        }
+    }
+
+    /// Counts a payment that ended.
+    pub fn observe_payment(&self, event: &PaymentEvent) {
+        if event.name != "payment.ended" {
+            return;
+        }
+        let state = match event.payment.as_ref().map(|payment| payment.state) {
+            Some(PaymentState::Approved) => "approved",
+            Some(PaymentState::Declined) => "declined",
+            Some(PaymentState::Failed) => "failed",
+            Some(PaymentState::Unknown) => "unknown",
+            Some(PaymentState::Cancelled) => "cancelled",
+            Some(
+                PaymentState::Arming
+                | PaymentState::Open
+                | PaymentState::Capturing
+                | PaymentState::Submitting,
+            )
+            | None => return,
+        };
+        self.payments.with_label_values(&[state]).inc();
+    }
+
+    /// Payments that are unknown now.
+    pub fn set_unresolved(&self, count: usize) {
+        self.unresolved
+            .set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+
+    /// Has a door's refusals told with every scrape: door, reason and total.
+    pub fn watch_refusals(
+        &self,
+        totals: impl Fn() -> Vec<(&'static str, &'static str, u64)> + Send + Sync + 'static,
+    ) {
+        self.refusals
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(Box::new(totals));
+    }
+
+    /// The text that Prometheus scrapes.
+    #[must_use]
+    pub fn render(&self) -> String {
+        let _one_at_a_time = self.scrape.lock().unwrap_or_else(PoisonError::into_inner);
+        let counters = self.media.counters();
+        let gauge = |gauge: &IntGauge, value: u64| gauge.set(i64::try_from(value).unwrap_or(0));
+        gauge(&self.calls, counters.calls.load(Ordering::Relaxed));
+        gauge(
+            &self.armed_calls,
+            counters.armed_calls.load(Ordering::Relaxed),
+        );
+        let total = |counter: &IntCounter, value: u64| {
+            counter.inc_by(value.saturating_sub(counter.get()));
+        };
+        for leg in [Leg::Caller, Leg::Agent] {
+            total(
+                &self.packets.with_label_values(&[leg.as_str()]),
+                counters.packets(leg),
+            );
+        }
+        let refusals = &counters.refusals;
+        for (reason, count) in [
+            ("source", &refusals.source),
+            ("not-media", &refusals.not_media),
+            ("malformed", &refusals.malformed),
+            ("not-answered", &refusals.not_answered),
+        ] {
+            total(
+                &self.refused.with_label_values(&[reason]),
+                count.load(Ordering::Relaxed),
+            );
+        }
+        let doors = self.refusals.lock().unwrap_or_else(PoisonError::into_inner);
+        for (door, reason, count) in doors.iter().flat_map(|totals| totals()) {
+            let counter = self.control_refused.with_label_values(&[door, reason]);
+            total(&counter, count);
+        }
+        total(&self.unsent, counters.unsent.load(Ordering::Relaxed));
+        total(
+            &self.panicked,
+            counters.panicked_calls.load(Ordering::Relaxed),
+        );
+        let healthy = self.audit.has_room() && !self.audit.is_broken();
+        self.audit_healthy.set(i64::from(healthy));
+        let mut text = Vec::new();
+        // Writing into memory does not fail; what cannot be encoded is left out.
+        let _ = TextEncoder::new().encode(&self.registry.gather(), &mut text);
+        String::from_utf8_lossy(&text).into_owned()
+    }
+}
+
+/// `GET /metrics`.
+pub fn router(metrics: Arc<Metrics>) -> Router {
+    Router::new().route(
+        "/metrics",
+        get(move || {
+            let text = metrics.render();
+            std::future::ready(([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text))
+        }),
+    )
+}
+
+const fn field_label(field: Field) -> &'static str {
+    match field {
+        Field::PaymentCardNumber => "payment-card-number",
+        Field::ExpirationDate => "expiration-date",
+        Field::SecurityCode => "security-code",
+        Field::PostalCode => "postal-code",
+        Field::BankRoutingNumber => "bank-routing-number",
+        Field::BankAccountNumber => "bank-account-number",
+    }
+}
