@@ -11,6 +11,11 @@ mod network;
 #[path = "simulation/run.rs"]
 mod run;
 
+use std::{
+    sync::atomic::{AtomicU64, Ordering},
+    thread,
+};
+
 use run::{Plan, Totals, simulate};
 
 fn seeds(default: u64) -> (u64, u64) {
@@ -19,20 +24,44 @@ fn seeds(default: u64) -> (u64, u64) {
     (first, read("TONEWALL_CALLS").unwrap_or(default))
 }
 
-fn run_many(name: &str, default: u64, plan: impl Fn(u64) -> Plan) -> Totals {
+/// Runs `default` calls on all cores, each with a seed of its own.
+fn run_many(name: &str, default: u64, plan: impl Fn(u64) -> Plan + Sync) -> Totals {
     let (first, count) = seeds(default);
     println!("{name}: seeds {first} to {}", first + count - 1);
-    let mut totals = Totals::default();
-    for seed in first..first + count {
-        totals.add(&simulate(&plan(seed)));
-    }
+    let next = AtomicU64::new(first);
+    let work = || {
+        let mut totals = Totals::default();
+        loop {
+            let seed = next.fetch_add(1, Ordering::Relaxed);
+            if seed >= first + count {
+                return totals;
+            }
+            totals.add(&simulate(&plan(seed)));
+            if (seed - first + 1).is_multiple_of(5_000) {
+                println!("{name}: {} calls begun", seed - first + 1);
+            }
+        }
+    };
+    let cores = thread::available_parallelism().map_or(1, usize::from);
+    let totals = thread::scope(|scope| {
+        let workers: Vec<_> = (0..cores).map(|_| scope.spawn(work)).collect();
+        let mut totals = Totals::default();
+        for worker in workers {
+            match worker.join() {
+                Ok(of_worker) => totals.merge(&of_worker),
+                // Its message names the seed.
+                Err(panic) => std::panic::resume_unwind(panic),
+            }
+        }
+        totals
+    });
     println!("{name}: {totals}");
     totals
 }
 
 #[test]
 fn on_a_clean_network_every_card_is_captured_and_no_tone_leaves() {
-    let totals = run_many("clean", 60, Plan::clean);
+    let totals = run_many("clean", 200, Plan::clean);
     assert_eq!(totals.fields_right, totals.fields_asked);
     assert_eq!(totals.fields_wrong, 0);
     // A suspicious detector takes a little speech for tones while the call is armed.
@@ -44,7 +73,7 @@ fn on_a_clean_network_every_card_is_captured_and_no_tone_leaves() {
 
 #[test]
 fn on_a_bad_network_nothing_leaks_and_no_wrong_card_is_taken() {
-    let totals = run_many("bad", 120, Plan::bad);
+    let totals = run_many("bad", 800, Plan::bad);
     assert_eq!(totals.fields_wrong, 0);
     assert!(
         totals.fields_right * 10 >= totals.fields_asked * 7,
@@ -54,7 +83,7 @@ fn on_a_bad_network_nothing_leaks_and_no_wrong_card_is_taken() {
 
 #[test]
 fn odd_packet_times_pauses_and_jumping_timestamps_leak_nothing() {
-    let totals = run_many("odd", 120, Plan::odd);
+    let totals = run_many("odd", 300, Plan::odd);
     assert_eq!(totals.fields_wrong, 0);
     assert!(totals.fields_right * 2 >= totals.fields_asked, "{totals}");
 }

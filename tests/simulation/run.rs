@@ -155,6 +155,17 @@ impl Totals {
     }
 }
 
+impl Totals {
+    pub(crate) fn merge(&mut self, other: &Self) {
+        self.calls += other.calls;
+        self.fields_asked += other.fields_asked;
+        self.fields_right += other.fields_right;
+        self.fields_wrong += other.fields_wrong;
+        self.voice_sent += other.voice_sent;
+        self.voice_concealed += other.voice_concealed;
+    }
+}
+
 impl fmt::Display for Totals {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
@@ -467,6 +478,7 @@ impl World<'_> {
             self.report.fields_right += 1;
         } else {
             self.report.fields_wrong += 1;
+            println!("seed {}: {:?} wrong", self.plan.seed, expected_field);
         }
     }
 

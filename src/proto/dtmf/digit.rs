@@ -16,8 +16,10 @@ const LEAST_HOPS: u32 = 13;
 /// Hops without it that do not end a press (24 ms): an interruption of 10 ms is seen as up to
 /// 20 ms, a pause of 30 ms as at least 30.
 const BRIDGE_HOPS: u32 = 12;
-/// Lost samples that do not end a press: one packet of 20 ms and what it cuts.
-const BRIDGE_LOST_SAMPLES: u32 = 200;
+/// Most that may be lost within a press: 60 ms. Two presses of one key that hide a pause in such a
+/// loss become one, a digit is missing and the field is asked again; one press taken for two could
+/// complete a field with a wrong digit.
+const BRIDGE_LOST_SAMPLES: u32 = 480;
 /// From a pair's first told hop back to where it began: a window of 10 ms is told when four fifths
 /// of it are tone.
 const HEAD_SAMPLES: i64 = 64;
