@@ -91,7 +91,6 @@ pub(super) struct Worker {
 }
 
 /// The worker's only reading of the clocks: once a wake-up.
-#[allow(clippy::disallowed_methods)]
 fn read_clocks() -> Now {
     Now {
         instant: Instant::now(),

@@ -202,7 +202,8 @@ impl Armed {
         heard
     }
 
-    /// Whether a packet of another SSRC, or with numbers of its own, belongs to a source that is to be followed from here on.
+    /// Whether a packet of another SSRC, or with numbers of its own, belongs to a source that is to
+    /// be followed from here on.
     fn follow(&mut self, header: &RtpHeader, now: Now, heard: &mut Heard) -> bool {
         let packets = match &self.candidate {
             Some(c) if c.ssrc == header.ssrc && c.sequence.wrapping_add(1) == header.sequence => {
