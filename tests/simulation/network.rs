@@ -11,6 +11,8 @@ pub(crate) struct Impairment {
     pub(crate) loss: f64,
     pub(crate) duplicate: f64,
     pub(crate) swap: f64,
+    /// Most that a packet is delayed, in samples; order is kept.
+    pub(crate) jitter: usize,
     /// Packets that are no part of the call: other payload types, RTCP extensions, rubbish.
     pub(crate) strangers: f64,
 }
@@ -20,6 +22,7 @@ impl Impairment {
         loss: 0.0,
         duplicate: 0.0,
         swap: 0.0,
+        jitter: 0,
         strangers: 0.0,
     };
 }
@@ -27,7 +30,10 @@ impl Impairment {
 /// What arrives, in order of arrival: time in samples, datagram.
 pub(crate) fn carry(sent: Vec<Sent>, how: Impairment, rng: &mut StdRng) -> Vec<(usize, Vec<u8>)> {
     let mut arrived = Vec::with_capacity(sent.len());
-    for packet in sent {
+    let mut clock = 0;
+    for mut packet in sent {
+        clock = clock.max(packet.at + rng.random_range(0..=how.jitter));
+        packet.at = clock;
         if rng.random_bool(how.strangers) {
             arrived.push((packet.at, stranger(&packet.datagram, rng)));
         }

@@ -98,6 +98,7 @@ impl Plan {
                 loss: 0.01,
                 duplicate: 0.01,
                 swap: 0.01,
+                jitter: 320,
                 strangers: 0.02,
             },
             faults: true,
@@ -274,6 +275,8 @@ struct World<'a> {
     report: Report,
     armed_from: Option<usize>,
     expected: Option<(Field, Vec<u8>)>,
+    /// The gateway crashed and started again when so much had left.
+    crashed: Option<usize>,
 }
 
 /// Runs a call and checks the promises on the way.
@@ -308,6 +311,7 @@ pub(crate) fn simulate(plan: &Plan) -> Report {
         },
         armed_from: None,
         expected: None,
+        crashed: None,
     };
     world.command(
         0,
@@ -320,6 +324,8 @@ pub(crate) fn simulate(plan: &Plan) -> Report {
     let mut armed = false;
     let reinvite_at = rng.random_range(arm_at..script.length);
     let mut reinvited = !plan.faults;
+    let mut crash_at = (plan.faults && rng.random_bool(0.15))
+        .then(|| rng.random_range(arm_at + 2_000..script.length));
     for (at, datagram) in arrived {
         world.run_timers(at);
         if !armed && at >= arm_at {
@@ -330,6 +336,12 @@ pub(crate) fn simulate(plan: &Plan) -> Report {
             // A re-INVITE adds telephone-event in the middle: nothing is disarmed by it.
             reinvited = true;
             world.command(at, Command::SetLeg(Leg::Caller, leg(4_000, law, true)));
+        }
+        if crash_at.is_some_and(|crash| at >= crash) {
+            crash_at = None;
+            // What was captured is gone with its payment; the caller keys on all the same.
+            next_field = None;
+            world.crash(at, law);
         }
         if let Some((field, opened, digits)) = next_field
             && at >= *opened
@@ -366,6 +378,19 @@ impl World<'_> {
         self.command(at, Command::Arm(Holder::Payment(payment())));
         assert!(self.call.is_armed(), "seed {}", self.plan.seed);
         self.armed_from = Some(self.report.agent.len());
+    }
+
+    /// The process dies and starts again; the same call is offered anew, and it was armed.
+    fn crash(&mut self, at: usize, law: Law) {
+        if self.expected.take().is_some() {
+            self.report.fields_asked -= 1;
+        }
+        self.call = Call::default();
+        self.crashed = Some(self.report.agent.len());
+        self.command(at, Command::SetLeg(Leg::Caller, leg(4_000, law, true)));
+        self.command(at, Command::Arm(Holder::Recovered));
+        self.command(at, Command::SetLeg(Leg::Agent, leg(4_002, law, true)));
+        assert!(self.call.is_armed(), "seed {}", self.plan.seed);
     }
 
     fn open(&mut self, at: usize, field: Field, digits: Vec<u8>) {
@@ -483,7 +508,9 @@ impl World<'_> {
     }
 
     fn finish(&mut self, length: usize) {
-        if self.plan.masked {
+        if self.crashed.is_some() {
+            assert!(self.call.is_armed(), "held until the call ends");
+        } else if self.plan.masked {
             self.command(length, Command::Release(Holder::Payment(payment())));
             self.run_timers(length + 16_000);
             assert!(
@@ -513,12 +540,15 @@ impl World<'_> {
             let payload = &datagram[header.payload.clone()];
             if at >= from {
                 assert_eq!(header.payload_type, caller.payload_type, "seed {seed}");
-                assert_eq!(
-                    payload.len(),
-                    self.plan.quirks.packet,
-                    "seed {seed}: packet sizes are constant"
-                );
-                if let Some(last) = &last {
+                // A call that begins anew in mid-event learns its packet time from the next audio.
+                if self.crashed.is_none() {
+                    assert_eq!(
+                        payload.len(),
+                        self.plan.quirks.packet,
+                        "seed {seed}: packet sizes are constant"
+                    );
+                }
+                if let Some(last) = last.as_ref().filter(|_| self.crashed != Some(at)) {
                     assert_eq!(
                         header.sequence,
                         last.sequence.wrapping_add(1),
