@@ -205,3 +205,65 @@ fn of_an_armed_call_no_2_ms_of_any_recorded_tone_leave() {
         );
     }
 }
+
+/// The UDP payloads of a capture of Ethernet frames with IPv4 (pcap, little-endian).
+fn datagrams(name: &str) -> Vec<Vec<u8>> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("fixtures/calls")
+        .join(name);
+    let bytes = fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    let mut rest = &bytes[24..];
+    let mut found = Vec::new();
+    while let Some((header, more)) = rest.split_at_checked(16) {
+        let length = u32::from_le_bytes([header[8], header[9], header[10], header[11]]) as usize;
+        let (frame, more) = more.split_at(length);
+        found.push(frame[14 + 20 + 8..].to_vec());
+        rest = more;
+    }
+    found
+}
+
+/// What leaves of a capture towards the agent.
+fn relayed(name: &str, armed: bool) -> Vec<Vec<u8>> {
+    let mut now = Now {
+        instant: Instant::now(),
+        utc: "2026-11-22T12:00:00Z".parse().expect("a constant time"),
+    };
+    let mut call = Call::default();
+    call.handle_command(Command::SetLeg(Leg::Caller, leg(4_000, Law::Mu)), now);
+    call.handle_command(Command::SetLeg(Leg::Agent, leg(4_002, Law::Mu)), now);
+    if armed {
+        call.handle_command(Command::Arm(Holder::Ng), now);
+    }
+    let mut out = Outbox::default();
+    let mut left = Vec::new();
+    for mut datagram in datagrams(name) {
+        // What is refused leaves nothing in the outbox.
+        let _ = call.handle_media(Leg::Caller, Channel::Rtp, &mut datagram, now, &mut out);
+        left.extend(out.cleared().map(|cleared| cleared.datagram().to_vec()));
+        now = now.after(Duration::from_millis(20));
+    }
+    left
+}
+
+#[test]
+fn events_that_no_sdp_named_leave_an_unarmed_call_only() {
+    let events = |left: &[Vec<u8>]| {
+        left.iter()
+            .filter(|d| matches!(d[1] & 0x7f, 96 | 97))
+            .count()
+    };
+    let unarmed = relayed("sipp-undeclared.pcap", false);
+    assert!(
+        events(&unarmed) > 200,
+        "the control relays {} events",
+        events(&unarmed)
+    );
+    let armed = relayed("sipp-undeclared.pcap", true);
+    assert_eq!(events(&armed), 0);
+    assert!(
+        armed
+            .iter()
+            .all(|d| d[1] & 0x7f == 0 && d.len() == 12 + PACKET)
+    );
+}
