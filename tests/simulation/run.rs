@@ -554,7 +554,10 @@ impl World<'_> {
                         last.sequence.wrapping_add(1),
                         "seed {seed}"
                     );
-                    assert_eq!(header.ssrc, last.ssrc, "seed {seed}");
+                    // After a crash a stranger's packet may come first, and the caller is followed later.
+                    if self.crashed.is_none() {
+                        assert_eq!(header.ssrc, last.ssrc, "seed {seed}");
+                    }
                 }
                 last = Some(header);
             }
