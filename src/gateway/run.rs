@@ -177,12 +177,13 @@ async fn run(path: &Path, config: Config, text: &str) -> anyhow::Result<()> {
             _ = signals.interrupt.recv() => break,
             _ = signals.reload.recv() => {
                 let change = reload_what_can_be(path, &config, reload.as_ref());
-                tracing::info!(%change, "SIGHUP");
                 let hash = fs::read_to_string(path).map_or_else(|_| "unreadable".to_owned(), |t| hash_of(&t));
-                let event = Event::Configuration { hash, change };
+                let event = Event::Configuration { hash, change: change.clone() };
                 if let Err(error) = audit.record(None, own_record(event)).await {
                     tracing::error!(%error, "the reload is not recorded");
                 }
+                // Said last: whoever waits for this line finds the record.
+                tracing::info!(%change, "SIGHUP");
             }
             status = sandbox.ended() => {
                 tracing::error!(?status, "the sandbox processor has ended; charges will fail until a restart");
