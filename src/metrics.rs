@@ -184,7 +184,7 @@ impl Metrics {
         if event.name != "payment.ended" {
             return;
         }
-        let state = match event.payment.as_ref().map(|payment| payment.state) {
+        let state = match event.payment.as_ref().map(|(_, state)| *state) {
             Some(PaymentState::Approved) => "approved",
             Some(PaymentState::Declined) => "declined",
             Some(PaymentState::Failed) => "failed",

@@ -15,6 +15,8 @@ use serde_json::{Value, json};
 use tokio::{task::JoinSet, time::Instant};
 
 const CALLS: usize = 50;
+/// More of them show a slow leak to whoever looks for one; the second is judged by the first.
+const WAVES: usize = 2;
 /// Between the waves. An ended call is remembered for 30 to 40 s, for a repeated `delete`: when the
 /// memory is looked at again, those of the first wave have to be forgotten, as before it.
 const REST: Duration = Duration::from_secs(22);
@@ -188,11 +190,8 @@ async fn fifty_calls_at_once_end_right_and_a_further_wave_takes_no_more_memory()
         })
         .await,
     );
-    let mut memory: Vec<u64> = Vec::new();
-    // A second wave takes at most 5 % more than the first. What an allocator keeps in pieces may
-    // exceed that once and then levels off, and what leaks does not: a third wave tells the two
-    // apart, and its figure is printed.
-    for number in 0..3 {
+    let mut memory = Vec::new();
+    for number in 0..WAVES {
         if number > 0 {
             tokio::time::sleep(REST).await;
         }
@@ -211,12 +210,13 @@ async fn fifty_calls_at_once_end_right_and_a_further_wave_takes_no_more_memory()
                 .join("\n"),
         );
         memory.push(resident_at_rest(&gateway).await);
-        if let [.., before, after] = memory[..]
-            && after * 100 <= before * 105
-        {
-            println!("resident after each wave: {memory:?} KiB");
-            return;
-        }
     }
-    panic!("resident after each wave: {memory:?} KiB, each more than 5 % above the one before");
+    println!("resident after each wave: {memory:?} KiB");
+    let [first, second] = memory[..2] else {
+        panic!("{WAVES} waves, expected at least 2");
+    };
+    assert!(
+        second * 100 <= first * 105,
+        "resident after each wave: {memory:?} KiB, the second more than 5 % above the first"
+    );
 }

@@ -28,6 +28,7 @@ use crate::{
     http::{self, Reload, TlsFiles},
     metrics,
     proto::audit::Event,
+    secret_memory::give_back_freed_memory,
     signal::{Networks, ng::NgServer},
 };
 
@@ -36,6 +37,9 @@ const DRAIN_STEP: Duration = Duration::from_millis(200);
 
 /// How many steps the ends of calls that did not end by themselves are waited for.
 const LAST_WORDS: usize = 10;
+
+/// How often freed memory is handed back. It takes some 100 us of a thread of the control plane.
+const GIVE_BACK: Duration = Duration::from_secs(5);
 
 /// Runs the gateway with the configuration file at `path`; returns when it was told to stop and
 /// its calls have ended or `drain_timeout` has passed.
@@ -101,6 +105,7 @@ async fn run(path: &Path, config: Config, text: &str) -> anyhow::Result<()> {
     ));
     tasks.spawn(dispatch::left_records(journal.clone(), audit.clone()));
     tasks.spawn(calls.clone().run());
+    tasks.spawn(give_back_memory());
     // What a crash left open is looked up before anything new is taken.
     payments.recover().await?;
 
@@ -243,6 +248,16 @@ async fn run(path: &Path, config: Config, text: &str) -> anyhow::Result<()> {
     sandbox.let_go();
     tracing::info!("stopped");
     Ok(())
+}
+
+/// Until the process ends.
+async fn give_back_memory() {
+    let mut tick = tokio::time::interval(GIVE_BACK);
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tick.tick().await;
+        give_back_freed_memory();
+    }
 }
 
 async fn serve_ng(

@@ -174,18 +174,15 @@ impl Reader {
             && event
                 .payment
                 .as_ref()
-                .is_none_or(|payment| payment.id != *only)
+                .is_none_or(|(payment, _)| payment != only)
         {
             return Ok(());
         }
-        let Ok(data) = serde_json::to_string(event) else {
-            return self.reset().await;
-        };
         self.send(
             Event::default()
                 .id(event.id.to_string())
-                .event(&event.name)
-                .data(data),
+                .event(event.name)
+                .data(&event.data),
         )
         .await
     }

@@ -52,6 +52,9 @@ impl Store {
         }
         // NORMAL would lose the last commits with the power; an intent has to outlive it.
         connection.pragma_update(None, "synchronous", "FULL")?;
+        // Kibibytes, where negative: rows are few and small, and what is not kept here is in the
+        // system's cache. The default would grow to 2 MB.
+        connection.pragma_update(None, "cache_size", -256)?;
         connection.pragma_update(None, "foreign_keys", true)?;
         schema::migrate(&mut connection)?;
         Ok(Self {

@@ -1,7 +1,7 @@
 //! Identifiers. `tenant` and `node` are part of every one, so that ids made on different nodes
 //! never collide and a row, a key or a log entry always says whose it is.
 
-use std::{fmt, str::FromStr};
+use std::{fmt, str::FromStr, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
@@ -28,7 +28,8 @@ macro_rules! slug {
         $(#[$meta])*
         #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
         #[serde(try_from = "String", into = "String")]
-        pub struct $name(String);
+        // Every id holds one, and ids are cloned everywhere.
+        pub struct $name(Arc<str>);
 
         impl $name {
             /// The name as text.
@@ -46,7 +47,7 @@ macro_rules! slug {
                 if text.is_empty() || text.len() > 32 || !text.chars().all(allowed) {
                     return Err(IdError::Slug(text.chars().take(80).collect(), $what));
                 }
-                Ok(Self(text.to_owned()))
+                Ok(Self(text.into()))
             }
         }
 
@@ -59,7 +60,7 @@ macro_rules! slug {
 
         impl From<$name> for String {
             fn from(name: $name) -> Self {
-                name.0
+                name.as_str().to_owned()
             }
         }
 

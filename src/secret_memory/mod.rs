@@ -16,7 +16,7 @@ mod slot;
 use std::{fmt, sync::Arc};
 
 pub use error::SecretMemoryError;
-pub use hardening::forbid_dumps;
+pub use hardening::{forbid_dumps, give_back_freed_memory};
 pub use sealer::SlabSealer;
 pub use slot::Slot;
 

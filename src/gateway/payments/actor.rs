@@ -189,7 +189,8 @@ impl Actor {
         }
         self.last_will.settled = true;
         let last = self.current_view();
-        self.shared.book().end(last);
+        let now = (self.shared.clock)().instant;
+        self.shared.book().end(last, now);
     }
 
     async fn handle(&mut self, message: Message) {
@@ -415,13 +416,11 @@ impl Actor {
         }
     }
 
-    fn publish(&mut self, name: &str) {
+    fn publish(&mut self, name: &'static str) {
         self.updated = (self.shared.clock)().utc;
         self.refresh();
         let view = self.current_view();
-        self.shared
-            .hub
-            .publish(name, &view.call.clone(), Some(view));
+        self.shared.hub.publish(name, &view.call, Some(&view));
     }
 
     fn refresh(&self) {

@@ -2,17 +2,17 @@
 
 use std::{
     collections::{BTreeMap, VecDeque},
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use tokio::sync::broadcast;
 
-use super::{PaymentEvent, PaymentView, Subscription};
-use crate::proto::id::{CallId, Tenant};
+use super::{PaymentEvent, PaymentState, PaymentView, Subscription};
+use crate::proto::id::{CallId, PaymentId, Tenant};
 
-/// Events kept per tenant, a view of 2 to 3 kB in each: enough for a watcher that comes back within
-/// seconds. Whoever missed more is told to ask for the state anew.
-const KEPT: usize = 512;
+/// Bytes of events kept per tenant, some 500 to 1,000 events: enough for a watcher that comes back
+/// within seconds. Whoever missed more is told to ask for the state anew.
+const KEPT_BYTES: usize = 512 * 1024;
 /// Events that a slow watcher may fall behind before it has to start anew.
 const BEHIND: usize = 1024;
 
@@ -28,10 +28,25 @@ struct State {
 }
 
 struct Channel {
-    kept: VecDeque<PaymentEvent>,
+    kept: Kept,
     /// Everything after this id is kept.
     complete_after: u64,
-    live: broadcast::Sender<PaymentEvent>,
+    live: broadcast::Sender<Arc<PaymentEvent>>,
+}
+
+/// The last events, in one piece of memory: thousands of small ones, each allocated amid what is
+/// short-lived and freed long after it, would keep the pages of all of that.
+struct Kept {
+    data: VecDeque<u8>,
+    events: VecDeque<Index>,
+}
+
+/// An event without its data.
+struct Index {
+    id: u64,
+    name: &'static str,
+    payment: Option<(PaymentId, PaymentState)>,
+    length: usize,
 }
 
 impl Hub {
@@ -47,25 +62,22 @@ impl Hub {
         }
     }
 
-    pub(super) fn publish(&self, name: &str, call: &CallId, payment: Option<PaymentView>) {
+    pub(super) fn publish(&self, name: &'static str, call: &CallId, payment: Option<&PaymentView>) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let event = PaymentEvent {
-            id: state.next,
-            name: name.to_owned(),
-            tenant: call.tenant().clone(),
-            call: call.clone(),
-            payment,
+        let event = match PaymentEvent::new(state.next, name, call, payment) {
+            Ok(event) => event,
+            Err(error) => {
+                tracing::error!(%call, name, %error, "an event has no JSON form and is not told");
+                return;
+            }
         };
         state.next += 1;
         let channel = state.channel(call.tenant());
-        if channel.kept.len() == KEPT
-            && let Some(oldest) = channel.kept.pop_front()
-        {
-            channel.complete_after = oldest.id;
+        if let Some(forgotten) = channel.kept.push(&event) {
+            channel.complete_after = forgotten;
         }
-        channel.kept.push_back(event.clone());
         // An error only says that nobody is watching.
-        let _ = channel.live.send(event);
+        let _ = channel.live.send(Arc::new(event));
     }
 
     /// What came after `last`, and what will come, with nothing lost or doubled between the two.
@@ -76,14 +88,7 @@ impl Hub {
         let replay = match last {
             None => Some(Vec::new()),
             Some(last) if last < channel.complete_after || last >= next => None,
-            Some(last) => Some(
-                channel
-                    .kept
-                    .iter()
-                    .filter(|event| event.id > last)
-                    .cloned()
-                    .collect(),
-            ),
+            Some(last) => Some(channel.kept.after(last, tenant)),
         };
         Subscription {
             replay,
@@ -98,10 +103,55 @@ impl State {
         self.tenants
             .entry(tenant.clone())
             .or_insert_with(|| Channel {
-                kept: VecDeque::new(),
+                kept: Kept {
+                    data: VecDeque::with_capacity(KEPT_BYTES),
+                    events: VecDeque::new(),
+                },
                 complete_after,
                 live: broadcast::channel(BEHIND).0,
             })
+    }
+}
+
+impl Kept {
+    /// Keeps the event; answers the last one that had to go for it.
+    fn push(&mut self, event: &PaymentEvent) -> Option<u64> {
+        let mut forgotten = None;
+        while self.data.len() + event.data.len() > KEPT_BYTES
+            && let Some(oldest) = self.events.pop_front()
+        {
+            self.data.drain(..oldest.length);
+            forgotten = Some(oldest.id);
+        }
+        self.data.extend(event.data.as_bytes());
+        self.events.push_back(Index {
+            id: event.id,
+            name: event.name,
+            payment: event.payment.clone(),
+            length: event.data.len(),
+        });
+        forgotten
+    }
+
+    fn after(&self, last: u64, tenant: &Tenant) -> Vec<Arc<PaymentEvent>> {
+        let mut end = 0;
+        let mut found = Vec::new();
+        for event in &self.events {
+            let start = end;
+            end += event.length;
+            if event.id <= last {
+                continue;
+            }
+            let data: Vec<u8> = self.data.range(start..end).copied().collect();
+            found.push(Arc::new(PaymentEvent {
+                id: event.id,
+                name: event.name,
+                tenant: tenant.clone(),
+                payment: event.payment.clone(),
+                data: String::from_utf8_lossy(&data).into_owned(),
+            }));
+        }
+        found
     }
 }
 
@@ -118,15 +168,20 @@ mod tests {
     }
 
     #[test]
-    fn a_watcher_that_comes_back_gets_what_it_missed_once() {
+    fn a_watcher_that_comes_back_gets_what_it_missed_once_and_as_it_was_told() {
         let hub = Hub::new(100);
         let call = call();
+        let mut told = hub.subscribe(call.tenant(), None);
         for _ in 0..3 {
             hub.publish("call.started", &call, None);
         }
         let mut watched = hub.subscribe(call.tenant(), Some(100));
-        let ids: Vec<u64> = watched.replay.unwrap().iter().map(|e| e.id).collect();
+        let replay = watched.replay.unwrap();
+        let ids: Vec<u64> = replay.iter().map(|e| e.id).collect();
         assert_eq!(ids, [101, 102]);
+        assert_eq!(told.live.try_recv().unwrap().id, 100);
+        assert_eq!(told.live.try_recv().unwrap(), replay[0]);
+        assert_eq!(told.live.try_recv().unwrap(), replay[1]);
         hub.publish("call.ended", &call, None);
         assert_eq!(watched.live.try_recv().unwrap().id, 103);
         assert!(watched.live.try_recv().is_err());
@@ -136,22 +191,24 @@ mod tests {
     fn what_is_no_longer_kept_is_not_half_replayed() {
         let hub = Hub::new(100);
         let call = call();
-        for _ in 0..=KEPT {
+        let replayed = |last| hub.subscribe(call.tenant(), Some(last)).replay;
+        hub.publish("call.started", &call, None);
+        let mut published = 1;
+        while replayed(100).is_some() {
             hub.publish("call.started", &call, None);
+            published += 1;
         }
-        assert!(hub.subscribe(call.tenant(), Some(99)).replay.is_none());
-        assert_eq!(
-            hub.subscribe(call.tenant(), Some(100))
-                .replay
-                .unwrap()
-                .len(),
-            KEPT
-        );
+        assert!(published > 1_000, "{published}");
+        let newest = 99 + published;
+        let kept = (100..newest).find_map(replayed).unwrap();
+        assert_eq!(kept.last().unwrap().id, newest);
         assert!(
-            hub.subscribe(call.tenant(), Some(u64::MAX))
-                .replay
-                .is_none()
+            kept.iter()
+                .zip(kept[0].id..)
+                .all(|(event, id)| event.id == id && event.data.ends_with('}')),
         );
+        assert!(kept.len() > 1_000, "{}", kept.len());
+        assert!(replayed(u64::MAX).is_none());
     }
 
     #[test]

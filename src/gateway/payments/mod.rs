@@ -20,7 +20,7 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use rand::{Rng, rngs::StdRng};
@@ -62,8 +62,9 @@ use crate::{
 const COMPLETE_PATIENCE: Duration = Duration::from_secs(30);
 /// Messages that a payment's task may have waiting.
 const MAILBOX: usize = 256;
-/// Ended payments whose fields stay to be read without the journal.
-const ENDED_KEPT: usize = 512;
+/// How long an ended payment's last view stays to be read, at least: afterwards the journal answers,
+/// which knows the card's brand and last four but no other field. As long as an ended call.
+const ENDED_KEPT: Duration = Duration::from_secs(30);
 /// Payments that a list holds at most.
 const LISTED: u32 = 200;
 
@@ -125,7 +126,8 @@ struct Shared {
 #[derive(Default)]
 struct Book {
     live: HashMap<PaymentId, Handle>,
-    ended: VecDeque<PaymentView>,
+    /// In the order of their ends.
+    ended: VecDeque<(Instant, PaymentView)>,
 }
 
 /// A payment that has a task.
@@ -532,7 +534,8 @@ impl Book {
         if let Some(live) = self.live.get(id) {
             return Some(live.view.borrow().clone());
         }
-        self.ended.iter().find(|view| view.id == *id).cloned()
+        let mut ended = self.ended.iter().map(|(_, view)| view);
+        ended.find(|view| view.id == *id).cloned()
     }
 
     /// One payment at a time on a call; after an unknown one none until it is resolved, for the
@@ -563,11 +566,10 @@ impl Book {
         Ok(())
     }
 
-    fn end(&mut self, view: PaymentView) {
+    fn end(&mut self, view: PaymentView, now: Instant) {
         self.live.remove(&view.id);
-        if self.ended.len() == ENDED_KEPT {
-            self.ended.pop_front();
-        }
-        self.ended.push_back(view);
+        let old = |(ended, _): &mut (Instant, _)| now.duration_since(*ended) > ENDED_KEPT;
+        while self.ended.pop_front_if(old).is_some() {}
+        self.ended.push_back((now, view));
     }
 }

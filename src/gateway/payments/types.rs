@@ -1,6 +1,6 @@
 //! What the API takes and gives.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -95,18 +95,57 @@ pub struct PaymentView {
     pub updated: Timestamp,
 }
 
-/// One thing that happened, in the order of `id`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[allow(missing_docs)]
+/// One thing that happened, in the order of `id`, written down once for everybody who watches.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PaymentEvent {
     /// Grows by one with each event of this process; replayed from `Last-Event-ID`.
     pub id: u64,
     /// `payment.created`, `payment.capture`, `payment.updated`, `payment.ended`, `call.started`, `call.ended`.
-    pub name: String,
+    pub name: &'static str,
+    /// Whose it is.
     pub tenant: Tenant,
-    pub call: CallId,
-    /// The payment after it.
-    pub payment: Option<PaymentView>,
+    /// Which payment it is about, and that one's state after it.
+    pub payment: Option<(PaymentId, PaymentState)>,
+    /// All of it as JSON: `id`, `name`, `tenant`, `call` and the payment after it.
+    pub data: String,
+}
+
+#[derive(Serialize)]
+struct Written<'a> {
+    id: u64,
+    name: &'a str,
+    tenant: &'a Tenant,
+    call: &'a CallId,
+    payment: Option<&'a PaymentView>,
+}
+
+impl PaymentEvent {
+    /// Writes down what happened to `call` and to `payment`, if it is about one.
+    ///
+    /// # Errors
+    /// Never, as long as what a view holds has a JSON form.
+    pub(crate) fn new(
+        id: u64,
+        name: &'static str,
+        call: &CallId,
+        payment: Option<&PaymentView>,
+    ) -> serde_json::Result<Self> {
+        let tenant = call.tenant();
+        let data = serde_json::to_string(&Written {
+            id,
+            name,
+            tenant,
+            call,
+            payment,
+        })?;
+        Ok(Self {
+            id,
+            name,
+            tenant: tenant.clone(),
+            payment: payment.map(|payment| (payment.id.clone(), payment.state)),
+            data,
+        })
+    }
 }
 
 /// Why a request is refused. Each variant is an HTTP status and a `problem+json` type.
@@ -150,7 +189,7 @@ pub enum PaymentError {
 /// Events, with those since `Last-Event-ID` first.
 pub struct Subscription {
     /// What was missed; `None` when the id is older than what is kept: ask for the state anew.
-    pub replay: Option<Vec<PaymentEvent>>,
+    pub replay: Option<Vec<Arc<PaymentEvent>>>,
     /// What comes.
-    pub live: tokio::sync::broadcast::Receiver<PaymentEvent>,
+    pub live: tokio::sync::broadcast::Receiver<Arc<PaymentEvent>>,
 }

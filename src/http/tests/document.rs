@@ -304,7 +304,8 @@ async fn what_is_sent_is_what_the_document_says() {
     let events: Vec<PaymentEvent> = gateway.fake.lock().events.clone();
     assert!(events.len() > 40);
     for event in &events {
-        holds_as(event, "PaymentEvent");
+        let data: Value = serde_json::from_str(&event.data).unwrap();
+        holds_as(&data, "PaymentEvent");
     }
     for (path, name) in [
         ("/v1/calls", "CallList"),

@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -32,7 +32,7 @@ use crate::{
 
 pub(super) struct Fake {
     pub(super) inner: Mutex<Inner>,
-    live: broadcast::Sender<PaymentEvent>,
+    live: broadcast::Sender<Arc<PaymentEvent>>,
     /// Events before this number can no longer be replayed.
     pub(super) oldest: u64,
 }
@@ -104,7 +104,12 @@ impl Fake {
     }
 
     /// Changes a payment and tells everybody.
-    pub(super) fn change(&self, name: &str, id: &PaymentId, with: impl FnOnce(&mut PaymentView)) {
+    pub(super) fn change(
+        &self,
+        name: &'static str,
+        id: &PaymentId,
+        with: impl FnOnce(&mut PaymentView),
+    ) {
         let mut inner = self.lock();
         let payment = inner.payments.get_mut(id).unwrap();
         with(payment);
@@ -121,7 +126,7 @@ impl Fake {
 
     pub(super) fn publish(
         &self,
-        name: &str,
+        name: &'static str,
         tenant: Tenant,
         call: &CallId,
         payment: Option<PaymentView>,
@@ -129,15 +134,12 @@ impl Fake {
         let mut inner = self.lock();
         let id = inner.events.len() as u64 + 1;
         let event = PaymentEvent {
-            id,
-            name: name.into(),
             tenant,
-            call: call.clone(),
-            payment,
+            ..PaymentEvent::new(id, name, call, payment.as_ref()).unwrap()
         };
         inner.events.push(event.clone());
         drop(inner);
-        let _ = self.live.send(event);
+        let _ = self.live.send(Arc::new(event));
     }
 
     fn of(&self, by: &Principal, id: &PaymentId) -> Result<PaymentView, PaymentError> {
@@ -376,6 +378,7 @@ impl Service for Fake {
                     .iter()
                     .filter(|event| event.id > last)
                     .cloned()
+                    .map(Arc::new)
                     .collect(),
             ),
         };

@@ -345,9 +345,9 @@ async fn watchers_see_the_payment_from_its_creation_to_its_end() {
         first.get_or_insert(event.id);
         names.push(event.name);
     }
-    assert_eq!(names.first().unwrap(), "payment.created");
-    assert!(names.iter().any(|name| name == "payment.capture"));
-    assert_eq!(names.last().unwrap(), "payment.ended");
+    assert_eq!(names[0], "payment.created");
+    assert!(names.iter().any(|name| *name == "payment.capture"));
+    assert_eq!(names[names.len() - 1], "payment.ended");
     let again = bench.payments.subscribe(&bench.by.tenant, first);
     assert_eq!(again.replay.unwrap().len(), names.len() - 1);
 }
