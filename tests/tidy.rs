@@ -87,12 +87,26 @@ fn sources(under: &str) -> BTreeMap<String, String> {
         .collect()
 }
 
-/// Lines of code: without comments, and without what stands under `#[cfg(test)]` at the file's end.
+/// Lines of code: without comments, and without what stands under `#[cfg(test)]`: a declaration of
+/// one line anywhere, a block at the file's end.
 fn code(text: &str) -> impl Iterator<Item = (usize, &str)> {
-    text.lines()
-        .enumerate()
-        .take_while(|(_, line)| *line != "#[cfg(test)]")
-        .map(|(number, line)| (number + 1, line.split("//").next().unwrap_or_default()))
+    let mut lines = text.lines().enumerate();
+    std::iter::from_fn(move || {
+        let (number, line) = lines.next()?;
+        if line != "#[cfg(test)]" {
+            return Some((number + 1, line));
+        }
+        let (_, tested) = lines.next()?;
+        tested.ends_with(';').then_some((number + 1, ""))
+    })
+    .map(|(number, line)| (number, line.split("//").next().unwrap_or_default()))
+}
+
+#[test]
+fn code_goes_on_after_a_declaration_for_tests_and_ends_at_their_block() {
+    let text = "a\n#[cfg(test)]\nmod fakes;\nb // c\n#[cfg(test)]\nmod tests {\nd\n}";
+    let found: Vec<_> = code(text).collect();
+    assert_eq!(found, [(1, "a"), (2, ""), (4, "b ")]);
 }
 
 /// Whether a file is compiled into tests only: its parent declares it under `#[cfg(test)]`.
@@ -232,6 +246,22 @@ fn what_decides_does_nothing() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
+fn is_of_name(c: char) -> bool {
+    c.is_alphanumeric() || c == '_'
+}
+
+/// Whether a line gives a proof's type another name or more methods, which could mint it unseen.
+fn renames_or_extends(code: &str, proof: &str) -> bool {
+    let name = proof.split(|c| !is_of_name(c)).next().unwrap_or_default();
+    let line = code.trim_start();
+    line.match_indices(name).any(|(at, _)| {
+        let (before, after) = (&line[..at], &line[at + name.len()..]);
+        let whole = !before.ends_with(is_of_name) && !after.starts_with(is_of_name);
+        let extends = line.starts_with("impl") || line.contains("type ");
+        whole && (extends || after.starts_with(" as "))
+    })
+}
+
 #[test]
 fn a_proof_is_minted_in_one_place() {
     let mut wrong = Vec::new();
@@ -242,12 +272,14 @@ fn a_proof_is_minted_in_one_place() {
             }
             for (line, code) in code(&text) {
                 let minted = code.match_indices(proof).any(|(at, _)| {
-                    // A longer name that ends alike is another thing.
-                    !code[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_')
-                        && !code.contains(&format!("impl {}", proof.trim_end_matches(" {")))
-                        && !code.contains("-> ")
+                    // A longer name that ends alike is another thing, a result's type is none.
+                    let before = &code[..at];
+                    let of_path = |c: char| is_of_name(c) || c == ':';
+                    !before.ends_with(is_of_name)
+                        && !before.trim_end_matches(of_path).ends_with("-> ")
                 });
-                if minted {
+                let is_type = !proof.contains("::");
+                if minted || (is_type && renames_or_extends(code, proof)) {
                     wrong.push(format!("{name}:{line}: {proof}"));
                 }
             }

@@ -61,11 +61,12 @@ pub(super) async fn payment_events(payments: Payments, tenant: Tenant, metrics: 
     }
 }
 
-/// Writes into the compliance log what the command line did while the gateway holds it.
+/// Writes into the compliance log what the command line did while the gateway holds it, and what
+/// the log did not take when it happened.
 pub(super) async fn left_records(journal: Journal, audit: AuditLog) {
     loop {
         if let Err(error) = take_left_records(&journal, &audit).await {
-            tracing::error!(%error, "what the command line did cannot be recorded");
+            tracing::error!(%error, "what was left to be recorded cannot be recorded");
         }
         tokio::time::sleep(LEFT_RECORDS).await;
     }

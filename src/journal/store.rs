@@ -415,6 +415,14 @@ impl Store {
         Ok(())
     }
 
+    /// What SQLite says of a setting of this connection.
+    #[cfg(test)]
+    pub(super) fn setting(&mut self, name: &str) -> Result<String, JournalError> {
+        let read = |row: &rusqlite::Row<'_>| row.get::<_, rusqlite::types::Value>(0);
+        let value = self.connection.pragma_query_value(None, name, read)?;
+        Ok(format!("{value:?}"))
+    }
+
     /// Says why nothing moved: the attempt stands where this step does not lead from.
     fn moved(
         &self,

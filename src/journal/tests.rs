@@ -249,6 +249,20 @@ async fn what_was_answered_is_there_when_the_files_are_copied_in_the_middle_of_w
 }
 
 #[tokio::test]
+async fn a_commit_waits_for_the_disk() {
+    let (_dir, path, journal) = open();
+    let again = Journal::open(&path).unwrap();
+    for journal in [journal, again] {
+        let setting =
+            async |name: &'static str| journal.run(move |s| s.setting(name)).await.unwrap();
+        // 2 is FULL: the write-ahead log is synced at each commit, not at checkpoints only.
+        assert_eq!(setting("synchronous").await, "Integer(2)");
+        assert_eq!(setting("journal_mode").await, "Text(\"wal\")");
+        assert_eq!(setting("foreign_keys").await, "Integer(1)");
+    }
+}
+
+#[tokio::test]
 async fn a_call_stays_armed_until_its_last_holder_is_cleared() {
     let (_dir, path, journal) = open();
     let row = |holder| ArmedRow {

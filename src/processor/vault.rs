@@ -240,9 +240,6 @@ impl Kept {
             Outcome::Declined {
                 advice: Advice::TryAgain,
                 ..
-            }
-            | Outcome::Failed {
-                retryable: true, ..
             } => Self::BOTH,
             // What has to be keyed again is of no more use.
             Outcome::Declined {
@@ -257,9 +254,7 @@ impl Kept {
                 ..
             }
             | Outcome::Approved { .. }
-            | Outcome::Failed {
-                retryable: false, ..
-            }
+            | Outcome::Failed { .. }
             | Outcome::Unknown { .. } => Self::NOTHING,
         }
     }

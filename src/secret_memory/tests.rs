@@ -246,6 +246,18 @@ fn two_slabs_have_different_keys() {
     assert!(one.sealer.slot().bytes()[..32] != two.sealer.slot().bytes()[..32]);
 }
 
+#[test]
+fn the_seal_key_is_wiped_when_its_slab_goes() {
+    let slab = locked_slab(1, 0);
+    // Keeps the pages mapped, so that they can be looked at.
+    let memory = Arc::clone(&slab.memory);
+    let address = slab.sealer.slot().bytes().as_ptr().addr();
+    assert_ne!(read_as_a_debugger(address, 32).unwrap(), [0; 32]);
+    drop(slab);
+    assert_eq!(read_as_a_debugger(address, 32).unwrap(), [0; 32]);
+    assert_eq!(memory.free(Pool::Keys), 2);
+}
+
 /// Searches this thread's stack, from some way below here up to its end, without calling anything
 /// that could bring the needle there.
 #[inline(never)]

@@ -14,6 +14,8 @@ use super::super::disk::{Disk, DiskFile, LocalDisk};
 pub(super) struct Plan {
     /// Operations so far.
     pub(super) done: u64,
+    /// What was done to files, in this order.
+    pub(super) trail: Vec<String>,
     /// The operation that fails; a write then leaves half its bytes.
     pub(super) fail_at: Option<u64>,
     /// Whether every sync of a file fails.
@@ -79,8 +81,17 @@ struct FaultyFile {
     disk: FaultyDisk,
 }
 
+impl FaultyFile {
+    fn note(&self, what: &str) {
+        let name = self.path.file_name().unwrap_or_default();
+        let what = format!("{what} {}", name.display());
+        self.disk.plan().trail.push(what);
+    }
+}
+
 impl DiskFile for FaultyFile {
     fn write_at(&mut self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        self.note("write");
         if let Err(error) = self.disk.operate() {
             self.file.write_at(&bytes[..bytes.len() / 2], offset)?;
             return Err(error);
@@ -99,6 +110,7 @@ impl DiskFile for FaultyFile {
     }
 
     fn sync(&mut self) -> io::Result<()> {
+        self.note("sync");
         self.disk.operate()?;
         if self.disk.plan().syncs_fail {
             return Err(io::Error::other("fsync made to fail"));

@@ -48,6 +48,29 @@ async fn a_thousand_records_at_once_stand_in_order_and_are_durable() {
 }
 
 #[tokio::test]
+async fn an_entry_is_synced_before_the_head_names_it_and_the_head_before_anybody_is_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let disk = FaultyDisk::default();
+    // A new head is written under another name first.
+    drop(open(dir.path()));
+    let log = open_with(dir.path(), disk.clone(), SMALL).unwrap();
+    for number in 0..3 {
+        disk.plan().trail.clear();
+        let _recorded = log.record(None, numbered(number)).await.unwrap();
+        let entries = "00000000000000000001.log";
+        assert_eq!(
+            disk.plan().trail,
+            [
+                format!("write {entries}"),
+                format!("sync {entries}"),
+                "write head".to_owned(),
+                "sync head".to_owned(),
+            ]
+        );
+    }
+}
+
+#[tokio::test]
 async fn a_failed_sync_gives_no_proof_and_ends_all_writing_until_a_restart() {
     let dir = tempfile::tempdir().unwrap();
     let disk = FaultyDisk::default();

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use tokio::{
     sync::{mpsc, oneshot, watch},
     task::JoinSet,
-    time::{Instant, sleep_until},
+    time::{Duration, Instant, sleep_until},
 };
 
 use super::{
@@ -92,25 +92,27 @@ pub(super) struct Actor {
     creator: Option<Reply>,
     /// The right to submit, between the durable sending and the submission.
     pub(super) submission: Option<Submission>,
+    /// Since when the outcome of the attempt is known to be unknown.
+    pub(super) unknown_since: Option<Instant>,
     jobs: JoinSet<Input>,
     mailbox: mpsc::Receiver<Message>,
     view: watch::Sender<PaymentView>,
-    last_will: LastWill,
+    /// Below the mailbox, for fields are dropped in this order: what cannot be told any more is
+    /// wiped by whoever tells it, and what was told and not read is wiped here.
+    _last_will: LastWill,
 }
 
-/// Wipes the card when the task ends in any way but the right one (a panic, the runtime's end).
-/// The call stays armed then: failing closed.
+/// Wipes the card when the task ends, in whatever way: a field may have become complete after the
+/// payment's own wipe, while its end was being recorded. After a panic the call stays armed:
+/// failing closed.
 struct LastWill {
     shared: Arc<Shared>,
     id: PaymentId,
-    settled: bool,
 }
 
 impl Drop for LastWill {
     fn drop(&mut self) {
-        if !self.settled {
-            self.shared.cards.wipe(&self.id);
-        }
+        self.shared.cards.wipe(&self.id);
     }
 }
 
@@ -127,10 +129,9 @@ impl Actor {
             view: watched,
         };
         let actor = Self {
-            last_will: LastWill {
+            _last_will: LastWill {
                 shared: shared.clone(),
                 id: id.clone(),
-                settled: false,
             },
             by: gateway(id.tenant()),
             shared,
@@ -142,6 +143,7 @@ impl Actor {
             refused: None,
             creator: None,
             submission: None,
+            unknown_since: None,
             jobs: JoinSet::new(),
             mailbox,
             view,
@@ -187,7 +189,6 @@ impl Actor {
                     if deadline.is_some() => self.feed(Input::Timeout).await,
             }
         }
-        self.last_will.settled = true;
         let last = self.current_view();
         let now = (self.shared.clock)().instant;
         self.shared.book().end(last, now);
@@ -301,11 +302,7 @@ impl Actor {
                 None
             }
             Output::LookUp(attempt) => {
-                let asked = self.shared.cards.look_up(self.charge(attempt.clone()));
-                self.jobs.spawn(async move {
-                    let outcome = tokio::spawn(asked).await.unwrap_or_else(|_| unanswered());
-                    Input::LookedUp(attempt, outcome)
-                });
+                self.spawn_look_up(attempt);
                 None
             }
             Output::Wipe { reason } => {
@@ -364,6 +361,24 @@ impl Actor {
                 }
                 Err(_) => Input::Answered(attempt, unanswered()),
             }
+        });
+    }
+
+    /// An empty answer counts once the processor promises to know of every charge that it got.
+    fn spawn_look_up(&mut self, attempt: AttemptId) {
+        let cards = &self.shared.cards;
+        let since = self.unknown_since.map_or(Duration::ZERO, |at| at.elapsed());
+        let too_early = since < cards.consistency_delay();
+        let asked = cards.look_up(self.charge(attempt.clone()));
+        self.jobs.spawn(async move {
+            let outcome = match tokio::spawn(asked).await {
+                Ok(Outcome::Failed { reason, .. }) if too_early => Outcome::Unknown {
+                    reason: format!("{reason}; but it may not know of it yet"),
+                },
+                Ok(outcome) => outcome,
+                Err(_) => unanswered(),
+            };
+            Input::LookedUp(attempt, outcome)
         });
     }
 

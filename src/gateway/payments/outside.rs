@@ -1,12 +1,12 @@
 //! What payments need of the other parts, as small traits: the real parts implement them here,
 //! tests hand in others that fail on request.
 
-use std::{future::Future, pin::Pin};
+use std::{future::Future, pin::Pin, time::Duration};
 
 use jiff::Timestamp;
 
 use crate::{
-    audit_log::AuditLog,
+    audit_log::{AuditError, AuditLog},
     journal::{ArmedRow, AttemptRow, Journal, PaymentRow},
     media::{MediaCommand, MediaError, MediaPlane},
     processor::{CardPlane, Charge, Outcome, SubmitError},
@@ -31,6 +31,13 @@ pub(super) type NotDurable = String;
 pub(super) trait Records: Send + Sync {
     fn audit<'a>(&'a self, tenant: &'a Tenant, record: Record)
     -> Later<'a, Result<(), NotDurable>>;
+    /// Like [`Records::audit`], for what has happened already: where the log takes nothing, the
+    /// journal keeps the record until it does.
+    fn audit_end<'a>(
+        &'a self,
+        tenant: &'a Tenant,
+        record: Record,
+    ) -> Later<'a, Result<(), NotDurable>>;
     fn put_payment(&self, row: PaymentRow) -> Later<'_, Result<(), NotDurable>>;
     fn payment(&self, id: PaymentId) -> Later<'_, Result<Option<PaymentRow>, NotDurable>>;
     fn payments(
@@ -74,6 +81,8 @@ pub(super) trait Media: Send + Sync {
 pub(super) trait Cards: Send + Sync {
     fn wipe(&self, payment: &PaymentId);
     fn look_up(&self, charge: Charge) -> Later<'static, Outcome>;
+    /// How long after sending a look-up may still miss a charge.
+    fn consistency_delay(&self) -> Duration;
     fn is_sandbox(&self) -> bool;
 }
 
@@ -107,6 +116,27 @@ impl Records for Books {
                 .await
                 .map_err(sentence)?;
             Ok(())
+        })
+    }
+
+    fn audit_end<'a>(
+        &'a self,
+        tenant: &'a Tenant,
+        record: Record,
+    ) -> Later<'a, Result<(), NotDurable>> {
+        Box::pin(async move {
+            match self.audit.record(Some(tenant), record.clone()).await {
+                Ok(_recorded) => Ok(()),
+                // It would not fit later either.
+                Err(unfit @ AuditError::Unfit(_)) => Err(sentence(unfit)),
+                Err(error @ (AuditError::Broken(_) | AuditError::NoRoom | AuditError::Closed)) => {
+                    tracing::error!(%error, "not in the audit log; the journal keeps it until it can be");
+                    self.journal
+                        .leave_record(Some(tenant.clone()), record)
+                        .await
+                        .map_err(sentence)
+                }
+            }
         })
     }
 
@@ -215,6 +245,10 @@ impl Cards for CardPlane {
     fn look_up(&self, charge: Charge) -> Later<'static, Outcome> {
         let cards = self.clone();
         Box::pin(async move { Self::look_up(&cards, &charge).await })
+    }
+
+    fn consistency_delay(&self) -> Duration {
+        self.promises().consistency_delay
     }
 
     fn is_sandbox(&self) -> bool {

@@ -1,6 +1,6 @@
 //! What a payment's task writes down, and in which order.
 
-use tokio::time::{Duration, sleep};
+use tokio::time::{Duration, Instant, sleep};
 
 use super::{
     actor::Actor,
@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     journal::{ArmedRow, AttemptRow, PaymentRow, Phase},
-    processor::Charge,
+    processor::{Charge, Outcome},
     proto::{
         audit::{Event, Record, Success},
         call::Holder,
@@ -83,15 +83,18 @@ impl Actor {
                 Ok(())
             }
             Step::Result(attempt, outcome) => {
+                if let Outcome::Unknown { .. } = outcome {
+                    self.unknown_since = Some(Instant::now());
+                }
                 let resulted =
                     retried(|| records.result(attempt.clone(), outcome.clone(), at)).await;
-                let logged = self.audit(events).await;
+                let logged = self.audit_ends(events).await;
                 let row = self.row(state);
                 let put = retried(|| records.put_payment(row.clone())).await;
                 resulted.and(logged).and(put)
             }
             Step::Closed => {
-                let logged = self.audit(events).await;
+                let logged = self.audit_ends(events).await;
                 let row = self.row(state);
                 let put = retried(|| records.put_payment(row.clone())).await;
                 logged.and(put)
@@ -105,6 +108,17 @@ impl Actor {
             self.shared.records.audit(self.id.tenant(), record).await?;
         }
         Ok(())
+    }
+
+    /// Each is tried whatever became of the one before.
+    async fn audit_ends(&mut self, events: Vec<Event>) -> Result<(), NotDurable> {
+        let mut logged = Ok(());
+        for event in events {
+            let record = self.audit_record(event);
+            let records = &self.shared.records;
+            logged = logged.and(records.audit_end(self.id.tenant(), record).await);
+        }
+        logged
     }
 
     /// Nothing waits for it; a log that is broken refuses the next step that matters.

@@ -1,6 +1,6 @@
 //! What a restart does about payments and attempts that were left open.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     PaymentError, PaymentState, Payments,
@@ -11,7 +11,7 @@ use crate::{
     processor::Outcome,
     proto::{
         audit::{Event, Record, Success},
-        id::PaymentId,
+        id::{AttemptId, PaymentId},
         payment::{Payment, Request},
     },
 };
@@ -27,6 +27,9 @@ pub struct Recovery {
     pub not_sent: usize,
     /// Attempts that may stand: looked up until resolved.
     pub looked_up: usize,
+    /// Attempts that may stand at a processor that is not this gateway's any more: unknown, and
+    /// not looked up, for this one's "no such charge" would be no answer.
+    pub left_to_a_person: usize,
     /// Payments that were open and are cancelled.
     pub cancelled: usize,
 }
@@ -36,11 +39,19 @@ impl Payments {
     pub async fn recover(&self) -> Result<Recovery, PaymentError> {
         let mut recovery = Recovery::default();
         let mut unknown: BTreeMap<PaymentId, AttemptRow> = BTreeMap::new();
+        let mut logged = BTreeSet::new();
         for attempt in self.shared.records.unresolved().await.map_err(no_records)? {
             match attempt.phase {
                 Phase::Intent => {
                     self.fail(&attempt).await?;
+                    logged.insert(attempt.id);
                     recovery.not_sent += 1;
+                }
+                Phase::Sending | Phase::Result(_)
+                    if attempt.processor != self.shared.settings.processor =>
+                {
+                    self.leave_to_a_person(attempt).await?;
+                    recovery.left_to_a_person += 1;
                 }
                 Phase::Sending | Phase::Result(_) => {
                     let payment = attempt.payment.clone();
@@ -55,7 +66,7 @@ impl Payments {
             self.look_up_again(payment, attempt).await?;
             recovery.looked_up += 1;
         }
-        recovery.cancelled = self.cancel_open().await?;
+        recovery.cancelled = self.end_open(&logged).await?;
         Ok(recovery)
     }
 
@@ -80,6 +91,25 @@ impl Payments {
             .result(attempt.id.clone(), outcome, at)
             .await
             .map_err(no_records)
+    }
+
+    async fn leave_to_a_person(&self, attempt: AttemptRow) -> Result<(), PaymentError> {
+        let records = &self.shared.records;
+        let row = records.payment(attempt.payment.clone()).await;
+        let row = row.map_err(no_records)?;
+        let failure = Event::ControlFailure {
+            control: "payment-resolution".to_owned(),
+            cause: format!(
+                "attempt {} may stand at the processor {:?}, and this gateway charges by {:?}; a person has to resolve it with that processor",
+                attempt.id, attempt.processor, self.shared.settings.processor
+            ),
+            call: row.as_ref().map(|row| row.call.clone()),
+        };
+        self.log(&attempt.payment, failure).await?;
+        match row {
+            Some(row) => self.put(row, PaymentState::Unknown).await,
+            None => Ok(()),
+        }
     }
 
     async fn look_up_again(
@@ -120,7 +150,7 @@ impl Payments {
     }
 
     /// Nothing of their cards is left, so they cannot go on; what was charged stays charged.
-    async fn cancel_open(&self) -> Result<usize, PaymentError> {
+    async fn end_open(&self, logged: &BTreeSet<AttemptId>) -> Result<usize, PaymentError> {
         let tenant = self.shared.settings.tenant.clone();
         let records = &self.shared.records;
         let rows = records
@@ -129,43 +159,43 @@ impl Payments {
             .map_err(no_records)?;
         let mut cancelled = 0;
         for row in rows {
-            let open = match PaymentState::from_word(&row.state) {
-                Some(
-                    PaymentState::Arming
-                    | PaymentState::Open
-                    | PaymentState::Capturing
-                    | PaymentState::Submitting,
-                ) => true,
-                Some(
-                    PaymentState::Approved
-                    | PaymentState::Declined
-                    | PaymentState::Failed
-                    | PaymentState::Unknown
-                    | PaymentState::Cancelled,
-                )
-                | None => false,
-            };
-            if !open || self.shared.book().live.contains_key(&row.id) {
+            let Some(left) = Left::of(&row) else { continue };
+            if self.shared.book().live.contains_key(&row.id) {
                 continue;
             }
             let attempts = records.attempts(row.id.clone()).await.map_err(no_records)?;
-            let charged = attempts
-                .iter()
-                .any(|attempt| matches!(attempt.phase, Phase::Result(Outcome::Approved { .. })));
-            if charged {
-                self.put(row, PaymentState::Approved).await?;
-                continue;
+            let last = attempts.last().and_then(|last| match &last.phase {
+                Phase::Intent | Phase::Sending | Phase::Result(Outcome::Unknown { .. }) => None,
+                Phase::Result(outcome) => Some((last, outcome)),
+            });
+            // Whether the log has the outcome too is not known: better twice than never.
+            if let (Some((attempt, outcome)), Left::Submitted | Left::Unknown) = (last, left)
+                && !logged.contains(&attempt.id)
+            {
+                self.log(&row.id, result_event(attempt, outcome)).await?;
             }
-            self.log(
-                &row.id,
-                Event::PaymentCancelled {
-                    payment: row.id.clone(),
-                    reason: RESTARTED.to_owned(),
-                },
-            )
-            .await?;
-            self.put(row, PaymentState::Cancelled).await?;
-            cancelled += 1;
+            match (left, last.map(|(_, outcome)| outcome)) {
+                (_, Some(Outcome::Approved { .. })) => {
+                    self.put(row, PaymentState::Approved).await?;
+                }
+                (Left::Submitted | Left::Unknown, Some(Outcome::Declined { .. })) => {
+                    self.put(row, PaymentState::Declined).await?;
+                }
+                (Left::Unknown, Some(Outcome::Failed { .. })) => {
+                    self.put(row, PaymentState::Failed).await?;
+                }
+                // A person has to find out.
+                (Left::Unknown, _) => {}
+                (Left::Open | Left::Submitted, _) => {
+                    let cancel = Event::PaymentCancelled {
+                        payment: row.id.clone(),
+                        reason: RESTARTED.to_owned(),
+                    };
+                    self.log(&row.id, cancel).await?;
+                    self.put(row, PaymentState::Cancelled).await?;
+                    cancelled += 1;
+                }
+            }
         }
         Ok(cancelled)
     }
@@ -185,7 +215,10 @@ impl Payments {
         let record = Record {
             actor: by.actor,
             origin: by.origin,
-            success: Success::Failure,
+            success: match &event {
+                Event::ChargeResult { outcome, .. } if outcome == "approved" => Success::Success,
+                _ => Success::Failure,
+            },
             event,
         };
         let records = &self.shared.records;
@@ -193,6 +226,43 @@ impl Payments {
             .audit(payment.tenant(), record)
             .await
             .map_err(no_records)
+    }
+}
+
+/// What an earlier process left a payment at.
+#[derive(Clone, Copy)]
+enum Left {
+    Open,
+    /// An attempt was under way.
+    Submitted,
+    /// It was told to be unknown; a crash may have come between finding out and telling.
+    Unknown,
+}
+
+impl Left {
+    fn of(row: &PaymentRow) -> Option<Self> {
+        match PaymentState::from_word(&row.state)? {
+            PaymentState::Arming | PaymentState::Open | PaymentState::Capturing => Some(Self::Open),
+            PaymentState::Submitting => Some(Self::Submitted),
+            PaymentState::Unknown => Some(Self::Unknown),
+            PaymentState::Approved
+            | PaymentState::Declined
+            | PaymentState::Failed
+            | PaymentState::Cancelled => None,
+        }
+    }
+}
+
+fn result_event(attempt: &AttemptRow, outcome: &Outcome) -> Event {
+    let code = match outcome {
+        Outcome::Approved { code, .. } | Outcome::Declined { code, .. } => code,
+        Outcome::Failed { reason, .. } | Outcome::Unknown { reason } => reason,
+    };
+    Event::ChargeResult {
+        payment: attempt.payment.clone(),
+        attempt: attempt.id.clone(),
+        outcome: outcome.as_str().to_owned(),
+        code: code.clone(),
     }
 }
 

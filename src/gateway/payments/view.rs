@@ -158,7 +158,8 @@ impl Fields {
 
 /// A payment that is only in the journal: ended, or not of this process.
 pub(super) fn from_rows(row: PaymentRow, attempts: &[AttemptRow], sandbox: bool) -> PaymentView {
-    let state = PaymentState::from_word(&row.state).unwrap_or(PaymentState::Failed);
+    // A word of a newer build must not read as "nothing was charged".
+    let state = PaymentState::from_word(&row.state).unwrap_or(PaymentState::Unknown);
     let outcome = attempts
         .iter()
         .rev()

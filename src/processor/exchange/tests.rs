@@ -283,7 +283,11 @@ async fn an_answer_that_repeats_the_card_is_not_passed_on() {
 async fn a_look_up_that_fails_is_unknown_and_never_failed() {
     for answer in [
         b"HTTP/1.1 500 No\r\nContent-Length: 0\r\n\r\n".to_vec(),
-        b"HTTP/1.1 429 No\r\nContent-Length: 28\r\n\r\n{\"error\":{\"code\":\"slow_down\"}}"
+        b"HTTP/1.1 429 No\r\nContent-Length: 30\r\n\r\n{\"error\":{\"code\":\"slow_down\"}}"
+            .to_vec(),
+        // A 404 that is not the processor's own word for an unknown charge.
+        b"HTTP/1.1 404 No\r\nContent-Length: 9\r\n\r\nnot found".to_vec(),
+        b"HTTP/1.1 404 No\r\nContent-Length: 30\r\n\r\n{\"error\":{\"code\":\"not_found\"}}"
             .to_vec(),
         Vec::new(),
     ] {

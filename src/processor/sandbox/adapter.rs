@@ -73,7 +73,7 @@ impl Processor for Sandbox {
     async fn look_up(&self, charge: &Charge) -> Outcome {
         let path = format!("/v1/charges/{}", charge.attempt);
         match self.endpoint.get(&path).await {
-            Ok(response) if response.status == 404 => Outcome::Failed {
+            Ok(response) if has_no_such_charge(&response) => Outcome::Failed {
                 reason: "the processor has no such charge: nothing was done".to_owned(),
                 retryable: true,
             },
@@ -87,6 +87,13 @@ impl Processor for Sandbox {
             },
         }
     }
+}
+
+/// In the processor's own words: a 404 of anything in between tells nothing of the charge.
+fn has_no_such_charge(response: &Response) -> bool {
+    response.status == 404
+        && serde_json::from_slice::<Refusal>(&response.body)
+            .is_ok_and(|refusal| refusal.error.code == "no_such_charge")
 }
 
 /// The request's JSON up to the card. No hole: nothing here is secret.
@@ -157,6 +164,10 @@ fn refused(status: u16, code: &str) -> Outcome {
     };
     let reason = format!("the processor did nothing: {code} (HTTP {status})");
     match status {
+        // What was done under the reference before is not said.
+        409 => Outcome::Unknown {
+            reason: format!("the processor had a charge of this reference already ({code})"),
+        },
         400..=499 => Outcome::Failed {
             reason,
             retryable: status == 429,

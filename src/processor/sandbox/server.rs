@@ -26,6 +26,7 @@ use super::{
     line::{Cutter, Identity, TlsListener},
     test_cards::{Behaviour, behaviour},
 };
+use crate::secret_memory::forbid_dumps;
 
 /// How long the slow card's answer takes.
 const SLOW: Duration = Duration::from_secs(3);
@@ -42,6 +43,8 @@ pub struct ServeArgs {
 /// Serves until standard input ends, which is when the parent is gone. Prints one line of JSON, a
 /// [`SandboxAddress`], once it listens.
 pub fn serve(arguments: ServeArgs) -> anyhow::Result<()> {
+    // Test cards only, but a caller may key a real one all the same.
+    forbid_dumps().context("cannot forbid core dumps of the sandbox processor")?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_io()
         .enable_time()

@@ -258,8 +258,7 @@ async fn the_same_reference_is_charged_once() {
     assert_eq!(first, second);
     let other_card = bench.pay(1, "5555555555554444", Some("123")).await;
     assert!(
-        matches!(&other_card, Outcome::Failed { retryable: false, reason }
-            if reason.contains("reference_reused")),
+        matches!(&other_card, Outcome::Unknown { reason } if reason.contains("reference_reused")),
         "{other_card:?}"
     );
     assert_eq!(bench.received().await.len(), 1);
@@ -313,6 +312,48 @@ async fn a_card_goes_from_the_real_slab_to_the_processor_and_every_slot_is_free_
     assert!(is_approved(&outcome), "{outcome:?}");
     assert_eq!(slab.free_key_slots(), KEYS);
     assert_eq!(slab.free_request_slots(), 1);
+}
+
+#[tokio::test]
+async fn the_security_code_and_the_request_outlive_no_answer_and_no_silence() {
+    let quick = Deadlines {
+        first_byte: Duration::from_millis(300),
+        ..Deadlines::default()
+    };
+    let bench = Bench::with(quick).await;
+    for (serial, (pan, ends, kept)) in [
+        ("4242424242424242", "approved", 0),
+        ("4000000000000002", "declined", 0),
+        ("4000000000009995", "declined", 2),
+        ("4000000000000127", "declined", 2),
+        ("4000000000000119", "failed", 0),
+        ("4000000000005019", "unknown", 0),
+        ("4000000000005035", "unknown", 0),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let serial = serial as u64;
+        let outcome = bench.pay(serial, pan, Some("123")).await;
+        assert_eq!(outcome.as_str(), ends, "{outcome:?}");
+        let left = (bench.fields.taken(), bench.requests.taken());
+        assert_eq!(left, (kept, 0), "{outcome:?}");
+        let held = bench.plane.held(&payment(serial)).await;
+        assert!(!held.contains(&Field::SecurityCode), "{outcome:?}");
+        bench.plane.wipe(&payment(serial));
+        assert_eq!(bench.plane.held(&payment(serial)).await, []);
+    }
+    let nobody = SandboxAddress {
+        port: 1,
+        ca_pem: Identity::fresh().unwrap().ca_pem,
+    };
+    let adapter = Sandbox::new(&nobody, Deadlines::default()).unwrap();
+    let requests = Arc::new(bench.requests.clone());
+    let plane = CardPlane::start(CardPlaneSettings::default(), adapter, requests).unwrap();
+    let refused = Bench { plane, ..bench };
+    let outcome = refused.pay(99, "4242424242424242", Some("123")).await;
+    assert_eq!(outcome.as_str(), "failed", "{outcome:?}");
+    assert_eq!((refused.fields.taken(), refused.requests.taken()), (0, 0));
 }
 
 #[tokio::test]

@@ -55,6 +55,13 @@ pub(super) struct Stage {
     pub(super) looked_up_at: Vec<tokio::time::Instant>,
     /// Words of the journal's calls and audit events that fail, while in here.
     pub(super) broken: Vec<&'static str>,
+    /// How long the journal takes to put a payment.
+    pub(super) putting: Duration,
+    /// Ends that the audit log did not take.
+    pub(super) left: Vec<Event>,
+    /// Everything that was made durable, sent, told or wiped, in this order.
+    pub(super) trail: Vec<String>,
+    pub(super) consistency_delay: Duration,
     /// How the media plane answers an Arm: `None` is silence.
     pub(super) arming: Option<Option<ArmRefusal>>,
     pub(super) calls: Vec<CallView>,
@@ -70,6 +77,12 @@ impl Stage {
 
     pub(super) fn logged(&self, name: &str) -> usize {
         self.log.iter().filter(|event| word(event) == name).count()
+    }
+
+    /// Whether all was wiped before `what` was begun.
+    pub(super) fn wiped_before(&self, what: &str) -> bool {
+        let first = |what: &str| self.trail.iter().position(|done| done == what);
+        first("wipe").is_some_and(|wiped| first(what).is_some_and(|at| wiped < at))
     }
 
     pub(super) fn releases(&self) -> usize {
@@ -273,7 +286,7 @@ pub(super) fn complete(field: Field) -> CaptureEventKind {
     }
 }
 
-fn settings() -> Settings {
+pub(super) fn settings() -> Settings {
     Settings {
         tenant: tenant(),
         node: node(),
@@ -304,6 +317,7 @@ impl Fakes {
         let mut stage = self.stage();
         let tried = stage.try_it(what);
         if tried.is_ok() {
+            stage.trail.push(what.to_owned());
             act(&mut stage);
         }
         Box::pin(std::future::ready(tried))
@@ -325,9 +339,32 @@ impl Records for Fakes {
         self.done(&what, |stage| stage.log.push(record.event))
     }
 
+    fn audit_end<'a>(
+        &'a self,
+        tenant: &'a Tenant,
+        record: Record,
+    ) -> Later<'a, Result<(), NotDurable>> {
+        Box::pin(async move {
+            let event = record.event.clone();
+            if self.audit(tenant, record).await.is_err() {
+                self.stage().left.push(event);
+            }
+            Ok(())
+        })
+    }
+
     fn put_payment(&self, row: PaymentRow) -> Later<'_, Result<(), NotDurable>> {
-        self.done("put_payment", |stage| {
-            stage.rows.insert(row.id.clone(), row);
+        let putting = self.stage().putting;
+        Box::pin(async move {
+            if !putting.is_zero() {
+                sleep(putting).await;
+            }
+            let what = format!("put_payment {}", row.state);
+            self.stage().try_it("put_payment")?;
+            self.done(&what, |stage| {
+                stage.rows.insert(row.id.clone(), row);
+            })
+            .await
         })
     }
 
@@ -370,6 +407,7 @@ impl Records for Fakes {
             let submission: Submission = Box::pin(async move {
                 let answer = {
                     let mut stage = fakes.stage();
+                    stage.trail.push("submit".to_owned());
                     stage.submitted.push(charge);
                     stage.answers.pop_front()
                 };
@@ -436,6 +474,13 @@ impl Media for Fakes {
         if stage.try_it("media").is_err() {
             return Err(MediaError::Overloaded);
         }
+        stage.trail.push(match &command {
+            MediaCommand::Arm(_) => "arm".to_owned(),
+            MediaCommand::Release(_) => "release".to_owned(),
+            MediaCommand::OpenCapture { .. } => "open".to_owned(),
+            MediaCommand::CloseCapture(_) => "close".to_owned(),
+            MediaCommand::SetLeg(..) | MediaCommand::HangUp => "other".to_owned(),
+        });
         stage.commands.push(command.clone());
         let arming = stage.arming.clone();
         drop(stage);
@@ -457,7 +502,9 @@ impl Media for Fakes {
 
 impl Cards for Fakes {
     fn wipe(&self, _: &PaymentId) {
-        self.stage().wipes += 1;
+        let mut stage = self.stage();
+        stage.trail.push("wipe".to_owned());
+        stage.wipes += 1;
     }
 
     fn look_up(&self, _: Charge) -> Later<'static, Outcome> {
@@ -465,6 +512,10 @@ impl Cards for Fakes {
         stage.looked_up_at.push(tokio::time::Instant::now());
         let outcome = stage.look_ups.pop_front().unwrap_or_else(unknown);
         Box::pin(std::future::ready(outcome))
+    }
+
+    fn consistency_delay(&self) -> Duration {
+        self.stage().consistency_delay
     }
 
     fn is_sandbox(&self) -> bool {

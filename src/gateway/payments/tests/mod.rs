@@ -3,4 +3,5 @@
 mod creating;
 mod fakes;
 mod paying;
+mod real;
 mod restarting;

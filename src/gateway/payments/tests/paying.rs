@@ -10,7 +10,7 @@ use crate::{
     journal::Phase,
     media::MediaEventKind,
     processor::{Advice, Outcome},
-    proto::{field::Field, proof::MaskingProof},
+    proto::{audit::Event, field::Field, proof::MaskingProof},
 };
 
 fn declined(advice: Advice) -> Outcome {
@@ -375,4 +375,122 @@ async fn a_new_number_after_a_decline_takes_its_own_expiry_and_code() {
         panic!("{refused}");
     };
     assert_eq!(missing, [Field::SecurityCode], "the expiry was right");
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_step_is_durable_before_the_next_is_done() {
+    let bench = Bench::new();
+    let id = bench.created().await;
+    let created = std::mem::take(&mut bench.stage().trail);
+    assert_eq!(
+        created,
+        [
+            "payment-created",
+            "arming-requested",
+            "put_payment arming",
+            "set_armed",
+            "arm",
+            "armed",
+            "put_payment open",
+        ]
+    );
+    bench.key(&id, Field::PaymentCardNumber).await;
+    let keyed = std::mem::take(&mut bench.stage().trail);
+    assert_eq!(keyed, ["capture-opened", "open", "capture-completed"]);
+    bench.key(&id, Field::ExpirationDate).await;
+    bench.key(&id, Field::SecurityCode).await;
+    bench.stage().trail.clear();
+    bench.answers(approved());
+    bench.payments.complete(&bench.by, &id).await.unwrap();
+    settle().await;
+    let paid = std::mem::take(&mut bench.stage().trail);
+    assert_eq!(
+        paid,
+        [
+            "charge-intent",
+            "put_payment submitting",
+            "intent",
+            "charge-sending",
+            "sending",
+            "submit",
+            "result",
+            "charge-result",
+            "card-wiped",
+            "put_payment approved",
+            "wipe",
+            "release",
+            "clear_armed",
+            "wipe",
+        ]
+    );
+
+    let id = bench.keyed().await;
+    bench.stage().trail.clear();
+    bench.payments.cancel(&bench.by, &id).await.unwrap();
+    settle().await;
+    assert_eq!(
+        bench.stage().trail,
+        [
+            "wipe",
+            "payment-cancelled",
+            "card-wiped",
+            "put_payment cancelled",
+            "release",
+            "clear_armed",
+            "wipe",
+        ]
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn that_the_processor_knows_nothing_counts_once_it_must_know() {
+    let bench = Bench::new();
+    bench.stage().consistency_delay = Duration::from_secs(5);
+    let id = bench.keyed().await;
+    bench.answers(unknown());
+    let nothing_done = Outcome::Failed {
+        reason: "the processor has no such charge".to_owned(),
+        retryable: true,
+    };
+    // Asked after 1 s and 3 s it does not know yet; after 7 s it does.
+    let said = [nothing_done.clone(), nothing_done.clone(), approved()];
+    bench.stage().look_ups.extend(said);
+    bench.payments.complete(&bench.by, &id).await.unwrap();
+    sleep(Duration::from_secs(4)).await;
+    assert_eq!(bench.stage().looked_up_at.len(), 2);
+    let view = bench.payments.get(&bench.by, &id).await.unwrap();
+    assert_eq!(view.state, PaymentState::Unknown);
+    sleep(Duration::from_secs(4)).await;
+    let view = bench.payments.get(&bench.by, &id).await.unwrap();
+    assert_eq!(view.state, PaymentState::Approved);
+
+    let id = bench.keyed().await;
+    bench.answers(unknown());
+    let said = std::iter::repeat_n(nothing_done, 3);
+    bench.stage().look_ups.extend(said);
+    bench.payments.complete(&bench.by, &id).await.unwrap();
+    sleep(Duration::from_secs(8)).await;
+    let view = bench.payments.get(&bench.by, &id).await.unwrap();
+    assert_eq!(view.state, PaymentState::Failed);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_end_that_the_log_does_not_take_is_kept_for_it() {
+    let bench = Bench::new();
+    let id = bench.keyed().await;
+    bench.answers_after(Duration::from_secs(1), approved());
+    let completing = bench.payments.complete(&bench.by, &id);
+    let breaking = async {
+        sleep(Duration::from_millis(500)).await;
+        bench.stage().broken = vec!["audit"];
+    };
+    let (view, ()) = tokio::join!(completing, breaking);
+    assert_eq!(view.unwrap().state, PaymentState::Approved);
+    let stage = bench.stage();
+    assert!(
+        matches!(&stage.left[..], [Event::ChargeResult { outcome, .. }, Event::CardWiped { .. }]
+            if outcome == "approved"),
+        "{:?}",
+        stage.left
+    );
 }

@@ -9,7 +9,8 @@ use super::{
 };
 use crate::{
     journal::{AttemptRow, PaymentRow, Phase},
-    processor::Outcome,
+    processor::{Advice, Outcome},
+    proto::audit::Event,
 };
 
 fn left(bench: &Bench, serial: u128, state: &str, phase: Option<Phase>) {
@@ -66,6 +67,7 @@ async fn a_restart_resolves_every_attempt_and_cancels_what_was_open() {
     let expected = Recovery {
         not_sent: 1,
         looked_up: 2,
+        left_to_a_person: 0,
         cancelled: 2,
     };
     assert_eq!(found, expected);
@@ -117,4 +119,65 @@ async fn a_crash_while_submitting_is_unknown_until_it_is_looked_up() {
     assert_eq!(view.state, PaymentState::Approved);
     let number = &view.fields[&crate::proto::field::Field::PaymentCardNumber];
     assert_eq!(number.last4.unwrap().to_string(), "4242");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_outcome_that_was_written_down_and_not_told_is_told_after_a_restart() {
+    let declined = Outcome::Declined {
+        advice: Advice::DoNotRetry,
+        code: "lost_card".to_owned(),
+    };
+    let failed = Outcome::Failed {
+        reason: "the processor has no such charge".to_owned(),
+        retryable: true,
+    };
+    for (row, outcome, expected) in [
+        ("submitting", approved(), PaymentState::Approved),
+        ("submitting", declined.clone(), PaymentState::Declined),
+        ("unknown", approved(), PaymentState::Approved),
+        ("unknown", declined, PaymentState::Declined),
+        ("unknown", failed, PaymentState::Failed),
+    ] {
+        let bench = Bench::new();
+        let word = outcome.as_str();
+        left(&bench, 21, row, Some(Phase::Result(outcome)));
+        bench.payments.recover().await.unwrap();
+        sleep(Duration::from_secs(5)).await;
+        let id = payment_id(21);
+        let view = bench.payments.get(&bench.by, &id).await.unwrap();
+        assert_eq!(view.state, expected, "{row} {word}");
+        let stage = bench.stage();
+        assert_eq!(stage.rows[&id].state, expected.as_str());
+        // The crash may have come before the log had it.
+        let logged = stage.log.iter().any(|event| {
+            matches!(event, Event::ChargeResult { outcome, attempt, .. }
+                if outcome == word && *attempt == attempt_id(21))
+        });
+        assert!(logged, "{row} {word}: {:?}", stage.log);
+        assert!(stage.looked_up_at.is_empty() && stage.submitted.is_empty());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_state_of_a_newer_build_never_reads_as_nothing_charged() {
+    let bench = Bench::new();
+    left(&bench, 21, "refunded", None);
+    let view = bench.payments.get(&bench.by, &payment_id(21)).await;
+    assert_eq!(view.unwrap().state, PaymentState::Unknown);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_another_processor_was_sent_is_not_looked_up_here() {
+    for phase in [Phase::Sending, Phase::Result(unknown())] {
+        let bench = Bench::new();
+        left(&bench, 21, "submitting", Some(phase));
+        bench.stage().attempts[0].processor = "the one before".to_owned();
+        let found = bench.payments.recover().await.unwrap();
+        assert_eq!((found.left_to_a_person, found.cancelled), (1, 0));
+        sleep(Duration::from_secs(5)).await;
+        assert!(bench.stage().looked_up_at.is_empty());
+        let view = bench.payments.get(&bench.by, &payment_id(21)).await;
+        assert_eq!(view.unwrap().state, PaymentState::Unknown);
+        assert_eq!(bench.stage().logged("control-failure"), 1);
+    }
 }
