@@ -245,3 +245,71 @@ fn an_arming_that_is_impossible_is_refused_by_name() {
     assert!(refused(&world, ArmRefusal::Codec));
     assert!(!world.call.is_armed());
 }
+
+#[test]
+fn a_key_that_the_network_holds_back_over_the_end_of_a_hold_does_not_leave() {
+    for payload_type in [EVENT, FOREIGN_EVENT, 0] {
+        for stall in [120, 250, 400, 900] {
+            let mut world = World::armed();
+            world.speak(10);
+            world.command(Command::Release(Holder::Ng));
+            // Pressed 40 ms after the release was asked for, which is still armed time.
+            world.wait(stall);
+            world.timestamp = world.timestamp.wrapping_add(320);
+            let rate = if payload_type == FOREIGN_EVENT { 6 } else { 1 };
+            let begin = world.timestamp.wrapping_mul(rate);
+            let tone = five(0, 800);
+            let left: Vec<_> = (1..=5)
+                .flat_map(|packet| {
+                    let datagram = if payload_type == 0 {
+                        let at = usize::from(packet - 1) * 160;
+                        world.timestamp = world.timestamp.wrapping_add(160);
+                        world.datagram(0, begin.wrapping_add(at as u32), &tone[at..at + 160])
+                    } else {
+                        let told = event(5, packet == 5, packet * 160 * rate as u16);
+                        world.datagram(payload_type, begin, &told)
+                    };
+                    world.give(&datagram)
+                })
+                .collect();
+            let is_event = |d: &Vec<u8>| header_of(d).payload_type == payload_type;
+            assert!(
+                payload_type == 0 || !left.iter().any(is_event),
+                "payload type {payload_type}, held back for {stall} ms"
+            );
+            assert_no_tone(&left, &tone);
+        }
+    }
+}
+
+#[test]
+fn the_rest_of_a_key_in_a_clock_of_its_own_does_not_leave_after_the_release() {
+    let mut world = World::armed();
+    for packet in 1..=5 {
+        let told = event(5, false, packet * 960);
+        let datagram = world.datagram(FOREIGN_EVENT, 77_000, &told);
+        world.give(&datagram);
+        world.wait(20);
+    }
+    world.command(Command::Release(Holder::Ng));
+    world.wait(4_000);
+    assert!(!world.call.is_armed());
+    for (payload, leaves) in [(77_000, 0), (90_000, 1)] {
+        let datagram = world.datagram(FOREIGN_EVENT, payload, &event(5, true, 40_000));
+        assert_eq!(world.give(&datagram).len(), leaves, "an event of {payload}");
+    }
+}
+
+#[test]
+fn a_release_comes_also_where_the_caller_sends_now_and_then_only() {
+    let mut world = World::armed();
+    world.speak(5);
+    world.command(Command::Release(Holder::Ng));
+    for _ in 0..10 {
+        world.wait(200);
+        world.timestamp = world.timestamp.wrapping_add(1_600);
+        let comfort_noise = world.datagram(13, world.timestamp, &[60]);
+        world.give(&comfort_noise);
+    }
+    assert!(!world.call.is_armed());
+}
