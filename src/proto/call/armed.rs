@@ -16,7 +16,7 @@ use crate::proto::{
 };
 
 use super::{
-    command::Encoding,
+    command::{Encoding, LegMedia},
     stream::{OpenEvent, PayloadTypes, law_of},
 };
 
@@ -147,6 +147,21 @@ impl Armed {
             checked: 0,
             keys: 0,
             leaked: 0,
+        }
+    }
+
+    /// The agent's side has agreed on media anew. A codec that it takes no longer it would not hear:
+    /// what leaves follows it.
+    pub(super) fn agree(&mut self, agent: &LegMedia) {
+        let codecs = || {
+            let named = agent.payload_types.iter();
+            named.filter_map(|(number, encoding)| Some((*number, law_of(*encoding)?)))
+        };
+        let now = self.masker.codec();
+        if let Some((payload_type, law)) = codecs().next()
+            && !codecs().any(|codec| codec == now)
+        {
+            self.masker.set_codec(payload_type, law);
         }
     }
 

@@ -361,6 +361,13 @@ impl CallerStream {
         };
     }
 
+    /// The agent's side has agreed on media anew.
+    pub(super) fn agree(&mut self, agent: &LegMedia) {
+        if let Some(armed) = self.armed_mut() {
+            armed.agree(agent);
+        }
+    }
+
     /// A packet came on a stream that was armed before it began: it tells where to begin.
     pub(super) fn begin(&mut self, header: &RtpHeader, types: &PayloadTypes, now: Now) {
         if !matches!(self.mode, Mode::Waiting(_)) {

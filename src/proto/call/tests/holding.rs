@@ -1,5 +1,7 @@
 //! Arming, its holders, and the release.
 
+use crate::proto::{capture::CaptureSettings, secret::plain};
+
 use super::{reports::sender_report, *};
 
 #[test]
@@ -312,4 +314,56 @@ fn a_release_comes_also_where_the_caller_sends_now_and_then_only() {
         world.give(&comfort_noise);
     }
     assert!(!world.call.is_armed());
+}
+
+#[test]
+fn a_payment_does_not_take_another_payments_brand_nor_that_of_a_number_keyed_anew() {
+    let open = |world: &mut World, holder: Holder, field: Field| {
+        let Holder::Payment(payment) = holder else {
+            unreachable!("a payment's own");
+        };
+        world.command(Command::OpenCapture {
+            payment,
+            field,
+            settings: CaptureSettings::default(),
+            slot: plain::slot(),
+        });
+    };
+    let key = |world: &mut World, text: &str| {
+        for digit in text.bytes() {
+            world.key(digit - b'0', 4, None);
+            world.wait(60);
+            world.timestamp = world.timestamp.wrapping_add(480);
+        }
+    };
+    let complete = |world: &World| {
+        world.count(|output| {
+            matches!(output, Output::Capture(event)
+                if matches!(event.kind, CaptureEventKind::Complete { .. }))
+        })
+    };
+    for (other, number_anew, completed) in [('A', false, 2), ('A', true, 1), ('B', false, 1)] {
+        let mut world = World::armed();
+        world.command(Command::Arm(payment('A')));
+        world.command(Command::Arm(payment('B')));
+        open(&mut world, payment('A'), Field::PaymentCardNumber);
+        key(&mut world, "4242424242424242");
+        assert_eq!(complete(&world), 1);
+        if number_anew {
+            open(&mut world, payment('A'), Field::PaymentCardNumber);
+        }
+        open(&mut world, payment(other), Field::SecurityCode);
+        key(&mut world, "123");
+        // Of an unknown brand a fourth digit may come.
+        assert_eq!(complete(&world), completed, "{other}, {number_anew}");
+    }
+    let mut world = World::armed();
+    world.command(Command::Arm(payment('A')));
+    world.command(Command::Arm(payment('B')));
+    open(&mut world, payment('A'), Field::PaymentCardNumber);
+    key(&mut world, "4242424242424242");
+    world.command(Command::Release(payment('B')));
+    open(&mut world, payment('A'), Field::SecurityCode);
+    key(&mut world, "123");
+    assert_eq!(complete(&world), 2, "another's release takes nothing");
 }

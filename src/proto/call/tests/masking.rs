@@ -214,3 +214,23 @@ fn an_event_that_either_side_named_is_never_taken_for_audio() {
     assert!(!left.iter().any(|d| d[12..].windows(4).any(|w| w == told)));
     assert_eq!(world.proof().keys_heard, 1);
 }
+
+#[test]
+fn what_leaves_follows_a_codec_that_the_agent_takes_no_longer() {
+    let mut world = World::armed();
+    let mut left = world.speak(5);
+    let mut agent = leg(4_002);
+    agent.payload_types = vec![(8, Encoding::Pcma)];
+    world.command(Command::SetLeg(Leg::Agent, agent));
+    let after = world.speak(20);
+    assert!(after.iter().all(|d| header_of(d).payload_type == 8));
+    let encode = |code: &u8| Law::A.encode(Law::Mu.decode(*code));
+    let spoken: Vec<u8> = voice(320).iter().map(encode).collect();
+    let voices: HashSet<&[u8]> = spoken.windows(32).collect();
+    for datagram in &after {
+        let whole = datagram.windows(32).any(|w| voices.contains(w));
+        assert!(whole, "what waited is written anew too");
+    }
+    left.extend(after);
+    assert_seamless(&left);
+}

@@ -74,3 +74,55 @@ fn reports_tell_each_side_of_its_own_numbers() {
     let more = i32::from(shifts.sequence.cast_signed());
     assert_eq!(word(&told[0], 20), 1_000u32.wrapping_add_signed(more));
 }
+
+#[test]
+fn a_goodbye_of_another_source_does_not_end_what_the_agent_hears() {
+    let goodbye = |ssrc: u32| {
+        let mut packet = vec![0x81, 203, 0, 1];
+        packet.extend(ssrc.to_be_bytes());
+        [sender_report(1, 2, 3), packet].concat()
+    };
+    let mut world = World::armed();
+    world.speak(1);
+    let said = |left: Vec<Vec<u8>>| left[0].windows(4).any(|w| w == [0x81, 203, 0, 1]);
+    assert!(!said(world.give_on(
+        Leg::Caller,
+        Channel::Rtcp,
+        &mut goodbye(7)
+    )));
+    assert!(said(world.give_on(
+        Leg::Caller,
+        Channel::Rtcp,
+        &mut goodbye(SSRC)
+    )));
+    let mut of_another = sender_report(1, 2, 3);
+    of_another[4..8].copy_from_slice(&[9; 4]);
+    let left = world.give_on(Leg::Caller, Channel::Rtcp, &mut of_another);
+    assert!(left.is_empty(), "its clock is not ours");
+}
+
+#[test]
+fn reports_of_a_call_without_an_answer_or_that_has_ended_stay_here() {
+    let mut world = World::unanswered();
+    world.command(Command::SetLeg(Leg::Caller, leg(4_000)));
+    let tell =
+        |world: &mut World| world.give_on(Leg::Caller, Channel::Rtcp, &mut sender_report(1, 2, 3));
+    assert!(tell(&mut world).is_empty());
+    world.command(Command::SetLeg(Leg::Agent, leg(4_002)));
+    assert_eq!(tell(&mut world).len(), 1);
+    world.command(Command::HangUp);
+    assert!(tell(&mut world).is_empty());
+}
+
+#[test]
+fn a_report_that_was_cut_does_not_go_on() {
+    let mut world = World::answered();
+    let mut report = receiver_report(1);
+    report.resize(1_501, 0);
+    let now = world.now;
+    let forward =
+        world
+            .call
+            .handle_media(Leg::Agent, Channel::Rtcp, &mut report, now, &mut world.out);
+    assert!(forward.is_err());
+}
