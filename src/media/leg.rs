@@ -89,7 +89,7 @@ impl LegIo {
         }
     }
 
-    /// Reads a datagram of a channel; `None` when it is not from the leg's source.
+    /// Reads a datagram of a channel, whoever sent it: [`LegIo::admits`] judges.
     pub(super) fn receive(
         &self,
         channel: Channel,

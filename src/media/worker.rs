@@ -423,6 +423,8 @@ impl Worker {
                 continue;
             };
             if !leg.admits(channel, source, datagram) {
+                // Under a latch it may be the caller's all the same, and hold a key.
+                datagram.zeroize();
                 leg.stats.errors += 1;
                 self.counters
                     .refusals

@@ -74,16 +74,24 @@ impl Calls {
         };
         match self.arm(&id, peer).await {
             Ok(()) => self.blocked(&id, block),
-            Err(problem) => {
-                let event = Event::ArmRefused {
-                    call: id.clone(),
-                    reason: problem.to_string(),
-                };
-                self.record(By::Peer(peer), Success::Failure, event).await;
-                warn!(call = %id, %problem, "DTMF is not blocked");
-                Reply::error(format!("DTMF is not blocked: {problem}"))
-            }
+            Err(problem) => Reply::error(self.not_blocked(&id, &problem, peer).await),
         }
+    }
+
+    /// Records that a block was refused; the sentence for whoever asked for it.
+    pub(super) async fn not_blocked(
+        &self,
+        id: &CallId,
+        problem: &BlockError,
+        peer: SocketAddr,
+    ) -> String {
+        let event = Event::ArmRefused {
+            call: id.clone(),
+            reason: problem.to_string(),
+        };
+        self.record(By::Peer(peer), Success::Failure, event).await;
+        warn!(call = %id, %problem, "DTMF is not blocked");
+        format!("DTMF is not blocked: {problem}")
     }
 
     /// Releases what `block DTMF` holds, and nothing else.

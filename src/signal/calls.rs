@@ -300,7 +300,21 @@ impl Calls {
             warn!(call = %id, reason, "call ended by the gateway");
             self.end(&id, now).await;
         }
+        self.hang_up_again();
         self.forget(now).await;
+    }
+
+    /// A worker whose queue was full did not take the hang-up, and would relay the call for ever.
+    fn hang_up_again(&self) {
+        let state = self.lock();
+        let unfinished = state
+            .ended
+            .iter()
+            .filter(|(_, ended)| ended.ports.is_some());
+        for (id, _) in unfinished {
+            // It has taken it meanwhile, or is still full and asked again.
+            let _ = self.inner.media.send(id, MediaCommand::HangUp);
+        }
     }
 
     /// Waits for this Call-ID's turn: its commands are carried out one after the other.

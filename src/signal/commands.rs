@@ -170,7 +170,7 @@ impl Calls {
         Ok(
             match self.block_as_offered(id, offer.block_dtmf, peer).await {
                 Ok(()) => reply,
-                Err(problem) => reply.warning(format!("DTMF is not blocked: {problem}")),
+                Err(problem) => reply.warning(self.not_blocked(id, &problem, peer).await),
             },
         )
     }
@@ -207,7 +207,12 @@ impl Calls {
             CallerSide::Offerer => Leg::Caller,
             CallerSide::Answerer => Leg::Agent,
         };
+        // Only what comes from outside of a dialog has no To tag (RFC 3261 section 8.1.1.2).
+        let sides_known = offer.to_tag.is_none();
         let recovered = self.was_armed(&offer.call_id).await;
+        if recovered && !sides_known {
+            return Err(Refusal::Recovered(ArmRefusal::SidesUnknown.into()));
+        }
         if recovered && first == Leg::Caller {
             check_recovered(description)?;
         }
@@ -216,8 +221,14 @@ impl Calls {
         let now = Timestamp::now();
         let id = self.new_id(now);
         let ports: (PortPair, PortPair) = (caller_ports, agent_ports);
-        let mut record =
-            CallRecord::new(id.clone(), offer.call_id.clone(), first, ports, place, now);
+        let mut record = CallRecord::new(
+            id.clone(),
+            offer.call_id.clone(),
+            (first, sides_known),
+            ports,
+            place,
+            now,
+        );
         record.recovered = recovered;
         record.armed = recovered;
         inner

@@ -44,6 +44,8 @@ pub(super) struct FakeMedia {
     pub(super) arming: Mutex<Arming>,
     pub(super) stats: Mutex<CallStats>,
     pub(super) full: Mutex<bool>,
+    /// Whether the workers take no commands.
+    pub(super) busy: Mutex<bool>,
     calls: Mutex<Option<Calls>>,
 }
 
@@ -94,6 +96,9 @@ impl MediaPort for FakeMedia {
     fn send(&self, call: &CallId, command: MediaCommand) -> Result<(), MediaError> {
         if !self.sockets.lock().unwrap().contains_key(call) {
             return Err(MediaError::UnknownCall);
+        }
+        if *self.busy.lock().unwrap() {
+            return Err(MediaError::Overloaded);
         }
         match &command {
             MediaCommand::Arm(holder) => match self.arming.lock().unwrap().clone() {

@@ -96,6 +96,9 @@ pub(super) struct CallRecord {
     pub(super) last_signal: Timestamp,
     /// Which leg made the first offer.
     first: Leg,
+    /// Whether the first offer tells who called whom: it does not within a dialog, where either end
+    /// may offer (RFC 3261 section 14.1). Masking the wrong leg would show every key to the agent.
+    sides_known: bool,
     pub(super) caller: LegRecord,
     pub(super) agent: LegRecord,
     pub(super) armed: bool,
@@ -115,7 +118,7 @@ impl CallRecord {
     pub(super) fn new(
         id: CallId,
         signalling_id: String,
-        first: Leg,
+        (first, sides_known): (Leg, bool),
         (caller, agent): (PortPair, PortPair),
         place: OwnedSemaphorePermit,
         now: Timestamp,
@@ -126,6 +129,7 @@ impl CallRecord {
             started: now,
             last_signal: now,
             first,
+            sides_known,
             caller: LegRecord::new(caller, now),
             agent: LegRecord::new(agent, now),
             armed: false,
@@ -174,6 +178,9 @@ impl CallRecord {
         let Some(media) = self.caller.media.as_ref().filter(|_| self.answered()) else {
             return Some(ArmRefusal::NotAnswered);
         };
+        if !self.sides_known {
+            return Some(ArmRefusal::SidesUnknown);
+        }
         if self.incident {
             return Some(ArmRefusal::Incident);
         }

@@ -16,7 +16,7 @@ use crate::proto::{
 };
 
 use super::{
-    command::Encoding,
+    command::{Encoding, LegMedia},
     stream::{OpenEvent, PayloadTypes, law_of},
 };
 
@@ -36,8 +36,10 @@ const AUDIO_STOPPED: Duration = Duration::from_millis(30);
 const SOURCE_SILENT: Duration = Duration::from_millis(100);
 /// Consecutive packets that a new source has to show (RFC 3550 appendix A.1).
 const SOURCE_PACKETS: u32 = 3;
-/// A caller who sends nothing for this long has stopped, or is on hold.
-const STREAM_STOPPED: Duration = Duration::from_millis(300);
+/// Without a packet for this long, a network may be holding some back.
+const PAUSE: Duration = Duration::from_millis(100);
+/// A caller who sends nothing for this long has stopped, or is on hold: nothing is held back.
+const STREAM_STOPPED: Duration = Duration::from_secs(1);
 /// A key that was down when the caller stopped counts as released after this long.
 const KEY_FORGOTTEN: Duration = Duration::from_secs(2);
 /// How long a release waits for a quiet moment.
@@ -101,6 +103,8 @@ pub(super) struct Armed {
     expected: u32,
     /// At first the arming itself.
     last_packet: Instant,
+    /// Since when packets have come without a [`PAUSE`].
+    flowing_since: Instant,
     last_audio: Option<Instant>,
     last_key: Option<Instant>,
     /// Timestamp and beginning of the last event whose clock is not the audio's: what ties the two
@@ -131,6 +135,7 @@ impl Armed {
             highest: ExtendedSequence::first(next_sequence.wrapping_sub(1)),
             expected: next_timestamp,
             last_packet: now.instant,
+            flowing_since: now.instant,
             last_audio: None,
             last_key: None,
             foreign_event: None,
@@ -142,6 +147,21 @@ impl Armed {
             checked: 0,
             keys: 0,
             leaked: 0,
+        }
+    }
+
+    /// The agent's side has agreed on media anew. A codec that it takes no longer it would not hear:
+    /// what leaves follows it.
+    pub(super) fn agree(&mut self, agent: &LegMedia) {
+        let codecs = || {
+            let named = agent.payload_types.iter();
+            named.filter_map(|(number, encoding)| Some((*number, law_of(*encoding)?)))
+        };
+        let now = self.masker.codec();
+        if let Some((payload_type, law)) = codecs().next()
+            && !codecs().any(|codec| codec == now)
+        {
+            self.masker.set_codec(payload_type, law);
         }
     }
 
@@ -188,6 +208,9 @@ impl Armed {
                 None => self.refuse(header, in_order),
             },
             None => self.refuse(header, in_order),
+        }
+        if now.instant.duration_since(self.last_packet) >= PAUSE {
+            self.flowing_since = now.instant;
         }
         self.last_packet = now.instant;
         if self.ear.key_is_down() || keys.presses > 0 {
@@ -395,19 +418,29 @@ impl Armed {
     pub(super) fn may_release(&self, now: Now, waited: Duration) -> bool {
         let silence = now.instant.duration_since(self.last_packet);
         let stopped = silence >= STREAM_STOPPED;
+        let flowing =
+            silence < PAUSE && now.instant.duration_since(self.flowing_since) >= super::HANGOVER;
+        // What a network held back was keyed before the release: it is heard, or comes no more.
+        let caught_up = flowing || stopped || waited >= STREAM_STOPPED;
         // A network that stood still brings the rest of the key later.
         let key_up = !self.ear.key_is_down() || silence >= KEY_FORGOTTEN;
         let after_key = self
             .last_key
             .is_none_or(|last| now.instant.duration_since(last) >= super::HANGOVER);
         let quiet = waited >= RELEASE_PATIENCE || self.masker.is_quiet(QUIET);
-        key_up && after_key && (stopped || self.masker.is_clear()) && quiet && self.leaked == 0
+        let clear = stopped || self.masker.is_clear();
+        caught_up && key_up && after_key && clear && quiet && self.leaked == 0
     }
 
     /// Where the caller's stream goes on: the next sequence number and timestamp, as the caller
     /// counts them.
     pub(super) fn goes_on(&self) -> (u16, u32) {
         (self.highest.next_low(), self.expected)
+    }
+
+    /// Timestamp of the last event whose clock is not the audio's.
+    pub(super) fn last_foreign_event(&self) -> Option<u32> {
+        self.foreign_event.map(|(timestamp, _)| timestamp)
     }
 
     /// Gives the stream back: SSRC, next sequence number and timestamp that leave, the constants

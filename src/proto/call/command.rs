@@ -48,7 +48,7 @@ pub struct LegMedia {
     pub rtp: SocketAddr,
     /// Where this leg wants its RTCP: `rtp` itself with rtcp-mux (RFC 5761).
     pub rtcp: SocketAddr,
-    /// Whether a restricted latch may replace the signalled port and address (NAT).
+    /// Whether a restricted latch may replace the signalled port (NAT).
     pub source: SourcePolicy,
     /// Payload types that this leg's SDP names.
     pub payload_types: Vec<(u8, Encoding)>,
@@ -120,6 +120,11 @@ pub enum ArmRefusal {
     /// Signalling has not yet named both ends.
     #[error("the call has no answer yet; arm it when both ends have agreed on media")]
     NotAnswered,
+    /// The gateway first heard of the call in the middle of it.
+    #[error(
+        "which end is the caller is not known, for the gateway first heard of this call in the middle of it; take the payment on a new call"
+    )]
+    SidesUnknown,
     /// The leg was muted by an incident.
     #[error("the output check heard a tone on this call; end the call and read the incident")]
     Incident,

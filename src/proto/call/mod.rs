@@ -29,7 +29,7 @@ use super::{
     leg::Leg,
     mask::{Outbox, Rebuilt},
     proof::MaskingProof,
-    rtp::{Kind, RtpError, RtpHeader, kind_of, rtcp},
+    rtp::{Kind, MAX_DATAGRAM, RtpError, RtpHeader, kind_of, rtcp},
     time::Now,
 };
 
@@ -98,7 +98,8 @@ pub struct Call {
     armed_since: Option<Instant>,
     release: Option<Release>,
     capture: Option<Capture>,
-    brand: Option<Brand>,
+    /// The brand of a payment's card number: its security code is as long as the brand has it.
+    brand: Option<(PaymentId, Brand)>,
     incident: bool,
     proof: MaskingProof,
     outputs: VecDeque<Output>,
@@ -134,6 +135,10 @@ impl Call {
         out: &mut Outbox,
     ) -> Result<Forward, Refused> {
         out.clear();
+        // What is longer was cut by whoever read it.
+        if datagram.len() > MAX_DATAGRAM {
+            return Err(RtpError::TooLong(datagram.len()).into());
+        }
         let kind = match (channel, kind_of(datagram)) {
             (Channel::Rtp, kind) | (Channel::Rtcp, kind @ Kind::Rtcp) => kind,
             (Channel::Rtcp, _) => Kind::Other,
@@ -203,6 +208,9 @@ impl Call {
     }
 
     fn clear_callers_rtcp(&mut self, datagram: &mut [u8], out: &mut Outbox) -> Result<(), Refused> {
+        if self.types.is_none() {
+            return Err(Refused::NotAnswered);
+        }
         let shifts = self.stream.shifts();
         if let Some(unarmed) = self.stream.unarmed() {
             let (packets, octets) = self.stream.reports_more();
@@ -268,7 +276,11 @@ impl Call {
                         kind,
                     }));
                 } else {
-                    let brand = self.brand;
+                    if field == Field::PaymentCardNumber {
+                        self.forget_brand_of(&payment);
+                    }
+                    let brand = self.brand.as_ref().filter(|(of, _)| *of == payment);
+                    let brand = brand.map(|(_, brand)| *brand);
                     self.capture = Some(Capture::open(payment, field, settings, slot, brand, now));
                 }
             }
@@ -325,6 +337,7 @@ impl Call {
         }
         if let (Some(caller), Some(agent)) = (&self.caller, &self.agent) {
             self.types = Some(PayloadTypes::of(caller, agent));
+            self.stream.agree(agent);
         }
     }
 
@@ -358,7 +371,7 @@ impl Call {
         self.holders.retain(|held| held != holder);
         if let Holder::Payment(payment) = holder {
             self.close_capture_of(payment, now);
-            self.brand = None;
+            self.forget_brand_of(payment);
         }
         if before > 0 && self.holders.is_empty() && self.stream.is_armed() {
             self.release = Some(Release {
@@ -366,6 +379,10 @@ impl Call {
                 next_try: now.instant + HANGOVER,
             });
         }
+    }
+
+    fn forget_brand_of(&mut self, payment: &PaymentId) {
+        self.brand = self.brand.take().filter(|(of, _)| of != payment);
     }
 
     /// Gives the stream back when no holder is left, no key is down and 300 ms have passed.
@@ -417,7 +434,7 @@ impl Call {
                     if let (Field::PaymentCardNumber, CaptureEventKind::Complete { brand, .. }) =
                         (event.field, &event.kind)
                     {
-                        self.brand = *brand;
+                        self.brand = brand.map(|brand| (event.payment.clone(), brand));
                     }
                     self.outputs.push_back(Output::Capture(event));
                 }

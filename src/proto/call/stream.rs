@@ -18,6 +18,8 @@ const DEFAULT_FRAME: usize = 160;
 const MAX_LATE: i16 = 1_000;
 /// The same in samples: 10 s.
 const MAX_LATE_SAMPLES: i32 = 80_000;
+/// The same for an event in a clock of its own: 10 s of 48 kHz.
+const MAX_LATE_FOREIGN: i32 = 480_000;
 /// An event without an update for this long (100 ms) has ended, though its end was lost.
 const EVENT_LOST_SAMPLES: i32 = 800;
 
@@ -75,14 +77,23 @@ struct Floor {
     ssrc: u32,
     sequence: u16,
     timestamp: u32,
+    /// The last event whose clock is not the audio's.
+    foreign_event: Option<u32>,
 }
 
 impl Floor {
     fn lies_above(&self, header: &RtpHeader, encoding: Option<Encoding>) -> bool {
         let behind = header.sequence.wrapping_sub(self.sequence) as i16;
-        let earlier = difference(header.timestamp, self.timestamp);
-        let old_event = encoding == Some(Encoding::TelephoneEvent(8_000))
-            && (-MAX_LATE_SAMPLES..0).contains(&earlier);
+        let since = |timestamp| difference(header.timestamp, timestamp);
+        let old_event = match encoding {
+            Some(Encoding::TelephoneEvent(8_000)) => {
+                (-MAX_LATE_SAMPLES..0).contains(&since(self.timestamp))
+            }
+            Some(Encoding::TelephoneEvent(_)) => self
+                .foreign_event
+                .is_some_and(|last| (-MAX_LATE_FOREIGN..=0).contains(&since(last))),
+            Some(Encoding::Pcmu | Encoding::Pcma | Encoding::Other) | None => false,
+        };
         header.ssrc == self.ssrc && ((-MAX_LATE..0).contains(&behind) || old_event)
     }
 
@@ -350,6 +361,13 @@ impl CallerStream {
         };
     }
 
+    /// The agent's side has agreed on media anew.
+    pub(super) fn agree(&mut self, agent: &LegMedia) {
+        if let Some(armed) = self.armed_mut() {
+            armed.agree(agent);
+        }
+    }
+
     /// A packet came on a stream that was armed before it began: it tells where to begin.
     pub(super) fn begin(&mut self, header: &RtpHeader, types: &PayloadTypes, now: Now) {
         if !matches!(self.mode, Mode::Waiting(_)) {
@@ -398,6 +416,7 @@ impl CallerStream {
                     ssrc: armed.ssrc(),
                     sequence,
                     timestamp,
+                    foreign_event: armed.last_foreign_event(),
                 });
                 let (progress, shifts, unarmed) = armed.release();
                 self.progress = Some(Progress {

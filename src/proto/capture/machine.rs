@@ -20,8 +20,7 @@ pub enum CaptureOutput {
     /// For the agent.
     Event(CaptureEvent),
     /// For the card plane. `Complete` follows it, so that the agent never hears of a field that the
-    /// card plane does not have: when it cannot take the field, [`Capture::fail`] before the next
-    /// [`Capture::poll_output`] takes `Complete` back.
+    /// card plane does not have. [`Capture::fail`] before they are drained takes both back.
     Field(PaymentId, CapturedField),
 }
 

@@ -94,6 +94,14 @@ impl Line {
         (self.start..self.end).map(|position| self.codes[Self::slot(position)])
     }
 
+    /// Writes every codeword that waits anew.
+    pub(super) fn recode(&mut self, anew: impl Fn(u8) -> u8) {
+        for position in self.start..self.end {
+            let code = &mut self.codes[Self::slot(position)];
+            *code = anew(*code);
+        }
+    }
+
     /// Forgets what waits; positions go on.
     pub(super) fn discard(&mut self) {
         self.codes.zeroize();

@@ -111,10 +111,24 @@ impl Masker {
         }
     }
 
-    /// Law of the stream towards the agent, constant while armed.
+    /// Law of the stream towards the agent.
     #[must_use]
     pub const fn law(&self) -> Law {
         self.start.law
+    }
+
+    /// Payload type and law of the stream towards the agent.
+    #[must_use]
+    pub const fn codec(&self) -> (u8, Law) {
+        (self.start.payload_type, self.start.law)
+    }
+
+    /// Another payload type and law from the next packet on, also for what waits.
+    pub fn set_codec(&mut self, payload_type: u8, law: Law) {
+        let before = self.start.law;
+        self.line.recode(|code| law.encode(before.decode(code)));
+        self.start.payload_type = payload_type;
+        self.start.law = law;
     }
 
     /// Samples heard so far.

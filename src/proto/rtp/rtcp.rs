@@ -4,8 +4,6 @@
 //! armed, and while armed it makes the packets itself. What each end reports of the other has to
 //! say what really travelled.
 
-use super::difference;
-
 const SENDER_REPORT: u8 = 200;
 const RECEIVER_REPORT: u8 = 201;
 const SOURCE_DESCRIPTION: u8 = 202;
@@ -27,8 +25,9 @@ pub struct Outgoing {
 
 /// Writes into `out` the compound packet that may leave towards the agent while armed: a sender or
 /// receiver report, a source description with a constant name, a goodbye. Everything else of the
-/// caller's compound (APP, XR, feedback, SDES items, goodbye reasons) stays here. Returns its
-/// length; `None` when nothing of it may leave.
+/// caller's compound (APP, XR, feedback, SDES items, goodbye reasons) stays here, and so does what
+/// another source than `outgoing.ssrc` says of itself. Returns its length; `None` when nothing of
+/// it may leave.
 #[must_use]
 pub fn rebuild_for_agent(
     compound: &[u8],
@@ -38,9 +37,10 @@ pub fn rebuild_for_agent(
     let mut writer = Writer { out, length: 0 };
     let mut reported = false;
     let mut goodbye = false;
+    let ours = outgoing.ssrc;
     for packet in Packets(compound) {
         match packet.kind {
-            SENDER_REPORT if !reported && packet.body.len() >= 24 => {
+            SENDER_REPORT if !reported && packet.body.len() >= 24 && packet.is_from(ours) => {
                 reported = true;
                 writer.sender_report(&packet, outgoing)?;
             }
@@ -48,7 +48,7 @@ pub fn rebuild_for_agent(
                 reported = true;
                 writer.receiver_report(&packet, outgoing.ssrc)?;
             }
-            GOODBYE => goodbye = true,
+            GOODBYE => goodbye |= packet.names(ours),
             _ => {}
         }
     }
@@ -147,6 +147,18 @@ struct Packet<'a> {
     body: &'a [u8],
 }
 
+impl Packet<'_> {
+    fn is_from(&self, ssrc: u32) -> bool {
+        self.body.starts_with(&ssrc.to_be_bytes())
+    }
+
+    /// Whether a goodbye is one of this source.
+    fn names(&self, ssrc: u32) -> bool {
+        let mut sources = self.body.chunks_exact(4).take(self.count);
+        sources.any(|source| source == ssrc.to_be_bytes())
+    }
+}
+
 struct Packets<'a>(&'a [u8]);
 
 impl<'a> Iterator for Packets<'a> {
@@ -232,19 +244,4 @@ fn copy_first_block(packet: &Packet<'_>, at: usize, to: &mut [u8]) -> u8 {
         }
         _ => 0,
     }
-}
-
-/// The SSRC that the first report of a compound comes from.
-#[must_use]
-pub fn reporter(compound: &[u8]) -> Option<u32> {
-    let first = Packets(compound).next()?;
-    Some(u32::from_be_bytes(first.body.get(..4)?.try_into().ok()?))
-}
-
-/// The RTP timestamp of a compound's sender report, relative to `base`.
-#[must_use]
-pub fn sender_report_offset(compound: &[u8], base: u32) -> Option<i32> {
-    let report = Packets(compound).find(|p| p.kind == SENDER_REPORT)?;
-    let timestamp = u32::from_be_bytes(report.body.get(12..16)?.try_into().ok()?);
-    Some(difference(timestamp, base))
 }

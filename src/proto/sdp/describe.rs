@@ -1,7 +1,7 @@
 //! What a session description says, parsed once.
 
 use std::{
-    net::{IpAddr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     time::Duration,
 };
 
@@ -278,17 +278,20 @@ fn check_transport(transport: &str) -> Result<(), SdpError> {
 
 fn address_of(connection: &Connection) -> Result<IpAddr, SdpError> {
     let address = connection.try_address().map_err(|_| SdpError::Address)?;
-    if address.ip.is_multicast() {
-        return Err(SdpError::Address);
-    }
-    Ok(address.ip)
+    of_one_host(address.ip)
 }
 
-/// `a=rtcp:PORT [IN IP4 ADDRESS]` (RFC 3605), else the port after that of RTP.
-fn rtcp_of(media: &Media, ip: IpAddr) -> Result<SocketAddr, SdpError> {
+fn of_one_host(ip: IpAddr) -> Result<IpAddr, SdpError> {
+    let many = ip.is_multicast() || ip == IpAddr::V4(Ipv4Addr::BROADCAST);
+    if many { Err(SdpError::Address) } else { Ok(ip) }
+}
+
+/// `a=rtcp:PORT [IN IP4 ADDRESS]` (RFC 3605), else the port after that of RTP. An address of zeros,
+/// which to send to would mean this machine, says no more than none.
+fn rtcp_of(media: &Media, rtp: IpAddr) -> Result<SocketAddr, SdpError> {
     let Some(value) = value_of(&media.attributes, "rtcp") else {
         let port = media.port.checked_add(1).ok_or(SdpError::Port)?;
-        return Ok(SocketAddr::new(ip, port));
+        return Ok(SocketAddr::new(rtp, port));
     };
     let mut words = value.split_whitespace();
     let port = words
@@ -296,9 +299,10 @@ fn rtcp_of(media: &Media, ip: IpAddr) -> Result<SocketAddr, SdpError> {
         .and_then(|word| word.parse().ok())
         .ok_or(SdpError::Rtcp)?;
     let ip = match words.nth(2) {
-        Some(address) => address.parse().map_err(|_| SdpError::Address)?,
-        None => ip,
+        Some(address) => of_one_host(address.parse().map_err(|_| SdpError::Address)?)?,
+        None => rtp,
     };
+    let ip = if ip.is_unspecified() { rtp } else { ip };
     Ok(SocketAddr::new(ip, port))
 }
 

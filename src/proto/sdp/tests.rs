@@ -271,6 +271,13 @@ fn the_rtcp_attribute_is_left_out_when_told() {
 }
 
 #[test]
+fn reports_for_an_address_of_zeros_go_where_the_media_goes() {
+    let zeros = parse(&audio(&["a=rtcp:2005 IN IP4 0.0.0.0"]));
+    let expected = "198.51.100.1:2005".parse().unwrap();
+    assert_eq!(zeros.audio().rtcp, Some(expected));
+}
+
+#[test]
 fn every_kind_of_hold_is_understood_and_handed_on() {
     let sendonly = parse(&audio(&["a=sendonly"]));
     assert_eq!(sendonly.audio().direction, Direction::SendOnly);
@@ -392,6 +399,12 @@ fn bad_descriptions_each_give_their_own_error() {
     assert_eq!(with("audio 2000", "audio 65535"), SdpError::Port);
     assert_eq!(error(&audio(&["a=rtcp:x"])), SdpError::Rtcp);
     assert_eq!(error(&audio(&["a=rtcp:5 IN IP4 host"])), SdpError::Address);
+    for many in ["239.0.0.1", "255.255.255.255"] {
+        let rtcp = format!("a=rtcp:5 IN IP4 {many}");
+        assert_eq!(error(&audio(&[&rtcp])), SdpError::Address);
+        let rtp = audio(&[]).replace("c=IN IP4 198.51.100.1", &format!("c=IN IP4 {many}"));
+        assert_eq!(error(&rtp), SdpError::Address, "{many}");
+    }
 }
 
 #[test]

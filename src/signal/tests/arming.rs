@@ -321,3 +321,49 @@ async fn where_the_journal_cannot_be_read_a_call_starts_armed() {
             .contains(&MediaCommand::Arm(Holder::Recovered))
     );
 }
+
+#[tokio::test]
+async fn a_flag_block_dtmf_that_cannot_be_done_is_on_record() {
+    let house = House::new(22_920..=22_939);
+    let opus = sdp(4000, "111") + "a=rtpmap:111 opus/48000/2\r\n";
+    let offer = message("offer", "c1")
+        .with("from-tag", "a")
+        .with("flags", vec!["block-DTMF".into()])
+        .with("sdp", opus);
+    house.ask(offer).await;
+    let reply = house.ask(answer("c1")).await;
+    assert!(reply.text("warning").unwrap().contains("not blocked"));
+    assert!(
+        house
+            .audit
+            .has(|event| matches!(event, Event::ArmRefused { .. }))
+    );
+}
+
+#[tokio::test]
+async fn a_call_first_heard_of_in_its_middle_is_not_armed_for_either_end_may_be_the_caller() {
+    let house = House::new(22_940..=22_959);
+    // After a restart: the agent's end refreshes the session.
+    let refresh = message("offer", "c1")
+        .with("from-tag", "b")
+        .with("to-tag", "a")
+        .with("sdp", sdp(6000, "0 101"));
+    assert_eq!(result(&house.ask(refresh.clone()).await), "ok");
+    let answer = message("answer", "c1")
+        .with("from-tag", "b")
+        .with("to-tag", "a")
+        .with("sdp", sdp(4000, "0 101"));
+    assert_eq!(result(&house.ask(answer).await), "ok", "it keeps its voice");
+    let view = house.calls.find(&tenant(), "c1").unwrap();
+    assert_eq!(view.refusal, Some(ArmRefusal::SidesUnknown.to_string()));
+    let reply = house.ask(message("block DTMF", "c1")).await;
+    assert!(reason(&reply).contains("which end"), "{reply:?}");
+
+    let armed_before = House::new(22_960..=22_979);
+    let row = armed_row("c1", payment());
+    armed_before.store.rows.lock().unwrap().push(row);
+    let reply = armed_before.ask(refresh).await;
+    assert!(reason(&reply).contains("which end"), "{reply:?}");
+    assert_eq!(armed_before.calls.count(), 0);
+    assert_eq!(armed_before.store.holders().len(), 1);
+}

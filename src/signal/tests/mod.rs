@@ -280,6 +280,19 @@ async fn a_deleted_call_lingers_for_a_second_delete() {
 }
 
 #[tokio::test]
+async fn a_hang_up_that_no_worker_took_is_sent_again() {
+    let house = House::new(22_900..=22_919);
+    house.call("c1").await;
+    *house.media.busy.lock().unwrap() = true;
+    house.ask(message("delete", "c1")).await;
+    assert_eq!(house.calls.ending(), 1);
+    *house.media.busy.lock().unwrap() = false;
+    house.calls.upkeep(Instant::now()).await;
+    settle().await;
+    assert_eq!(house.calls.ending(), 0, "its sockets are closed");
+}
+
+#[tokio::test]
 async fn the_statistics_have_the_shape_that_clients_read() {
     let house = House::new(22_220..=22_239);
     house.call("c1").await;
