@@ -43,6 +43,7 @@ pub(crate) enum KeysCommand {
         json: bool,
     },
     /// Make a link into the agent's panel: good for one use within ten minutes
+    #[command(long_flag = "panel")]
     Panel {
         /// The configuration file (TOML)
         #[arg(long, value_name = "FILE", env = "TONEWALL_CONFIG")]
