@@ -251,6 +251,68 @@ async fn keys_and_panel_links_work_while_the_gateway_runs_and_stand_in_the_log()
     assert!(nodes.contains("log-started"), "{nodes}");
 }
 
+#[test]
+fn a_panel_link_names_the_address_that_browsers_see() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("tonewall.toml");
+    let link = |api: &str| {
+        let data = folder.path().join("data");
+        fs::write(&file, format!("data_dir = {data:?}\n[api]\n{api}\n")).unwrap();
+        let output = tonewall(&["keys", "--panel", "--config", file.to_str().unwrap()]);
+        assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+        (text(&output.stdout), text(&output.stderr))
+    };
+    let (said, _) = link("");
+    assert!(
+        said.starts_with("http://127.0.0.1:8080/panel/enter?link="),
+        "{said}"
+    );
+    let (said, _) = link("url = \"https://pay.example.com/\"");
+    assert!(
+        said.starts_with("https://pay.example.com/panel/enter?link="),
+        "{said}"
+    );
+    let (_, note) =
+        link("listen = \"0.0.0.0:8443\"\ntls_certificate = \"c.pem\"\ntls_key = \"k.pem\"");
+    assert!(
+        note.contains("no address that a browser can open") && note.contains("set api.url"),
+        "{note}"
+    );
+}
+
+#[test]
+fn keys_refuse_what_would_harm_and_say_what_to_do() {
+    let folder = tempfile::tempdir().unwrap();
+    let (file, data) = (
+        folder.path().join("tonewall.toml"),
+        folder.path().join("data"),
+    );
+    fs::write(&file, format!("data_dir = {data:?}\n")).unwrap();
+    let keys = |args: &[&str]| {
+        let config = ["--config", file.to_str().unwrap()];
+        let output = tonewall(&[&["keys"], args, &config].concat());
+        (output.status.code(), text(&output.stderr))
+    };
+    for label in ["", "  ", "a\u{1b}[31m", &"x".repeat(101)] {
+        let (code, error) = keys(&["create", "--role", "agent", "--label", label]);
+        assert_eq!(code, Some(2), "{label:?}");
+        assert!(error.contains("expected 1 to 100 printable"), "{error}");
+    }
+    let unknown = "key_default_node-1_01JD0000000000000000000000";
+    let (code, error) = keys(&["revoke", unknown]);
+    assert_eq!(code, Some(1));
+    assert!(error.contains("no live key"), "{error}");
+    // Only root may give a folder away.
+    if std::os::unix::fs::chown(&data, Some(12_345), None).is_ok() {
+        let (code, error) = keys(&["list"]);
+        assert_eq!(code, Some(1));
+        assert!(
+            error.contains("belongs to user 12345") && error.contains("sudo -u"),
+            "{error}"
+        );
+    }
+}
+
 /// The file of a log's first entries.
 fn segment(data: &Path, log: &str) -> PathBuf {
     let mut found = Vec::new();

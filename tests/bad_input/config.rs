@@ -3,7 +3,7 @@
 use std::{fs, process::Command};
 
 /// Configuration files that cannot be used, and words of the error.
-const BAD_CONFIG: [(&str, &[&str]); 22] = [
+const BAD_CONFIG: [(&str, &[&str]); 25] = [
     ("", &["data_dir"]),
     ("data_dir = ", &["line 1"]),
     (
@@ -38,6 +38,27 @@ const BAD_CONFIG: [(&str, &[&str]); 22] = [
     (
         "data_dir = \"D\"\n[api]\nlisten = \"0.0.0.0:443\"",
         &["api.listen", "found 0.0.0.0:443", "set api.tls_certificate"],
+    ),
+    (
+        "data_dir = \"D\"\n[api]\nurl = \"pay.example.com/panel\"",
+        &[
+            "line 3",
+            "url",
+            "pay.example.com/panel",
+            "expected https://",
+        ],
+    ),
+    (
+        "data_dir = \"D\"\n[api]\nlisten = \"127.0.0.1:9464\"",
+        &["metrics.listen", "found 127.0.0.1:9464", "of their own"],
+    ),
+    (
+        "data_dir = \"D\"\n[capture]\ninter_digit_timeout = \"0s\"",
+        &[
+            "capture.inter_digit_timeout",
+            "no time at all",
+            "expected a second",
+        ],
     ),
     (
         "data_dir = \"D\"\n[api]\ntls_key = \"k.pem\"",
