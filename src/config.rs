@@ -27,12 +27,12 @@ use crate::proto::{
 #[derive(Debug, Error)]
 pub enum ConfigError {
     /// The file cannot be read.
-    #[error("cannot read {path}: {source}")]
+    #[error("cannot read {path}: {cause}; name the configuration file with --config")]
     Read {
         /// Which file.
         path: PathBuf,
         /// What the system said.
-        source: std::io::Error,
+        cause: std::io::Error,
     },
     /// The file is not the TOML that is expected; the message names the line and the key.
     #[error("{path}: {message}")]
@@ -325,9 +325,9 @@ impl Config {
     /// # Errors
     /// [`ConfigError`], which names the key and, for what does not parse, the line.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
-        let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read {
+        let text = std::fs::read_to_string(path).map_err(|cause| ConfigError::Read {
             path: path.to_owned(),
-            source,
+            cause,
         })?;
         Self::parse(&text, path)
     }

@@ -39,10 +39,12 @@ enum Command {
         /// How to write the log: text for people, json for machines; text on a terminal by default
         #[arg(long, value_enum)]
         log_format: Option<Format>,
-        /// What to log: error, warn, info, debug or trace. No level logs a digit of a card
+        /// What to log. No level logs a digit of a card
         #[arg(
             long,
             value_name = "LEVEL",
+            // Anything else would be taken for the name of a module, and log nothing.
+            value_parser = ["error", "warn", "info", "debug", "trace"],
             default_value = "info",
             env = "TONEWALL_LOG"
         )]

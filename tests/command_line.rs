@@ -53,6 +53,9 @@ fn help_tells_what_there_is_and_check_explains_a_good_file() {
         serve.contains("--config <FILE>") && serve.contains("TONEWALL_CONFIG"),
         "{serve}"
     );
+    let level = tonewall(&["serve", "--config", "x", "--log-level", "loud"]);
+    assert_eq!(level.status.code(), Some(2));
+    assert!(text(&level.stderr).contains("[possible values: error, warn"));
     let nothing = tonewall(&[]);
     assert_eq!(nothing.status.code(), Some(2));
     assert!(text(&nothing.stderr).contains("Usage: tonewall"));
@@ -69,7 +72,12 @@ fn help_tells_what_there_is_and_check_explains_a_good_file() {
     let named = file.to_str().unwrap();
     let absent = tonewall(&["check", "--config", named]);
     assert_eq!(absent.status.code(), Some(1));
-    assert!(text(&absent.stderr).contains("cannot read") && text(&absent.stderr).contains(named));
+    let absent = text(&absent.stderr);
+    assert!(
+        absent.contains("cannot read") && absent.contains(named) && absent.contains("--config"),
+        "{absent}"
+    );
+    assert_eq!(absent.matches("No such file").count(), 1, "{absent}");
     fs::write(
         &file,
         "data_dir = \"/var/lib/tonewall\"\n[media]\nport_max = 30399\n",
