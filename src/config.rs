@@ -1,8 +1,10 @@
 //! The configuration file: TOML, parsed into final types, so that a gateway that starts is proof
 //! that its configuration is valid.
 
+mod meaning;
+mod values;
+
 use std::{
-    fmt,
     net::{IpAddr, SocketAddr},
     path::{Path, PathBuf},
     time::Duration,
@@ -10,6 +12,8 @@ use std::{
 
 use serde::Deserialize;
 use thiserror::Error;
+
+pub use values::{Span, Url};
 
 use crate::proto::{
     call::SourcePolicy,
@@ -23,12 +27,12 @@ use crate::proto::{
 #[derive(Debug, Error)]
 pub enum ConfigError {
     /// The file cannot be read.
-    #[error("cannot read {path}: {source}")]
+    #[error("cannot read {path}: {cause}; name the configuration file with --config")]
     Read {
         /// Which file.
         path: PathBuf,
         /// What the system said.
-        source: std::io::Error,
+        cause: std::io::Error,
     },
     /// The file is not the TOML that is expected; the message names the line and the key.
     #[error("{path}: {message}")]
@@ -94,6 +98,8 @@ pub struct Config {
 pub struct Api {
     /// Where to listen. Anything but a loopback address needs a certificate.
     pub listen: SocketAddr,
+    /// Where browsers find it, where that is not `listen`: by a name, or behind a proxy.
+    pub url: Option<Url>,
     /// PEM file with the certificate chain.
     pub tls_certificate: Option<PathBuf>,
     /// PEM file with its private key.
@@ -200,27 +206,6 @@ pub struct Secrets {
     pub request_slots: usize,
 }
 
-/// A length of time, written as in `"20s"`, `"250ms"` or `"2m"`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(try_from = "String")]
-pub struct Span(pub Duration);
-
-impl TryFrom<String> for Span {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<Self, String> {
-        text.parse::<jiff::SignedDuration>()
-            .ok()
-            .and_then(|span| Duration::try_from(span).ok())
-            .map(Self)
-            .ok_or_else(|| {
-                format!(
-                    "found {text:?}; expected a length of time like \"20s\", \"250ms\" or \"2m\""
-                )
-            })
-    }
-}
-
 fn default_tenant() -> Tenant {
     "default".parse().expect("a constant tenant name is valid")
 }
@@ -241,6 +226,7 @@ impl Default for Api {
     fn default() -> Self {
         Self {
             listen: loopback(8080),
+            url: None,
             tls_certificate: None,
             tls_key: None,
         }
@@ -339,9 +325,9 @@ impl Config {
     /// # Errors
     /// [`ConfigError`], which names the key and, for what does not parse, the line.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
-        let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read {
+        let text = std::fs::read_to_string(path).map_err(|cause| ConfigError::Read {
             path: path.to_owned(),
-            source,
+            cause,
         })?;
         Self::parse(&text, path)
     }
@@ -420,6 +406,47 @@ impl Config {
                 ),
             );
         }
+        for (key, span) in [
+            ("ng.idle_timeout", self.ng.idle_timeout),
+            (
+                "capture.first_digit_timeout",
+                self.capture.first_digit_timeout,
+            ),
+            (
+                "capture.inter_digit_timeout",
+                self.capture.inter_digit_timeout,
+            ),
+            ("capture.overall_timeout", self.capture.overall_timeout),
+        ] {
+            if span.0.is_zero() {
+                return fail(
+                    key,
+                    "found no time at all; expected a second or more".into(),
+                );
+            }
+        }
+        if self.ng.max_calls == 0 {
+            return fail("ng.max_calls", "found 0; expected 1 or more".to_owned());
+        }
+        let others = [Some(self.api.listen), self.ng.http];
+        if self.metrics.listen.port() != 0 && others.contains(&Some(self.metrics.listen)) {
+            return fail(
+                "metrics.listen",
+                format!(
+                    "found {}, where the API or the NG protocol listens too; metrics are a listener of their own",
+                    self.metrics.listen
+                ),
+            );
+        }
+        if self.ng.http == Some(self.api.listen) && self.api.listen.port() != 0 {
+            return fail(
+                "ng.http",
+                format!(
+                    "found {}, where the API listens too; the NG protocol has no authentication and is a listener of its own",
+                    self.api.listen
+                ),
+            );
+        }
         if !(1..=10).contains(&self.capture.attempts) {
             return fail(
                 "capture.attempts",
@@ -452,6 +479,19 @@ impl Config {
         Ok(())
     }
 
+    /// Where the API and the panel are found: as configured, else where they listen.
+    #[must_use]
+    pub fn url(&self) -> String {
+        let scheme = match self.api.tls_certificate {
+            Some(_) => "https",
+            None => "http",
+        };
+        match &self.api.url {
+            Some(url) => url.to_string(),
+            None => format!("{scheme}://{}", self.api.listen),
+        }
+    }
+
     /// How many calls the media ports allow for.
     #[must_use]
     pub fn call_capacity(&self) -> usize {
@@ -466,80 +506,6 @@ impl Config {
             0 => std::thread::available_parallelism().map_or(1, usize::from),
             named => named,
         }
-    }
-}
-
-/// What the configuration means, in words: the answer of `tonewall check`.
-impl fmt::Display for Config {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let scheme = match self.api.tls_certificate {
-            Some(_) => "https",
-            None => "http, loopback only",
-        };
-        writeln!(f, "tenant {}, node {}", self.tenant, self.node)?;
-        writeln!(f, "data            {}", self.data_dir.display())?;
-        writeln!(f, "API and panel   {} ({scheme})", self.api.listen)?;
-        writeln!(f, "metrics         {}", self.metrics.listen)?;
-        write!(f, "NG control      udp {}", self.ng.udp)?;
-        if let Some(http) = self.ng.http {
-            write!(f, ", http {http}")?;
-        }
-        if self.ng.allow.is_empty() {
-            writeln!(f, ", from loopback")?;
-        } else {
-            let allowed: Vec<_> = self.ng.allow.iter().map(ToString::to_string).collect();
-            writeln!(f, ", from {}", allowed.join(", "))?;
-        }
-        writeln!(
-            f,
-            "media           {} ports {}-{}, {} worker threads, room for {} calls",
-            self.media.address,
-            self.media.port_min,
-            self.media.port_max,
-            self.workers(),
-            self.call_capacity()
-        )?;
-        writeln!(
-            f,
-            "media source    {}",
-            match self.media.source {
-                SourcePolicy::Exact => "exactly the address and port that signalling named",
-                SourcePolicy::RestrictedLatch =>
-                    "the IP address that signalling named, its port learnt once (NAT)",
-            }
-        )?;
-        writeln!(
-            f,
-            "card keyed by   {} of the first offer",
-            match self.media.caller {
-                CallerSide::Offerer => "the sender",
-                CallerSide::Answerer => "the receiver",
-            }
-        )?;
-        writeln!(
-            f,
-            "capture         {} tries, first key within {:?}, next within {:?}",
-            self.capture.attempts,
-            self.capture.first_digit_timeout.0,
-            self.capture.inter_digit_timeout.0
-        )?;
-        match self.processor.kind {
-            ProcessorKind::Sandbox => {
-                writeln!(
-                    f,
-                    "processor       SANDBOX: test cards only, no money moves"
-                )?;
-            }
-        }
-        write!(
-            f,
-            "secret memory   {}",
-            if self.secrets.require_secret_memory {
-                "memfd_secret or no start"
-            } else {
-                "memfd_secret where the kernel has it, locked memory otherwise"
-            }
-        )
     }
 }
 
@@ -574,6 +540,14 @@ mod tests {
         for (text, key) in [
             ("[api]\nlisten = \"0.0.0.0:443\"", "api.listen"),
             ("[api]\ntls_key = \"k.pem\"", "api.tls_key"),
+            ("[api]\nlisten = \"127.0.0.1:9464\"", "metrics.listen"),
+            ("[ng]\nhttp = \"127.0.0.1:8080\"", "ng.http"),
+            ("[ng]\nmax_calls = 0", "ng.max_calls"),
+            ("[ng]\nidle_timeout = \"0s\"", "ng.idle_timeout"),
+            (
+                "[capture]\noverall_timeout = \"0ms\"",
+                "capture.overall_timeout",
+            ),
             ("[ng]\nudp = \"10.0.0.1:2223\"", "ng.allow"),
             ("[media]\nport_min = 30001", "media.port_min"),
             ("[media]\nport_max = 30001", "media.port_max"),
@@ -586,13 +560,5 @@ mod tests {
             let error = parse(&text).unwrap_err().to_string();
             assert!(error.contains(key), "{text}: {error}");
         }
-    }
-
-    #[test]
-    fn a_length_of_time_has_a_unit() {
-        let error = parse("data_dir = \"/d\"\ndrain_timeout = \"20\"\n")
-            .unwrap_err()
-            .to_string();
-        assert!(error.contains("line 2") && error.contains("20s"), "{error}");
     }
 }

@@ -1,7 +1,9 @@
 //! `tonewall keys`: works on the journal's file, also while the gateway runs.
 
 use std::{
+    fs,
     io::{self, Write},
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -24,6 +26,8 @@ use tonewall::{
 
 /// How long a panel link is good for.
 const LINK_TTL: Duration = Duration::from_secs(600);
+/// Longest label of a key, in characters.
+const LONGEST_LABEL: usize = 100;
 
 #[derive(Subcommand)]
 pub(crate) enum KeysCommand {
@@ -36,19 +40,20 @@ pub(crate) enum KeysCommand {
         #[arg(long, value_enum)]
         role: RoleName,
         /// What it is for, to tell it from others
-        #[arg(long)]
+        #[arg(long, value_parser = label)]
         label: String,
         /// Print JSON
         #[arg(long)]
         json: bool,
     },
     /// Make a link into the agent's panel: good for one use within ten minutes
+    #[command(long_flag = "panel")]
     Panel {
         /// The configuration file (TOML)
         #[arg(long, value_name = "FILE", env = "TONEWALL_CONFIG")]
         config: PathBuf,
-        /// Whose session it becomes
-        #[arg(long, default_value = "agent")]
+        /// Whose session it becomes; the panel and the log name it
+        #[arg(long, default_value = "agent", value_parser = label)]
         label: String,
         /// Print JSON
         #[arg(long)]
@@ -63,7 +68,7 @@ pub(crate) enum KeysCommand {
         #[arg(long)]
         json: bool,
     },
-    /// Revoke a key, a link or a session at once
+    /// Revoke a key, a link or a session at once; event streams that it has open end within 15 s
     Revoke {
         /// The configuration file (TOML)
         #[arg(long, value_name = "FILE", env = "TONEWALL_CONFIG")]
@@ -145,13 +150,8 @@ async fn carry_out(command: KeysCommand) -> anyhow::Result<()> {
                 key: row.id.clone(),
             };
             site.store(row.clone(), event).await?;
-            let scheme = match site.config.api.tls_certificate {
-                Some(_) => "https",
-                None => "http",
-            };
             secret.expose(|secret| {
-                let address = site.config.api.listen;
-                let link = format!("{scheme}://{address}/panel/enter?link={secret}");
+                let link = format!("{}/panel/enter?link={secret}", site.config.url());
                 if json {
                     writeln!(io::stdout(), "{}", json!({ "id": row.id, "link": link }))
                 } else {
@@ -161,6 +161,13 @@ async fn carry_out(command: KeysCommand) -> anyhow::Result<()> {
                     )
                 }
             })?;
+            if site.config.api.url.is_none() && site.config.api.listen.ip().is_unspecified() {
+                writeln!(
+                    io::stderr(),
+                    "note: {} is no address that a browser can open; set api.url to the one by which agents reach the panel",
+                    site.config.api.listen
+                )?;
+            }
         }
         KeysCommand::List { config, json } => {
             let site = Site::open(&config)?;
@@ -169,15 +176,17 @@ async fn carry_out(command: KeysCommand) -> anyhow::Result<()> {
         }
         KeysCommand::Revoke { config, id } => {
             let site = Site::open(&config)?;
-            site.leave(Event::ApiKeyRevoked { key: id.clone() }).await?;
-            let revoked = site
-                .journal
-                .revoke_key(id.clone(), read_clocks().utc)
-                .await?;
+            let rows = site.journal.keys(site.config.tenant.clone()).await?;
+            let is_live = rows.iter().any(|row| row.id == id && row.revoked.is_none());
             anyhow::ensure!(
-                revoked,
+                is_live,
                 "no live key {id}; `tonewall keys list` shows those that there are"
             );
+            site.leave(Event::ApiKeyRevoked { key: id.clone() }).await?;
+            // False where somebody else has just done it: it is revoked all the same.
+            site.journal
+                .revoke_key(id.clone(), read_clocks().utc)
+                .await?;
             writeln!(io::stdout(), "{id} opens nothing any more")?;
         }
     }
@@ -194,6 +203,13 @@ impl Site {
     fn open(path: &Path) -> anyhow::Result<Self> {
         let config = Config::load(path)?;
         tonewall::gateway::make_data_dir(&config.data_dir)?;
+        let owner = fs::metadata(&config.data_dir)?.uid();
+        let me = effective_user()?;
+        anyhow::ensure!(
+            owner == me,
+            "{} belongs to user {owner}, and this runs as user {me}, whose files the gateway could not read; run it as the owner, with `sudo -u`",
+            config.data_dir.display()
+        );
         let file = config.data_dir.join("journal.db");
         let journal = Journal::open_for(&file, config.node.clone())
             .with_context(|| format!("cannot open {}", file.display()))?;
@@ -242,10 +258,21 @@ impl Site {
     }
 }
 
+/// A label is shown in terminals and in the panel.
+fn label(text: &str) -> Result<String, String> {
+    let text = text.trim();
+    if text.is_empty() || text.chars().count() > LONGEST_LABEL || text.chars().any(char::is_control)
+    {
+        return Err(format!(
+            "expected 1 to {LONGEST_LABEL} printable characters"
+        ));
+    }
+    Ok(text.to_owned())
+}
+
 /// The user who runs this command: the owner of its own entry under `/proc`.
 fn effective_user() -> anyhow::Result<u32> {
-    use std::os::unix::fs::MetadataExt;
-    let own = std::fs::metadata("/proc/self").context("cannot tell which user runs this")?;
+    let own = fs::metadata("/proc/self").context("cannot tell which user runs this")?;
     Ok(own.uid())
 }
 

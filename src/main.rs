@@ -39,10 +39,12 @@ enum Command {
         /// How to write the log: text for people, json for machines; text on a terminal by default
         #[arg(long, value_enum)]
         log_format: Option<Format>,
-        /// What to log: error, warn, info, debug or trace. No level logs a digit of a card
+        /// What to log. No level logs a digit of a card
         #[arg(
             long,
             value_name = "LEVEL",
+            // Anything else would be taken for the name of a module, and log nothing.
+            value_parser = ["error", "warn", "info", "debug", "trace"],
             default_value = "info",
             env = "TONEWALL_LOG"
         )]
@@ -119,11 +121,18 @@ fn main() -> ExitCode {
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     match run(Args::parse().command) {
         Ok(code) => code,
+        // Whoever reads has had enough, as `head` does: nothing to say, and nothing was proven.
+        Err(error) if is_broken_pipe(&error) => ExitCode::FAILURE,
         Err(error) => {
             eprintln!("tonewall: {error:#}");
             ExitCode::FAILURE
         }
     }
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    let cause = error.root_cause().downcast_ref::<io::Error>();
+    cause.is_some_and(|cause| cause.kind() == io::ErrorKind::BrokenPipe)
 }
 
 fn run(command: Command) -> anyhow::Result<ExitCode> {

@@ -41,7 +41,9 @@ pub(super) async fn run(stage: &mut Stage, gateway: &Gateway) -> Result<()> {
     stage
         .story
         .plain(&format!("       {}", end::card_names().join(", ")));
-    stage.story.plain("    Ctrl-C ends the demo.\n");
+    stage
+        .story
+        .plain("    \"link\" makes a new link into the panel. Ctrl-C ends the demo.\n");
 
     let mut lines = typed_lines();
     let mut typing = true;
@@ -50,6 +52,10 @@ pub(super) async fn run(stage: &mut Stage, gateway: &Gateway) -> Result<()> {
         tokio::select! {
             Some(payment) = next(&mut events) => desk.follow(stage, payment),
             line = lines.recv(), if typing => match line {
+                Some(line) if line.trim() == "link" => {
+                    let link = gateway.setting.panel_link().await?;
+                    stage.story.tell(Who::You, &format!("open {link}"));
+                }
                 Some(line) => desk.typed(stage, &mut ends, line.trim()).await?,
                 // Standard input is closed: whoever runs it so only looks.
                 None => typing = false,
@@ -131,9 +137,10 @@ impl Desk {
             if !end::card_names().contains(&line) {
                 let names = end::card_names().join(", ");
                 // What was typed is not repeated: it might be a card number.
-                stage
-                    .story
-                    .tell(Who::You, &format!("type Enter, or one of: {names}"));
+                stage.story.tell(
+                    Who::You,
+                    &format!("press Enter, or type \"link\" or one of: {names}"),
+                );
                 return Ok(());
             }
             let card = line.to_owned();

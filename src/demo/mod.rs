@@ -43,7 +43,7 @@ pub struct DemoArgs {
     #[arg(long)]
     pub once: bool,
     /// Folder for the recordings and the picture.
-    #[arg(long, default_value = "demo-output")]
+    #[arg(long, value_name = "FOLDER", default_value = "demo-output")]
     pub out: PathBuf,
     /// Test card that the caller keys.
     #[arg(
@@ -102,9 +102,15 @@ async fn present(args: DemoArgs) -> Result<ExitCode> {
 
     let folder = Folder::create()?;
     match perform(&args, &folder).await {
-        Ok(code) => {
+        // What was not as promised is looked into by the gateway's log.
+        Ok(Some((false, _))) => {
+            eprintln!("the gateway's log is kept: {}", folder.log().display());
+            Ok(ExitCode::FAILURE)
+        }
+        Ok(verdict) => {
             folder.remove();
-            Ok(code)
+            // As a shell reports a program that SIGINT ended.
+            Ok(verdict.map_or(ExitCode::from(130), |_| ExitCode::SUCCESS))
         }
         Err(error) => {
             let tail = match folder.log_tail() {
@@ -120,7 +126,8 @@ async fn present(args: DemoArgs) -> Result<ExitCode> {
     }
 }
 
-async fn perform(args: &DemoArgs, folder: &Folder) -> Result<ExitCode> {
+/// Whether all was as promised, with the figures in a line; `None` when interrupted before the end.
+async fn perform(args: &DemoArgs, folder: &Folder) -> Result<Option<(bool, String)>> {
     let mut story = Story::on_stdout();
     story.title(
         "tonewall: a card payment on a telephone call",
@@ -152,12 +159,7 @@ async fn perform(args: &DemoArgs, folder: &Folder) -> Result<ExitCode> {
             .story
             .tell(Who::You, "ended the demo; all its processes have stopped"),
     }
-    Ok(match good {
-        Some((true, _)) => ExitCode::SUCCESS,
-        Some((false, _)) => ExitCode::FAILURE,
-        // As a shell reports a program that SIGINT ended.
-        None => ExitCode::from(130),
-    })
+    Ok(good)
 }
 
 /// All that is shown; `verdict` is set as soon as the played call was judged.

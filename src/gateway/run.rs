@@ -159,6 +159,7 @@ async fn run(path: &Path, config: Config, text: &str) -> anyhow::Result<()> {
     };
     let api = http::bind(http::Settings {
         tls: tls_files(&config),
+        url: config.api.url.as_ref().map(ToString::to_string),
         ..http::Settings::new(config.api.listen)
     })?;
     let (url, reload) = (api.url(), api.reload());

@@ -76,7 +76,7 @@ impl FromRequestParts<Arc<Api>> for SignedIn {
             key,
         };
         if kind == KeyKind::PanelSession
-            && let Err(reason) = made_by_panel(&parts.method, &parts.headers, api.tls)
+            && let Err(reason) = made_by_panel(&parts.method, &parts.headers, api)
         {
             signed_in.refused(api, from, parts, reason).await;
             return Err(Problem::new(Slug::CrossSite, reason));
@@ -135,16 +135,22 @@ async fn live_key(
     kind: KeyKind,
     secret: &str,
 ) -> Result<KeyRow, Problem> {
-    may_try(api, from, door)?;
+    let hash = hash(secret);
+    // Whoever shares an address with somebody who guesses (behind a proxy all do) goes on working.
+    if !api.refusals.has_opened(&hash) {
+        may_try(api, from, door)?;
+    }
     if secret.len() <= LONGEST_SECRET {
         let row = api
             .service
-            .key_by_hash(kind, hash(secret), Timestamp::now())
+            .key_by_hash(kind, hash, Timestamp::now())
             .await?;
         if let Some(row) = row {
+            api.refusals.opened(hash);
             return Ok(row);
         }
     }
+    api.refusals.opens_no_more(&hash);
     let what = match kind {
         KeyKind::Api => "unknown, expired or revoked API key",
         KeyKind::PanelLink => "unknown, used or expired panel link",
@@ -224,7 +230,7 @@ fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
 
 /// A browser sends the cookie whoever made the request; these headers tell who did (the header
 /// `X-Tonewall` cannot be set across origins without a preflight, which is never granted).
-fn made_by_panel(method: &Method, headers: &HeaderMap, tls: bool) -> Result<(), &'static str> {
+fn made_by_panel(method: &Method, headers: &HeaderMap, api: &Api) -> Result<(), &'static str> {
     let get = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
     let site = get("sec-fetch-site");
     let same_origin = site == Some("same-origin");
@@ -241,13 +247,24 @@ fn made_by_panel(method: &Method, headers: &HeaderMap, tls: bool) -> Result<(), 
             "a change with the panel's cookie needs the header `X-Tonewall: panel`; programs use an API key instead",
         );
     }
-    let own = get("host").map(|host| format!("{}://{host}", if tls { "https" } else { "http" }));
     match get("origin") {
-        Some(origin) if own.as_deref() == Some(origin) => Ok(()),
+        Some(origin) if is_own(origin, get("host"), same_origin, api) => Ok(()),
         None if same_origin => Ok(()),
-        Some(_) => Err("the header Origin names another site; use the panel's own page"),
+        Some(_) => Err(
+            "the header Origin names another site; use the panel's own page, and behind a proxy set api.url to its address",
+        ),
         None => Err(
             "neither Origin nor Sec-Fetch-Site tells that the panel made this request; use a current browser",
         ),
     }
+}
+
+/// Whether an origin is this listener's: as configured, or as the request was addressed. Which
+/// scheme a proxy before us speaks is not known here: where the browser says "same origin", TLS is.
+fn is_own(origin: &str, host: Option<&str>, same_origin: bool, api: &Api) -> bool {
+    let own = if api.tls { "https" } else { "http" };
+    api.url.as_deref() == Some(origin)
+        || origin.split_once("://").is_some_and(|(scheme, authority)| {
+            host == Some(authority) && (scheme == own || same_origin && scheme == "https")
+        })
 }

@@ -17,15 +17,17 @@ use crate::{gateway::payments::NewPayment, proto::field::Field};
 
 /// Most bytes of a body.
 pub(super) const BODY_LIMIT: usize = 16 * 1024;
-/// How long a body may take to arrive.
-const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 /// Largest amount: eleven digits, so that no card number passes for one.
 const LARGEST_AMOUNT: u64 = 99_999_999_999;
 /// Longest text in a body, in characters.
 const LONGEST_TEXT: usize = 200;
 
 /// Reads a body that has to be JSON.
-pub(super) async fn json_bytes(headers: &HeaderMap, body: Body) -> Result<Bytes, Problem> {
+pub(super) async fn json_bytes(
+    headers: &HeaderMap,
+    body: Body,
+    patience: Duration,
+) -> Result<Bytes, Problem> {
     let declared = headers
         .get(header::CONTENT_TYPE)
         .and_then(|value| value.to_str().ok())
@@ -49,16 +51,19 @@ pub(super) async fn json_bytes(headers: &HeaderMap, body: Body) -> Result<Bytes,
     if length.is_some_and(|length| length > BODY_LIMIT) {
         return Err(too_large());
     }
-    match tokio::time::timeout(BODY_TIMEOUT, axum::body::to_bytes(body, BODY_LIMIT)).await {
+    match tokio::time::timeout(patience, axum::body::to_bytes(body, BODY_LIMIT)).await {
         Ok(Ok(bytes)) => Ok(bytes),
         Ok(Err(error)) if is_length_limit(&error) => Err(too_large()),
         Ok(Err(_)) => Err(Problem::new(
             Slug::BrokenOff,
-            "the body broke off before its declared end; send it again",
+            "the body broke off before its end, or its chunks cannot be read; send it again",
         )),
         Err(_) => Err(Problem::new(
             Slug::TooSlow,
-            "the body did not arrive within 10 seconds; send it again",
+            format!(
+                "the body did not arrive within {} seconds; send it again",
+                patience.as_secs()
+            ),
         )),
     }
 }

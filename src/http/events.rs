@@ -18,10 +18,11 @@ use super::{
     payments::{PaymentPath, bad_query, must_exist},
     problem::{Problem, Slug},
     schema,
+    shares::Share,
 };
 use crate::{
     gateway::payments::{PaymentEvent, Subscription},
-    proto::id::PaymentId,
+    proto::id::{KeyId, PaymentId},
 };
 
 /// Events that may wait for a slow reader before the gateway's own buffer does the waiting.
@@ -54,7 +55,7 @@ pub(super) async fn events(
     query: Result<Query<EventsQuery>, QueryRejection>,
 ) -> Result<Stream, Problem> {
     let last = last_event_id(&headers, query)?;
-    Ok(open(api, by, last, None))
+    open(api, by, last, None)
 }
 
 #[utoipa::path(get, path = "/v1/payments/{id}/events", tag = "events",
@@ -77,7 +78,7 @@ pub(super) async fn payment_events(
 ) -> Result<Stream, Problem> {
     let last = last_event_id(&headers, query)?;
     must_exist(&api, &by.principal, &id).await?;
-    Ok(open(api, by, last, Some(id)))
+    open(api, by, last, Some(id))
 }
 
 fn last_event_id(
@@ -100,7 +101,21 @@ fn last_event_id(
     }
 }
 
-fn open(api: Arc<Api>, by: SignedIn, last: Option<u64>, only: Option<PaymentId>) -> Stream {
+fn open(
+    api: Arc<Api>,
+    by: SignedIn,
+    last: Option<u64>,
+    only: Option<PaymentId>,
+) -> Result<Stream, Problem> {
+    let share = api.streams.take(by.key.id.clone()).map_err(|most| {
+        Problem::new(
+            Slug::Overloaded,
+            format!(
+                "this key has {most} event streams open, the most that one may have; close some, or follow /v1/events, which tells of all payments"
+            ),
+        )
+        .retry_after(api.heartbeat.as_secs())
+    })?;
     let (sender, receiver) = mpsc::channel(WAITING);
     let subscription = api.service.subscribe(&by.principal.tenant, last);
     let reader = Reader {
@@ -108,9 +123,10 @@ fn open(api: Arc<Api>, by: SignedIn, last: Option<u64>, only: Option<PaymentId>)
         by,
         only,
         sender,
+        _share: share,
     };
     tokio::spawn(reader.run(subscription));
-    Sse::new(ReceiverStream::new(receiver))
+    Ok(Sse::new(ReceiverStream::new(receiver)))
 }
 
 /// The client is gone, or must go.
@@ -121,6 +137,7 @@ struct Reader {
     by: SignedIn,
     only: Option<PaymentId>,
     sender: mpsc::Sender<Result<Event, Infallible>>,
+    _share: Share<KeyId>,
 }
 
 impl Reader {
@@ -191,7 +208,10 @@ impl Reader {
         self.send(Event::default().event("reset").data("{}")).await
     }
 
+    /// A reader that takes nothing is given up: it would hold its place, and its key is only looked
+    /// at again between two events.
     async fn send(&self, event: Event) -> Result<(), Gone> {
-        self.sender.send(Ok(event)).await.map_err(|_| Gone)
+        let sent = self.sender.send_timeout(Ok(event), self.api.stall_timeout);
+        sent.await.map_err(|_| Gone)
     }
 }

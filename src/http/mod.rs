@@ -16,6 +16,7 @@ mod refusals;
 pub mod schema;
 mod server;
 pub mod service;
+mod shares;
 
 #[cfg(test)]
 mod tests;
@@ -40,7 +41,12 @@ pub use refusals::{RefusalCounts, Refusals};
 pub use server::{Bound, Reload, ServeError, Settings, TlsFiles, bind, serve};
 pub use service::{Gateway, Service};
 
-use crate::proto::{capture::CaptureSettings, id::Node};
+use shares::Shares;
+
+use crate::proto::{
+    capture::CaptureSettings,
+    id::{KeyId, Node},
+};
 
 /// The cookie's name where TLS protects it: the prefix binds it to this host and to `Secure`.
 const SECURE_COOKIE: &str = "__Host-tonewall";
@@ -97,8 +103,16 @@ struct Api {
     ready: Ready,
     refusals: Arc<Refusals>,
     tls: bool,
+    /// The origin that browsers see, where it was configured.
+    url: Option<String>,
     shutdown: watch::Receiver<bool>,
     heartbeat: Duration,
+    /// How long a body may take to arrive.
+    body_timeout: Duration,
+    /// How long a reader may take nothing.
+    stall_timeout: Duration,
+    /// Event streams by key: one key must not take all connections.
+    streams: Shares<KeyId>,
     /// How soon a browser comes back to a stream that broke off.
     retry: Duration,
     random: &'static dyn SecureRandom,
@@ -114,15 +128,28 @@ impl Api {
             ready: state.ready,
             refusals: state.refusals,
             tls,
+            url: settings.url.clone(),
             shutdown,
             heartbeat: settings.heartbeat,
+            body_timeout: settings.body_timeout,
+            stall_timeout: settings.stall_timeout,
+            streams: Shares::new(settings.connections / 4),
             retry: Duration::from_secs(2),
             random: rustls::crypto::aws_lc_rs::default_provider().secure_random,
         }
     }
 
-    const fn cookie_name(&self) -> &'static str {
-        if self.tls {
+    /// Whether browsers reach the panel over TLS, ours or a proxy's.
+    fn is_secure(&self) -> bool {
+        self.tls
+            || self
+                .url
+                .as_ref()
+                .is_some_and(|url| url.starts_with("https:"))
+    }
+
+    fn cookie_name(&self) -> &'static str {
+        if self.is_secure() {
             SECURE_COOKIE
         } else {
             PLAIN_COOKIE
@@ -210,7 +237,7 @@ async fn with_headers(Shared(api): Shared<Arc<Api>>, request: Request, next: Nex
     for (name, value) in HEADERS {
         headers.insert(name, value);
     }
-    if api.tls {
+    if api.is_secure() {
         headers.insert(header::STRICT_TRANSPORT_SECURITY, HSTS);
     }
     tracing::debug!(

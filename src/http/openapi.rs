@@ -11,8 +11,8 @@ use axum::{
 use utoipa::{
     OpenApi,
     openapi::{
-        ContentBuilder, Ref, ResponseBuilder,
-        path::Operation,
+        ContentBuilder, Ref, RefOr, ResponseBuilder,
+        path::{Operation, Parameter, ParameterIn},
         security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme},
     },
 };
@@ -123,8 +123,7 @@ pub(super) fn complete_document() -> utoipa::openapi::OpenApi {
     for (path, item) in &mut document.paths.paths {
         let operations = [&mut item.get, &mut item.post];
         for operation in operations.into_iter().flatten() {
-            let guarded = path.starts_with("/v1/") || path == "/panel/leave";
-            add_refusals(operation, guarded, path == "/panel/enter");
+            add_refusals(path, operation);
             describe(operation);
         }
     }
@@ -134,7 +133,7 @@ pub(super) fn complete_document() -> utoipa::openapi::OpenApi {
 /// OpenAPI wants a description of every response.
 fn describe(operation: &mut Operation) {
     for (status, response) in &mut operation.responses.responses {
-        let utoipa::openapi::RefOr::T(response) = response else {
+        let RefOr::T(response) = response else {
             continue;
         };
         if response.description.is_empty() {
@@ -148,29 +147,36 @@ fn describe(operation: &mut Operation) {
     }
 }
 
-fn add_refusals(operation: &mut Operation, guarded: bool, enters: bool) {
-    let mut slugs = vec![Slug::Internal];
+/// What refuses a request before its handler has seen it; the handlers name their own refusals.
+fn add_refusals(path: &str, operation: &mut Operation) {
+    let mut slugs = Vec::new();
+    let guarded = path.starts_with("/v1/") || path == "/panel/leave";
     if guarded {
+        slugs.extend([Slug::NotSignedIn, Slug::CrossSite]);
+    }
+    // Every role may ask who it is.
+    if guarded && path != "/v1/session" {
+        slugs.push(Slug::RoleRefused);
+    }
+    if guarded || path == "/panel/enter" {
         slugs.extend([
-            Slug::NotSignedIn,
-            Slug::RoleRefused,
-            Slug::CrossSite,
             Slug::TooManyAttempts,
-            Slug::Overloaded,
             Slug::NotRecordable,
-            Slug::MalformedQuery,
+            Slug::Overloaded,
+            Slug::Internal,
         ]);
     }
-    if enters {
-        slugs.extend([Slug::TooManyAttempts, Slug::NotRecordable]);
+    let in_query = |parameter: &RefOr<Parameter>| matches!(parameter, RefOr::T(p) if p.parameter_in == ParameterIn::Query);
+    if operation.parameters.iter().flatten().any(in_query) {
+        slugs.push(Slug::MalformedQuery);
     }
     if operation.request_body.is_some() {
         slugs.extend([
             Slug::MalformedJson,
+            Slug::BrokenOff,
             Slug::TooSlow,
             Slug::TooLarge,
             Slug::MediaType,
-            Slug::Draining,
             Slug::InvalidField,
         ]);
     }
@@ -191,7 +197,7 @@ fn add_refusals(operation: &mut Operation, guarded: bool, enters: bool) {
                     .build()
                     .into()
             });
-        if let utoipa::openapi::RefOr::T(response) = response {
+        if let RefOr::T(response) = response {
             let word = slug.uri().trim_start_matches("urn:tonewall:problem:");
             if !response.description.contains(word) {
                 if !response.description.is_empty() {

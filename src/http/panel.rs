@@ -103,11 +103,12 @@ asset!(
         (status = SEE_OTHER, description = "Entered; the session's cookie is set"),
         (status = OK, body = String, content_type = "text/html; charset=utf-8",
             description = "Entered, from another site: a page that leads on to the panel"),
-        (status = NO_CONTENT, description = "A look ahead (HEAD or prefetch); the link is not used up"),
+        (status = NO_CONTENT,
+            description = "A look ahead (HEAD or prefetch); the link is not used up"),
         (status = BAD_REQUEST, body = schema::Problem, content_type = "application/problem+json",
             description = "`malformed-query`"),
         (status = UNAUTHORIZED, body = schema::Problem, content_type = "application/problem+json",
-            description = "`link-spent`")))]
+            description = "`link-spent`; as a page where the request accepts `text/html`")))]
 pub(super) async fn enter(
     State(api): State<Arc<Api>>,
     Source(from): Source,
@@ -121,8 +122,10 @@ pub(super) async fn enter(
             .and_then(|value| value.to_str().ok())
             .unwrap_or("")
     };
-    // Chat programs and browsers look ahead at links; that must not use the link up.
-    if method == Method::HEAD || get("sec-purpose").contains("prefetch") {
+    // Chat programs and browsers look ahead at links, and another site's page may name one as an
+    // image or a frame; only a page that is being opened uses the link up.
+    let opened = matches!(get("sec-fetch-dest"), "" | "document");
+    if method == Method::HEAD || get("sec-purpose").contains("prefetch") || !opened {
         return Ok(StatusCode::NO_CONTENT.into_response());
     }
     let Query(EnterQuery { link }) =
@@ -192,15 +195,16 @@ pub(super) async fn enter(
 }
 
 #[utoipa::path(post, path = "/panel/leave", tag = "panel", operation_id = "leavePanel",
-    summary = "Ends the panel's session", responses((status = NO_CONTENT, description = "Left")))]
+    summary = "Ends the panel's session", security(("panel_cookie" = [])),
+    responses((status = NO_CONTENT, description = "Left")))]
 pub(super) async fn leave(
     State(api): State<Arc<Api>>,
     signed_in: SignedIn,
 ) -> Result<Response, Problem> {
     if signed_in.key.kind != KeyKind::PanelSession {
         return Err(Problem::new(
-            Slug::NotSignedIn,
-            "only a session of the panel can be left; revoke an API key with `tonewall keys`",
+            Slug::RoleRefused,
+            "an API key has no session to leave; to end it, use `tonewall keys revoke`",
         ));
     }
     let id = signed_in.key.id.clone();
@@ -246,7 +250,7 @@ fn html(page: &'static str) -> impl IntoResponse {
 }
 
 fn cookie(api: &Api, secret: &str, max_age_seconds: i64) -> Result<HeaderValue, Problem> {
-    let secure = if api.tls { "; Secure" } else { "" };
+    let secure = if api.is_secure() { "; Secure" } else { "" };
     let name = api.cookie_name();
     let text = format!(
         "{name}={secret}; HttpOnly; SameSite=Strict; Path=/; Max-Age={max_age_seconds}{secure}"

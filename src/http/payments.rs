@@ -155,12 +155,16 @@ pub(super) async fn get_payment(
         (status = CREATED, body = schema::PaymentView,
             headers(("Location" = String, description = "The payment's address"),
                 ("Idempotency-Replayed" = String, description = "`true` on a kept answer"))),
+        (status = BAD_REQUEST, body = schema::Problem, content_type = "application/problem+json",
+            description = "`idempotency-key`"),
         (status = NOT_FOUND, body = schema::Problem, content_type = "application/problem+json",
             description = "`unknown-call`"),
         (status = CONFLICT, body = schema::Problem, content_type = "application/problem+json",
             description = "`call-has-payment`, `cannot-arm`, `idempotency-in-progress`"),
         (status = UNPROCESSABLE_ENTITY, body = schema::Problem, content_type = "application/problem+json",
-            description = "`invalid-field`, `card-digits`, `wrong-leg`, `idempotency-conflict`")))]
+            description = "`invalid-field`, `card-digits`, `wrong-leg`, `idempotency-conflict`"),
+        (status = SERVICE_UNAVAILABLE, body = schema::Problem, content_type = "application/problem+json",
+            description = "`draining`")))]
 pub(super) async fn create_payment(
     State(api): State<Arc<Api>>,
     Taker(by): Taker,
@@ -168,7 +172,7 @@ pub(super) async fn create_payment(
     body: Body,
 ) -> Result<Response, Problem> {
     let key = idempotency_key(&headers)?;
-    let bytes = body::json_bytes(&headers, body).await?;
+    let bytes = body::json_bytes(&headers, body, api.body_timeout).await?;
     let new = body::new_payment(&bytes)?;
     let fingerprint = Sha256::new()
         .chain_update(b"POST\n/v1/payments\n")
@@ -230,7 +234,7 @@ pub(super) async fn capture(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
-    let field = body::capture(&body::json_bytes(&headers, body).await?)?;
+    let field = body::capture(&body::json_bytes(&headers, body, api.body_timeout).await?)?;
     carry_out(async move {
         let payment = api.service.capture(&by.principal, &id, field).await?;
         Ok((StatusCode::ACCEPTED, Json(payment)).into_response())

@@ -207,10 +207,13 @@ impl From<PaymentError> for Problem {
                 );
                 problem.fields = fields;
             }
+            // An id is no use to somebody who has lost it.
+            PaymentError::UnknownPayment(_) => {
+                problem.detail = "no such payment here; GET /v1/payments lists them".to_owned();
+            }
             PaymentError::Invalid { field, .. } => problem.member = Some(field),
             PaymentError::Overloaded(_) => problem.retry_after_seconds = Some(1),
             PaymentError::UnknownCall(_)
-            | PaymentError::UnknownPayment(_)
             | PaymentError::WrongLeg(_)
             | PaymentError::CannotArm(_)
             | PaymentError::WrongState { .. }

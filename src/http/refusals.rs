@@ -1,7 +1,7 @@
 //! Refusals: counted, audited at a bounded rate, and limited per source.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     net::{IpAddr, Ipv6Addr, SocketAddr},
     sync::{
         Mutex, MutexGuard, PoisonError,
@@ -16,6 +16,8 @@ use crate::proto::{
     id::Tenant,
 };
 
+/// Secrets remembered at once that have opened a door.
+const OPENED: usize = 4096;
 /// Sources remembered at once; beyond it those that have behaved longest are forgotten.
 const SOURCES: usize = 4096;
 
@@ -59,6 +61,8 @@ pub struct Refusals {
     unrecorded: AtomicU64,
     records: Mutex<Bucket>,
     sources: Mutex<HashMap<(IpAddr, Door), Bucket>>,
+    /// Hashes of secrets that were good when they were last seen.
+    opened: Mutex<HashSet<[u8; 32]>>,
 }
 
 impl Default for Refusals {
@@ -72,6 +76,7 @@ impl Default for Refusals {
             // Each record costs an fsync: strangers must not be able to ask for them at will.
             records: Mutex::new(Bucket::full(20.0, Duration::from_secs(1), Instant::now())),
             sources: Mutex::new(HashMap::new()),
+            opened: Mutex::new(HashSet::new()),
         }
     }
 }
@@ -100,6 +105,26 @@ impl Refusals {
         }
         self.throttled.fetch_add(1, Ordering::Relaxed);
         Err(bucket.refill.as_secs().max(1))
+    }
+
+    /// Whether a secret was good when it was last seen: such a one may be looked up whatever its
+    /// source has done.
+    pub(super) fn has_opened(&self, hash: &[u8; 32]) -> bool {
+        lock(&self.opened).contains(hash)
+    }
+
+    /// A secret was good.
+    pub(super) fn opened(&self, hash: [u8; 32]) {
+        let mut opened = lock(&self.opened);
+        if opened.len() >= OPENED && !opened.contains(&hash) {
+            opened.clear();
+        }
+        opened.insert(hash);
+    }
+
+    /// A secret that may have been good is not any more.
+    pub(super) fn opens_no_more(&self, hash: &[u8; 32]) {
+        lock(&self.opened).remove(hash);
     }
 
     /// A source tried a secret that opens nothing.
@@ -224,14 +249,14 @@ impl Bucket {
 }
 
 /// One customer of an IPv6 provider holds a /64.
-fn source(from: SocketAddr) -> IpAddr {
+pub(super) fn source(from: SocketAddr) -> IpAddr {
     match from.ip().to_canonical() {
         IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() & !u128::from(u64::MAX))),
         v4 @ IpAddr::V4(_) => v4,
     }
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

@@ -3,7 +3,7 @@
 use std::{
     future::{Ready, ready},
     io,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -20,13 +20,19 @@ use rustls::{
     ServerConfig,
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
 };
+use socket2::SockRef;
 use tokio::{
     net::TcpStream,
     sync::{OwnedSemaphorePermit, Semaphore, watch},
 };
 use tower::Layer;
 
-use super::{Api, State, router};
+use super::{
+    Api, State,
+    refusals::source,
+    router,
+    shares::{Share, Shares},
+};
 
 /// Where and how to listen.
 #[derive(Debug, Clone)]
@@ -35,13 +41,21 @@ pub struct Settings {
     pub listen: SocketAddr,
     /// Certificate chain and key. Without them only a loopback address is served.
     pub tls: Option<TlsFiles>,
+    /// Where browsers find it, such as `https://pay.example.com`, where that is not `listen`: behind
+    /// a proxy, or under a name.
+    pub url: Option<String>,
     /// How long the head of a request may take, and how long a connection may stand idle.
     pub header_timeout: Duration,
+    /// How long the body of a request may take.
+    pub body_timeout: Duration,
+    /// How long a client may take nothing of what it is sent.
+    pub stall_timeout: Duration,
     /// How long a request may take; streams excepted. Longer than a charge may take.
     pub request_timeout: Duration,
     /// How often a comment goes down a stream.
     pub heartbeat: Duration,
-    /// Connections at once; what comes beyond is closed.
+    /// Connections at once, half of them from one source (a proxy on this machine excepted); what
+    /// comes beyond is closed. One key may have a quarter of them as event streams.
     pub connections: usize,
     /// How long running requests may go on at shutdown.
     pub grace: Duration,
@@ -54,7 +68,10 @@ impl Settings {
         Self {
             listen,
             tls: None,
+            url: None,
             header_timeout: Duration::from_secs(15),
+            body_timeout: Duration::from_secs(10),
+            stall_timeout: Duration::from_secs(30),
             request_timeout: Duration::from_secs(40),
             heartbeat: Duration::from_secs(15),
             connections: 2048,
@@ -215,7 +232,7 @@ impl Bound {
             .header_read_timeout(self.settings.header_timeout)
             .max_headers(64)
             .max_buf_size(32 * 1024);
-        let limit = Limit(Arc::new(Semaphore::new(self.settings.connections)));
+        let limit = Limit::new(self.settings.connections, self.settings.stall_timeout);
         // HTTP/1.1 only, said last: `acceptor` forgets it, and a silent connection would then wait for
         // a protocol's first byte without a time-out.
         let served = match self.tls {
@@ -251,23 +268,58 @@ pub async fn serve(
     bind(settings)?.serve(state, shutdown).await
 }
 
-/// Keeps strangers from taking all of the process's sockets, which calls need.
+/// Keeps strangers from taking all of the process's sockets, which calls need, and one of them from
+/// keeping all others out.
 #[derive(Clone)]
-struct Limit(Arc<Semaphore>);
+struct Limit {
+    all: Arc<Semaphore>,
+    sources: Shares<IpAddr>,
+    stall_timeout: Duration,
+}
+
+/// A connection's place; its end gives it back.
+struct Place {
+    _of_all: OwnedSemaphorePermit,
+    _of_source: Option<Share<IpAddr>>,
+}
+
+impl Limit {
+    fn new(connections: usize, stall_timeout: Duration) -> Self {
+        Self {
+            all: Arc::new(Semaphore::new(connections)),
+            sources: Shares::new(connections / 2),
+            stall_timeout,
+        }
+    }
+
+    fn admit(&self, stream: &TcpStream) -> io::Result<Place> {
+        let of_all = Arc::clone(&self.all).try_acquire_owned();
+        let from = source(stream.peer_addr()?);
+        // Behind a proxy on this machine everybody has its address.
+        let of_source = (!from.is_loopback()).then(|| self.sources.take(from));
+        let place = Place {
+            _of_all: of_all.map_err(io::Error::other)?,
+            _of_source: of_source
+                .transpose()
+                .map_err(|_| io::Error::other("a source has its share of connections"))?,
+        };
+        // Keys arrive one by one: what tells of them should not wait for company.
+        stream.set_nodelay(true)?;
+        // Nobody keeps a connection by not reading from it, or by being gone.
+        SockRef::from(stream).set_tcp_user_timeout(Some(self.stall_timeout))?;
+        Ok(place)
+    }
+}
 
 impl<S> Accept<TcpStream, S> for Limit {
     type Stream = TcpStream;
-    type Service = axum::middleware::AddExtension<S, Arc<OwnedSemaphorePermit>>;
+    type Service = axum::middleware::AddExtension<S, Arc<Place>>;
     type Future = Ready<io::Result<(TcpStream, Self::Service)>>;
 
     fn accept(&self, stream: TcpStream, service: S) -> Self::Future {
-        // Keys arrive one by one: what tells of them should not wait for company.
-        let admitted = Arc::clone(&self.0)
-            .try_acquire_owned()
-            .map_err(io::Error::other)
-            .and_then(|permit| stream.set_nodelay(true).map(|()| permit));
-        // The connection's service holds the permit, so the connection's end gives it back.
-        ready(admitted.map(|permit| (stream, Extension(Arc::new(permit)).layer(service))))
+        let admitted = self.admit(&stream);
+        // The connection's service holds the place.
+        ready(admitted.map(|place| (stream, Extension(Arc::new(place)).layer(service))))
     }
 }
 

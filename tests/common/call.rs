@@ -14,11 +14,11 @@ use serde_json::{Value, json};
 use tokio::{
     net::UdpSocket,
     sync::{Mutex, mpsc},
-    time::{Instant, MissedTickBehavior, interval_at},
+    time::{Instant, MissedTickBehavior, interval_at, sleep},
 };
 use tonewall::proto::{codec::Law, rtp::write_header};
 
-use super::Gateway;
+use super::{Gateway, gateway::PATIENCE};
 
 const PACKET: usize = 160;
 
@@ -34,13 +34,17 @@ pub(crate) enum How {
 /// One press, 80 ms, then 80 ms of pause.
 pub(crate) struct Key(pub(crate) char, pub(crate) How);
 
-/// The caller's stream, in samples.
+/// The caller's stream, in samples, and what is keyed into it.
 #[derive(Default)]
 struct Clock {
     /// Of the next packet.
     at: AtomicUsize,
     /// The next key goes down no earlier.
     not_before: AtomicUsize,
+    /// Keys that were asked for.
+    asked: AtomicUsize,
+    /// Keys that are up again, their pause included.
+    keyed: AtomicUsize,
 }
 
 /// Both ends of a call.
@@ -48,7 +52,6 @@ pub(crate) struct Ends {
     pub(crate) signalling_id: String,
     pub(crate) id: String,
     keys: mpsc::UnboundedSender<Key>,
-    pressed: Arc<Mutex<()>>,
     clock: Arc<Clock>,
     /// What the agent's end got, in order.
     pub(crate) agent_got: Arc<Mutex<Vec<Vec<u8>>>>,
@@ -104,17 +107,11 @@ pub(crate) async fn play(gateway: &Gateway, signalling_id: &str) -> Ends {
         .expect("connected");
     let (caller, agent) = (Arc::new(caller), Arc::new(agent));
     let (keys, queue) = mpsc::unbounded_channel();
-    let pressed = Arc::new(Mutex::new(()));
     let clock = Arc::<Clock>::default();
     let agent_got = Arc::default();
     let caller_got = Arc::default();
     let tasks = vec![
-        tokio::spawn(speak(
-            Arc::clone(&caller),
-            queue,
-            Arc::clone(&pressed),
-            Arc::clone(&clock),
-        )),
+        tokio::spawn(speak(Arc::clone(&caller), queue, Arc::clone(&clock))),
         tokio::spawn(answer_back(Arc::clone(&agent))),
         tokio::spawn(record(agent, Arc::clone(&agent_got))),
         tokio::spawn(record(caller, Arc::clone(&caller_got))),
@@ -126,7 +123,6 @@ pub(crate) async fn play(gateway: &Gateway, signalling_id: &str) -> Ends {
         signalling_id: signalling_id.to_owned(),
         id: call["id"].as_str().unwrap_or_default().to_owned(),
         keys,
-        pressed,
         clock,
         agent_got,
         caller_got,
@@ -135,15 +131,11 @@ pub(crate) async fn play(gateway: &Gateway, signalling_id: &str) -> Ends {
 }
 
 impl Ends {
-    /// Keys a text and returns when the last key is up.
+    /// Keys a text and returns when the last key is up and all of it has passed the gateway.
     pub(crate) async fn key(&self, text: &str, how: impl Fn(usize) -> How) {
-        for (number, key) in text.chars().enumerate() {
-            self.keys
-                .send(Key(key, how(number)))
-                .expect("the caller is there");
-        }
-        tokio::time::sleep(Duration::from_millis(160 * text.len() as u64 + 200)).await;
-        drop(self.pressed.lock().await);
+        self.press(text, how);
+        self.until_keyed().await;
+        self.settle().await;
     }
 
     /// Keys a text from sample `start` of the caller's stream on, a multiple of 160, so that two
@@ -155,15 +147,59 @@ impl Ends {
             self.position() + PACKET < start,
             "sample {start} went by: this host is too slow"
         );
+        self.press(text, how);
+        self.until_keyed().await;
+    }
+
+    fn press(&self, text: &str, how: impl Fn(usize) -> How) {
         for (number, key) in text.chars().enumerate() {
-            self.keys
-                .send(Key(key, how(number)))
-                .expect("the caller is there");
+            self.clock.asked.fetch_add(1, Ordering::SeqCst);
+            let key = Key(key, how(number));
+            self.keys.send(key).expect("the caller is there");
         }
-        while self.position() < start + 8 * PACKET * text.len() {
-            tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+
+    async fn until_keyed(&self) {
+        let asked = self.clock.asked.load(Ordering::SeqCst);
+        let until = Instant::now() + PATIENCE;
+        while self.clock.keyed.load(Ordering::SeqCst) < asked {
+            assert!(Instant::now() < until, "the caller does not key");
+            sleep(Duration::from_millis(20)).await;
         }
-        drop(self.pressed.lock().await);
+    }
+
+    /// Waits until the agent has got what the caller has sent so far. Datagrams stay in order, so
+    /// one that was sent later tells it; numbers may be shifted by some packets after an arming.
+    pub(crate) async fn settle(&self) {
+        const SHIFT: usize = 10 * PACKET;
+        let sent = self.position() + SHIFT;
+        let until = Instant::now() + PATIENCE;
+        loop {
+            let newest = self.agent_got.lock().await.last().map(|packet| {
+                let stamp = [packet[4], packet[5], packet[6], packet[7]];
+                u32::from_be_bytes(stamp) as usize
+            });
+            if newest.is_some_and(|newest| newest >= sent) {
+                return;
+            }
+            assert!(
+                Instant::now() < until,
+                "the agent gets nothing more: {newest:?} of {sent}"
+            );
+            sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// Waits until both ends have got so many packets more.
+    pub(crate) async fn until_heard(&self, packets: usize) {
+        let until = Instant::now() + PATIENCE;
+        for (end, got) in [("agent", &self.agent_got), ("caller", &self.caller_got)] {
+            let before = got.lock().await.len();
+            while got.lock().await.len() < before + packets {
+                assert!(Instant::now() < until, "the {end} hears nothing");
+                sleep(Duration::from_millis(20)).await;
+            }
+        }
     }
 
     /// Samples that the caller has sent.
@@ -198,32 +234,23 @@ fn tone(key: char, n: usize) -> f64 {
 }
 
 /// The caller: line noise, and keys in it, a packet every 20 ms.
-async fn speak(
-    socket: Arc<UdpSocket>,
-    mut keys: mpsc::UnboundedReceiver<Key>,
-    pressed: Arc<Mutex<()>>,
-    clock: Arc<Clock>,
-) {
+async fn speak(socket: Arc<UdpSocket>, mut keys: mpsc::UnboundedReceiver<Key>, clock: Arc<Clock>) {
     let mut ticks = interval_at(Instant::now(), Duration::from_millis(20));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Burst);
     let (mut sequence, mut at) = (100u16, 0usize);
     let mut down: Option<(Key, usize, usize)> = None;
-    let mut busy = None;
+    let mut pauses = false;
     let mut pause_until = 0;
     loop {
         ticks.tick().await;
         clock.at.store(at, Ordering::SeqCst);
+        if pauses && at >= pause_until {
+            pauses = false;
+            clock.keyed.fetch_add(1, Ordering::SeqCst);
+        }
         let earliest = pause_until.max(clock.not_before.load(Ordering::SeqCst));
         if down.is_none() && at >= earliest {
-            match keys.try_recv() {
-                Ok(key) => {
-                    if busy.is_none() {
-                        busy = Some(Arc::clone(&pressed).lock_owned().await);
-                    }
-                    down = Some((key, at, at + 4 * PACKET));
-                }
-                Err(_) => busy = None,
-            }
+            down = keys.try_recv().ok().map(|key| (key, at, at + 4 * PACKET));
         }
         let mut payload = [0u8; PACKET];
         for (offset, code) in payload.iter_mut().enumerate() {
@@ -252,6 +279,7 @@ async fn speak(
         at += PACKET;
         if down.as_ref().is_some_and(|(_, _, until)| at >= *until) {
             down = None;
+            pauses = true;
             pause_until = at + 4 * PACKET;
         }
     }

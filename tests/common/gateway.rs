@@ -3,6 +3,7 @@
 use std::{
     fs::{self, File},
     net::{SocketAddr, TcpListener, UdpSocket},
+    ops::Range,
     path::PathBuf,
     process::{Child, Command, Stdio},
     sync::Mutex,
@@ -16,6 +17,19 @@ use tempfile::TempDir;
 pub(crate) const DIGEST_KEY: &str =
     "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
 
+/// Ports are looked for below those that the kernel gives to whoever asks for any (from 32768 on),
+/// so that nobody's outgoing connection takes one while a gateway is down between two starts.
+const CONTROL_PORTS: Range<u16> = 10_000..20_000;
+/// Where a test's media ports begin; those that are held by others are passed over.
+const MEDIA_PORTS: Range<u16> = 24_000..32_000;
+/// Width of a test's range of media ports: 150 calls.
+const MEDIA_RANGE: u16 = 600;
+
+/// How long something may take on a host that is busy with other things; it usually takes far less.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+/// How often is looked whether it has come.
+const LOOK: Duration = Duration::from_millis(20);
+
 /// What differs from test to test.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Options {
@@ -24,7 +38,7 @@ pub(crate) struct Options {
     /// More tables.
     pub(crate) more: &'static str,
     pub(crate) level: Option<&'static str>,
-    /// First media port; each test file has its own range.
+    /// First media port; a random one where it is 0.
     pub(crate) ports: u16,
 }
 
@@ -41,14 +55,14 @@ pub(crate) struct Gateway {
     pub(crate) answers: Mutex<Vec<(String, String)>>,
 }
 
-fn free_tcp() -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    listener.local_addr().expect("its address")
-}
-
-fn free_udp() -> SocketAddr {
-    let socket = UdpSocket::bind("127.0.0.1:0").expect("a free port");
-    socket.local_addr().expect("its address")
+/// A port that is free for TCP and UDP now.
+fn free() -> SocketAddr {
+    loop {
+        let address = SocketAddr::from(([127, 0, 0, 1], rand::random_range(CONTROL_PORTS)));
+        if TcpListener::bind(address).is_ok() && UdpSocket::bind(address).is_ok() {
+            return address;
+        }
+    }
 }
 
 impl Gateway {
@@ -66,22 +80,25 @@ impl Gateway {
 
     fn spawn(options: Options) -> Self {
         let folder = TempDir::new().expect("a folder");
-        let (api, metrics, ng_http) = (free_tcp(), free_tcp(), free_tcp());
-        let ng = free_udp();
+        let [api, metrics, ng, ng_http] = [free(), free(), free(), free()];
         let Options {
             top,
             more,
             level,
             ports,
         } = options;
+        let first = match ports {
+            0 => rand::random_range(MEDIA_PORTS) & !1,
+            named => named,
+        };
         let config = format!(
             "data_dir = {:?}\ndrain_timeout = \"2s\"\n{top}\n\
              [api]\nlisten = \"{api}\"\n[metrics]\nlisten = \"{metrics}\"\n\
              [ng]\nudp = \"{ng}\"\nhttp = \"{ng_http}\"\n\
-             [media]\nport_min = {ports}\nport_max = {}\n\
+             [media]\nport_min = {first}\nport_max = {}\n\
              [processor]\nkind = \"sandbox\"\ndigest_key = \"{DIGEST_KEY}\"\n{more}\n",
             folder.path().join("data"),
-            ports + 599,
+            first + MEDIA_RANGE - 1,
         );
         let file = folder.path().join("tonewall.toml");
         fs::write(&file, config).expect("the configuration is written");
@@ -171,18 +188,18 @@ impl Gateway {
     }
 
     /// Waits for the end of a process that was told to stop.
-    pub(crate) async fn until_ended(&mut self, patience: Duration) -> std::process::ExitStatus {
-        let until = Instant::now() + patience;
+    pub(crate) async fn until_ended(&mut self) -> std::process::ExitStatus {
+        let until = Instant::now() + PATIENCE;
         loop {
             if let Some(status) = self.child.try_wait().expect("its status") {
                 return status;
             }
             assert!(
                 Instant::now() < until,
-                "does not end within {patience:?}:\n{}",
+                "does not end within {PATIENCE:?}:\n{}",
                 self.log()
             );
-            tokio::time::sleep(Duration::from_millis(20)).await;
+            tokio::time::sleep(LOOK).await;
         }
     }
 
@@ -197,7 +214,7 @@ impl Gateway {
     /// False when a port of it was taken.
     async fn is_ready_soon(&mut self) -> bool {
         let url = format!("{}/readyz", self.base);
-        let until = Instant::now() + Duration::from_secs(20);
+        let until = Instant::now() + PATIENCE;
         loop {
             if let Ok(answer) = self.http.get(&url).send().await
                 && answer.status().is_success()
@@ -213,12 +230,25 @@ impl Gateway {
                 "not ready:\n{}",
                 self.log()
             );
-            tokio::time::sleep(Duration::from_millis(50)).await;
+            tokio::time::sleep(LOOK).await;
         }
     }
 
     pub(crate) fn log(&self) -> String {
         fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
+    }
+
+    /// Waits until the log holds `words`.
+    pub(crate) async fn until_log(&self, words: &str) {
+        let until = Instant::now() + PATIENCE;
+        while !self.log().contains(words) {
+            assert!(
+                Instant::now() < until,
+                "{words:?} is not in the log:\n{}",
+                self.log()
+            );
+            tokio::time::sleep(LOOK).await;
+        }
     }
 
     pub(crate) fn data(&self) -> PathBuf {
@@ -286,7 +316,8 @@ impl Gateway {
             .expect("a socket");
         let datagram = format!("t{number} {command}");
         let mut buffer = vec![0; 65_536];
-        for _ in 0..5 {
+        // Loopback loses a datagram only where a buffer is full: it is sent again, as a proxy does.
+        for _ in 0..PATIENCE.as_secs() {
             socket
                 .send_to(datagram.as_bytes(), self.ng)
                 .await
@@ -306,6 +337,39 @@ impl Gateway {
         let url = format!("http://{}/metrics", self.metrics);
         let answer = self.http.get(url).send().await.expect("metrics");
         answer.text().await.expect("text")
+    }
+
+    /// A metric's value; 0 where it has not been counted yet.
+    pub(crate) async fn counted(&self, series: &str) -> u64 {
+        let metrics = self.metrics().await;
+        let lines = metrics.lines();
+        let value = lines
+            .filter_map(|line| line.strip_prefix(series))
+            .find_map(|rest| rest.strip_prefix(' '));
+        value.map_or(0, |value| value.trim().parse().expect("a number"))
+    }
+
+    /// Waits until a metric has a value. What is counted is counted after it was done, and by
+    /// another task: the answer to a request may be there first.
+    pub(crate) async fn until_counted(&self, series: &str, expected: u64, what: &str) {
+        let until = Instant::now() + PATIENCE;
+        loop {
+            let found = self.counted(series).await;
+            if found == expected {
+                return;
+            }
+            assert!(
+                Instant::now() < until,
+                "{what}: {series} is {found}, expected {expected}"
+            );
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+
+    /// Waits until a call is armed by nobody any more. Asks the metrics, of which no log line tells.
+    pub(crate) async fn until_disarmed(&self) {
+        self.until_counted("tonewall_calls_armed", 0, "armed calls")
+            .await;
     }
 
     /// What the sandbox received, as HMACs.
@@ -365,7 +429,7 @@ impl Gateway {
     pub(crate) fn stop(mut self) -> (TempDir, String) {
         let killed = Command::new("kill").arg(self.pid().to_string()).status();
         assert!(killed.expect("kill runs").success());
-        let until = Instant::now() + Duration::from_secs(20);
+        let until = Instant::now() + PATIENCE;
         loop {
             match self.child.try_wait().expect("its status") {
                 Some(status) => {
@@ -377,7 +441,7 @@ impl Gateway {
                 }
                 None => assert!(Instant::now() < until, "does not stop:\n{}", self.log()),
             }
-            std::thread::sleep(Duration::from_millis(50));
+            std::thread::sleep(LOOK);
         }
     }
 

@@ -6,7 +6,7 @@ mod gateway;
 pub(crate) mod pay;
 
 pub(crate) use call::{Ends, How, Key, call_sdp, play};
-pub(crate) use gateway::{DIGEST_KEY, Gateway, Options};
+pub(crate) use gateway::{DIGEST_KEY, Gateway, Options, PATIENCE};
 
 /// Valid test cards, by what the sandbox does with them.
 pub(crate) const APPROVED: &str = "4242424242424242";

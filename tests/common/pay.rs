@@ -1,13 +1,19 @@
 //! A payment by API, keyed by the caller.
 
-use std::time::Duration;
-
 use hmac::{Hmac, KeyInit, Mac};
 use serde_json::{Value, json};
 use sha2::Sha256;
-use tokio::time::Instant;
+use tokio::time::{Duration, Instant};
 
-use super::{Ends, Gateway, How, gateway::DIGEST_KEY};
+use super::{
+    Ends, Gateway, How,
+    gateway::{DIGEST_KEY, PATIENCE},
+};
+
+/// A payment's id.
+pub(crate) fn id(payment: &Value) -> &str {
+    payment["id"].as_str().expect("an id")
+}
 
 /// HMAC under the tests' digest key, as the sandbox tells it.
 pub(crate) fn digest(digits: &str) -> String {
@@ -21,14 +27,13 @@ pub(crate) fn digest(digits: &str) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Asks again until the payment is as wanted; panics with its last state after `patience`.
+/// Asks again until the payment is as wanted; panics with its last state when patience is over.
 pub(crate) async fn until(
     gateway: &Gateway,
     payment: &str,
-    patience: Duration,
     wanted: impl Fn(&Value) -> bool,
 ) -> Value {
-    let until = Instant::now() + patience;
+    let until = Instant::now() + PATIENCE;
     loop {
         let view = gateway.get(&format!("/v1/payments/{payment}")).await;
         if wanted(&view) {
@@ -43,10 +48,7 @@ pub(crate) async fn until(
 pub(crate) async fn open(gateway: &Gateway, payment: &str, field: &str) {
     let path = format!("/v1/payments/{payment}/capture");
     gateway.post(&path, json!({ "field": field })).await;
-    until(gateway, payment, Duration::from_secs(10), |view| {
-        view["capturing"] == field
-    })
-    .await;
+    until(gateway, payment, |view| view["capturing"] == field).await;
 }
 
 /// Captures a field to its end, good or not, and answers its view.
@@ -59,10 +61,7 @@ pub(crate) async fn capture(
 ) -> Value {
     open(gateway, payment, field).await;
     ends.key(keys, how).await;
-    let view = until(gateway, payment, Duration::from_secs(20), |view| {
-        view["capturing"] != field
-    })
-    .await;
+    let view = until(gateway, payment, |view| view["capturing"] != field).await;
     view["fields"][field].clone()
 }
 
@@ -71,7 +70,7 @@ pub(crate) async fn complete(gateway: &Gateway, payment: &str) -> Value {
     gateway
         .post(&format!("/v1/payments/{payment}/complete"), json!({}))
         .await;
-    until(gateway, payment, Duration::from_secs(40), |view| {
+    until(gateway, payment, |view| {
         view["state"] != "submitting" && view["state"] != "unknown"
     })
     .await

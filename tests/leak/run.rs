@@ -16,7 +16,7 @@ use tokio::time::{Instant, sleep};
 
 use super::{
     Card,
-    common::{DIGEST_KEY, Ends, Gateway, How, Options, play},
+    common::{DIGEST_KEY, Ends, Gateway, How, Options, PATIENCE, play},
 };
 
 /// Where in the caller's stream the payment is opened and each field is keyed, in samples: late enough for a busy host to
@@ -91,7 +91,7 @@ impl Follower {
 
     /// Waits for an event of which `is` holds.
     async fn until(&self, what: &str, is: impl Fn(&str, &Value) -> bool) {
-        let end = Instant::now() + Duration::from_secs(10);
+        let end = Instant::now() + PATIENCE;
         while !events(&self.text())
             .iter()
             .any(|(name, data)| is(name, data))
@@ -118,10 +118,9 @@ pub(crate) fn events(stream: &str) -> Vec<(String, Value)> {
 }
 
 /// Takes `card` on a gateway that logs all it can.
-pub(crate) async fn capture(card: Card, ports: u16) -> Run {
+pub(crate) async fn capture(card: Card) -> Run {
     let gateway = Gateway::start(Options {
         level: Some("trace"),
-        ports,
         ..Options::default()
     })
     .await;
@@ -129,7 +128,6 @@ pub(crate) async fn capture(card: Card, ports: u16) -> Run {
 
     let unasked = play(&gateway, "leak-unasked@test.invalid").await;
     key_all(&unasked, &card).await;
-    sleep(Duration::from_millis(300)).await;
     let open = unasked.agent_got.lock().await.clone();
     unasked.hang_up(&gateway).await;
 
@@ -176,7 +174,8 @@ pub(crate) async fn capture(card: Card, ports: u16) -> Run {
         gateway.request("GET", path, None).await;
     }
     // Masking outlasts the payment by 300 ms of silence.
-    sleep(Duration::from_millis(600)).await;
+    gateway.until_disarmed().await;
+    ends.settle().await;
     let masked = ends.agent_got.lock().await.clone();
     let heard_by_caller = ends.caller_got.lock().await.concat();
     ends.hang_up(&gateway).await;

@@ -9,11 +9,16 @@ import {
 const $ = (id) => document.getElementById(id);
 const ENDED = new Set(["approved", "unknown", "cancelled"]);
 
+/** What the address names; nothing where somebody cut it in the middle of a character. */
+function fromHash() {
+  try { return decodeURIComponent(location.hash.slice(1)); } catch { return ""; }
+}
+
 const state = {
   session: null,
   calls: [],
   payments: new Map(),
-  chosen: decodeURIComponent(location.hash.slice(1)),
+  chosen: fromHash(),
   /** Payments whose outcome the agent has put away. */
   done: new Set(),
   /** When the caller last did something in a payment's open field. */
@@ -154,19 +159,22 @@ function took(payment, quiet) {
   draw();
 }
 
-/** Says aloud what changed, for those who do not see it. */
+/** Says aloud what changed, for those who do not see it: all at once, for only the last is read. */
 function tell(before, payment) {
+  const words = [];
   for (const [name, field] of Object.entries(payment.fields)) {
     if (field.status === before.fields[name]?.status) continue;
     if (field.status === "complete") {
-      announce(`${FIELDS[name].label} complete${field.last4 ? `, ends in ${field.last4}` : ""}.`);
+      words.push(`${FIELDS[name].label} complete${field.last4 ? `, ends in ${field.last4}` : ""}.`);
     }
-    if (field.status === "problem") announce(`${FIELDS[name].label}: ${field.problem}`);
+    if (field.status === "problem") words.push(`${FIELDS[name].label}: ${field.problem}`);
   }
   if (payment.state !== before.state) {
     const outcome = outcomeOf(payment);
-    if (outcome) announce(payment.advice || `${outcome.title}. ${outcome.text}`);
+    if (outcome) words.push(payment.advice || `${outcome.title}. ${outcome.text}`);
   }
+  if (payment.armed !== before.armed) words.push(payment.armed ? "The line is protected." : "The line is open.");
+  if (words.length) announce(words.join(" "));
 }
 
 // ---- What is shown
@@ -457,8 +465,9 @@ function link(tone, words) {
   draw();
 }
 
+/** Written even where the same stands there already: it is said once more. */
 function announce(words) {
-  text($("announce"), words);
+  $("announce").textContent = words;
 }
 
 function showAlert(title, detail) {
@@ -474,8 +483,10 @@ function hideAlert() {
 function signedOut() {
   state.session = null;
   source?.close();
+  $("sure").close();
   for (const id of ["desk", "leave", "alert", "sandbox"]) $(id).hidden = true;
   $("signed-out").hidden = false;
+  $("signed-out-title").focus();
   link("lost", "Signed out");
   text($("who"), "");
 }
@@ -560,7 +571,7 @@ document.addEventListener("keydown", (event) => {
     askSure();
   }
 });
-window.addEventListener("hashchange", () => choose(decodeURIComponent(location.hash.slice(1))));
+window.addEventListener("hashchange", () => choose(fromHash()));
 
 async function start() {
   const usual = ["EUR", "GBP", "USD", "CHF"];

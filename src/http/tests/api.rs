@@ -334,14 +334,16 @@ async fn a_request_sent_twice_makes_one_payment() {
     problem(other, 422, "idempotency-conflict").await;
     assert_eq!(gateway.fake.lock().created, 1);
 
+    // Of two at once one is carried out, and the other is told so while it lasts.
     let payment = new_payment("slow");
-    let (a, b) = tokio::join!(
-        gateway.create("race", &payment).send(),
-        gateway.create("race", &payment).send()
-    );
-    let mut statuses = [a.unwrap().status().as_u16(), b.unwrap().status().as_u16()];
-    statuses.sort_unstable();
-    assert_eq!(statuses, [201, 409]);
+    let mut race = tokio::task::JoinSet::new();
+    race.spawn(gateway.create("race", &payment).send());
+    race.spawn(gateway.create("race", &payment).send());
+    let first = race.join_next().await.unwrap().unwrap().unwrap();
+    problem(first, 409, "idempotency-in-progress").await;
+    gateway.fake.slow.add_permits(1);
+    let second = race.join_next().await.unwrap().unwrap().unwrap();
+    assert_eq!(second.status(), 201);
     assert_eq!(gateway.fake.lock().created, 2);
 }
 
@@ -380,13 +382,19 @@ async fn an_idempotency_key_is_needed_and_is_not_kept_as_it_came() {
 #[tokio::test]
 async fn a_client_that_hangs_up_does_not_stop_its_payment_half_way() {
     let gateway = Gateway::start();
-    let slow = gateway.create("k", &new_payment("slow"));
-    let timed_out = slow
-        .timeout(std::time::Duration::from_millis(150))
-        .send()
-        .await;
-    assert!(timed_out.unwrap_err().is_timeout());
-    tokio::time::sleep(std::time::Duration::from_millis(600)).await;
+    let slow = tokio::spawn(gateway.create("k", &new_payment("slow")).send());
+    until("begun", || !gateway.fake.lock().idempotency.is_empty()).await;
+    slow.abort();
+    assert!(slow.await.unwrap_err().is_cancelled());
+    gateway.fake.slow.add_permits(1);
+    until("kept", || {
+        let inner = gateway.fake.lock();
+        inner
+            .idempotency
+            .values()
+            .all(|(_, answer)| answer.is_some())
+    })
+    .await;
     let again = gateway
         .create("k", &new_payment("slow"))
         .send()

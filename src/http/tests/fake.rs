@@ -3,11 +3,10 @@
 use std::{
     collections::{BTreeMap, HashMap},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
 };
 
 use jiff::Timestamp;
-use tokio::sync::broadcast;
+use tokio::sync::{Semaphore, broadcast};
 use ulid::Ulid;
 
 use crate::{
@@ -35,6 +34,16 @@ pub(super) struct Fake {
     live: broadcast::Sender<Arc<PaymentEvent>>,
     /// Events before this number can no longer be replayed.
     pub(super) oldest: u64,
+    /// Lets one payment of the reference `slow` go on.
+    pub(super) slow: Semaphore,
+}
+
+/// What looking for a key comes to, if it does not go well.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Keys {
+    Unreadable,
+    Stalled,
+    Panicking,
 }
 
 /// The fingerprint of a request, and the answer once there is one.
@@ -49,6 +58,7 @@ pub(super) struct Inner {
     pub(super) idempotency: HashMap<String, Answered>,
     pub(super) records: Vec<(Option<Tenant>, Record)>,
     pub(super) audit_broken: bool,
+    pub(super) keys_are: Option<Keys>,
     pub(super) created: u32,
     serial: u64,
 }
@@ -63,6 +73,7 @@ impl Fake {
             inner: Mutex::default(),
             live: broadcast::channel(64).0,
             oldest: 0,
+            slow: Semaphore::new(0),
         }
     }
 
@@ -85,6 +96,26 @@ impl Fake {
         };
         inner.calls.insert(0, (tenant(whose), call));
         id
+    }
+
+    /// A payment on the first call of a tenant.
+    pub(super) fn add_payment(&self, whose: &str) -> PaymentId {
+        let call = self.calls(&tenant(whose)).remove(0);
+        let by = Principal {
+            tenant: tenant(whose),
+            actor: crate::proto::audit::Actor::Anonymous,
+            origin: "test".into(),
+        };
+        let new = NewPayment {
+            call: call.signalling_id,
+            leg: None,
+            amount_minor: 1250,
+            currency: "EUR".into(),
+            reference: "INV-1".into(),
+            description: None,
+            fields: Vec::new(),
+        };
+        self.new_payment(&by, new).unwrap().id
     }
 
     pub(super) fn add_key(&self, kind: KeyKind, role: Role, whose: &str, secret: &str) -> KeyId {
@@ -214,6 +245,14 @@ fn empty_field() -> FieldView {
     }
 }
 
+fn wrong_state(action: &'static str) -> PaymentError {
+    PaymentError::WrongState {
+        state: PaymentState::Cancelled,
+        action,
+        needed: "open",
+    }
+}
+
 /// What a reference makes the fake answer.
 fn refusal(reference: &str) -> Option<PaymentError> {
     Some(match reference {
@@ -246,7 +285,7 @@ impl Service for Fake {
             }
             match new.reference.as_str() {
                 "panic" => panic!("4242424242424242 must not be told"),
-                "slow" => tokio::time::sleep(Duration::from_millis(400)).await,
+                "slow" => self.slow.acquire().await.unwrap().forget(),
                 _ => {}
             }
             self.new_payment(by, new)
@@ -260,7 +299,10 @@ impl Service for Fake {
         field: Field,
     ) -> Later<'a, Result<PaymentView, PaymentError>> {
         Box::pin(async move {
-            self.of(by, id)?;
+            let payment = self.of(by, id)?;
+            if payment.state == PaymentState::Cancelled {
+                return Err(wrong_state("capture"));
+            }
             self.change("payment.capture", id, |payment| {
                 payment.state = PaymentState::Capturing;
                 payment.capturing = Some(field);
@@ -288,6 +330,9 @@ impl Service for Fake {
                 .filter(|(_, view)| view.status != FieldStatus::Complete)
                 .map(|(field, _)| *field)
                 .collect();
+            if payment.state == PaymentState::Cancelled {
+                return Err(wrong_state("complete"));
+            }
             if payment.reference == "submitting" {
                 self.change("payment.updated", id, |p| {
                     p.state = PaymentState::Submitting
@@ -319,11 +364,7 @@ impl Service for Fake {
         Box::pin(async move {
             let payment = self.of(by, id)?;
             if payment.state == PaymentState::Cancelled {
-                return Err(PaymentError::WrongState {
-                    state: payment.state,
-                    action: "cancel",
-                    needed: "open",
-                });
+                return Err(wrong_state("cancel"));
             }
             self.change("payment.ended", id, |payment| {
                 payment.state = PaymentState::Cancelled;
@@ -410,6 +451,13 @@ impl Service for Fake {
         at: Timestamp,
     ) -> Later<'_, Result<Option<KeyRow>, JournalError>> {
         Box::pin(async move {
+            let keys_are = self.lock().keys_are;
+            match keys_are {
+                None => {}
+                Some(Keys::Unreadable) => return Err(JournalError::Closed),
+                Some(Keys::Stalled) => std::future::pending().await,
+                Some(Keys::Panicking) => panic!("a panic that a test asked for"),
+            }
             let inner = self.lock();
             let live = |row: &&KeyRow| {
                 row.kind == kind

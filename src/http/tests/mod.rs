@@ -7,11 +7,16 @@ mod limits;
 mod look;
 mod sign_in;
 mod stream;
+mod truth;
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use serde_json::{Value, json};
-use tokio::sync::oneshot;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    sync::oneshot,
+};
 
 use self::fake::Fake;
 use super::{Refusals, ServeError, Settings, State, Timeouts, bind};
@@ -19,6 +24,9 @@ use crate::journal::{KeyKind, Role};
 
 const AGENT: &str = "tw_agent_secret";
 const PAN: &str = "4242424242424242";
+
+/// How long something may take on a host that is busy with other things.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A served fake with a call and a key of every role.
 struct Gateway {
@@ -148,4 +156,26 @@ async fn problem(response: reqwest::Response, status: u16, slug: &str) -> Value 
     assert!(problem["detail"].as_str().unwrap().len() > 10, "{text}");
     assert!(!text.contains(PAN), "{text}");
     problem
+}
+
+/// Sends bytes and reads what comes first; nothing where the connection is ended.
+async fn raw(gateway: &Gateway, request: &str) -> (TcpStream, String) {
+    let mut stream = TcpStream::connect(gateway.address).await.unwrap();
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = vec![0; 4096];
+    let read = tokio::time::timeout(PATIENCE, stream.read(&mut answer));
+    let length = read.await.expect("an answer").unwrap_or(0);
+    (
+        stream,
+        String::from_utf8_lossy(&answer[..length]).into_owned(),
+    )
+}
+
+/// Waits until something holds.
+async fn until(what: &str, holds: impl Fn() -> bool) {
+    let until = tokio::time::Instant::now() + PATIENCE;
+    while !holds() {
+        assert!(tokio::time::Instant::now() < until, "still not: {what}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
 }

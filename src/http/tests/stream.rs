@@ -1,15 +1,13 @@
 //! The event stream.
 
-use std::time::Duration;
-
 use super::*;
 use crate::proto::id::PaymentId;
 
 /// Reads a stream until what came holds `until`, and returns all of it.
-async fn read_until(response: &mut reqwest::Response, until: &str) -> String {
+pub(super) async fn read_until(response: &mut reqwest::Response, until: &str) -> String {
     let mut text = String::new();
     while !text.contains(until) {
-        let chunk = tokio::time::timeout(Duration::from_secs(5), response.chunk()).await;
+        let chunk = tokio::time::timeout(PATIENCE, response.chunk()).await;
         match chunk
             .unwrap_or_else(|_| panic!("no {until:?} in {text:?}"))
             .unwrap()
@@ -165,7 +163,7 @@ async fn a_quiet_stream_is_kept_alive_and_a_revoked_keys_stream_ends() {
     for row in &mut gateway.fake.lock().keys {
         row.revoked = Some(jiff::Timestamp::now());
     }
-    let ended = tokio::time::timeout(Duration::from_secs(5), async {
+    let ended = tokio::time::timeout(PATIENCE, async {
         while response.chunk().await.unwrap().is_some() {}
     });
     ended.await.unwrap();
@@ -178,12 +176,70 @@ async fn at_shutdown_streams_end_whole_and_the_server_returns() {
     read_until(&mut response, "\n\n").await;
     gateway.stop.take().unwrap().send(()).unwrap();
     // A whole ending, not a connection that broke off.
-    let ended = tokio::time::timeout(Duration::from_secs(5), async {
+    let ended = tokio::time::timeout(PATIENCE, async {
         while response.chunk().await.unwrap().is_some() {}
     });
     ended.await.unwrap();
-    let served = tokio::time::timeout(Duration::from_secs(5), gateway.served)
+    let served = tokio::time::timeout(PATIENCE, gateway.served)
         .await
         .unwrap();
     served.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn a_reader_that_takes_nothing_is_given_up() {
+    let gateway = Gateway::start_with(Fake::new(), |settings| {
+        settings.connections = 1;
+        settings.stall_timeout = Duration::from_millis(300);
+    });
+    // With one connection in all, the next is served only once this one has been taken away.
+    let payment = gateway.fake.add_payment("acme");
+    let head =
+        format!("GET /v1/events HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {AGENT}\r\n\r\n");
+    let (stuck, answer) = raw(&gateway, &head).await;
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    let until = tokio::time::Instant::now() + PATIENCE;
+    loop {
+        assert!(tokio::time::Instant::now() < until, "it keeps its place");
+        // More than the buffers of both ends hold.
+        for _ in 0..60 {
+            gateway.fake.change("payment.updated", &payment, |payment| {
+                payment.advice = "x".repeat(50_000);
+            });
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        let (_, answer) = raw(&gateway, "GET /livez HTTP/1.1\r\nHost: x\r\n\r\n").await;
+        if answer.starts_with("HTTP/1.1 200") {
+            break;
+        }
+    }
+    drop(stuck);
+}
+
+#[tokio::test]
+async fn one_key_has_a_quarter_of_the_connections_as_streams() {
+    let gateway = Gateway::start_with(Fake::new(), |settings| settings.connections = 8);
+    let mut first = gateway.get("/v1/events").send().await.unwrap();
+    let second = gateway.get("/v1/events").send().await.unwrap();
+    let third = gateway.get("/v1/events").send().await.unwrap();
+    assert!(third.headers().contains_key("retry-after"));
+    let refused = problem(third, 503, "overloaded").await;
+    assert!(
+        refused["detail"]
+            .as_str()
+            .unwrap()
+            .contains("has 2 event streams open"),
+        "{refused}"
+    );
+    let others = gateway.client.get(gateway.url("/v1/events"));
+    let other = others.bearer_auth("tw_integration").send().await.unwrap();
+    assert_eq!(other.status(), 200);
+    // An ended stream gives its place back.
+    drop(second);
+    let until = tokio::time::Instant::now() + PATIENCE;
+    while gateway.get("/v1/events").send().await.unwrap().status() != 200 {
+        assert!(tokio::time::Instant::now() < until, "no place came back");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    read_until(&mut first, "\n\n").await;
 }

@@ -1,0 +1,84 @@
+//! The answer of `tonewall check`.
+
+use std::fmt;
+
+use super::{Config, ProcessorKind};
+use crate::proto::{call::SourcePolicy, ng::CallerSide};
+
+/// What the configuration means, in words: the answer of `tonewall check`.
+impl fmt::Display for Config {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let scheme = match self.api.tls_certificate {
+            Some(_) => "https",
+            None => "http, loopback only",
+        };
+        writeln!(f, "tenant {}, node {}", self.tenant, self.node)?;
+        writeln!(f, "data            {}", self.data_dir.display())?;
+        write!(f, "API and panel   {} ({scheme})", self.api.listen)?;
+        match &self.api.url {
+            Some(url) => writeln!(f, ", found at {url}")?,
+            None => writeln!(f)?,
+        }
+        writeln!(f, "metrics         {}", self.metrics.listen)?;
+        write!(f, "NG control      udp {}", self.ng.udp)?;
+        if let Some(http) = self.ng.http {
+            write!(f, ", http {http}")?;
+        }
+        if self.ng.allow.is_empty() {
+            writeln!(f, ", from loopback")?;
+        } else {
+            let allowed: Vec<_> = self.ng.allow.iter().map(ToString::to_string).collect();
+            writeln!(f, ", from {}", allowed.join(", "))?;
+        }
+        writeln!(
+            f,
+            "media           {} ports {}-{}, {} worker threads, room for {} calls",
+            self.media.address,
+            self.media.port_min,
+            self.media.port_max,
+            self.workers(),
+            self.call_capacity()
+        )?;
+        writeln!(
+            f,
+            "media source    {}",
+            match self.media.source {
+                SourcePolicy::Exact => "exactly the address and port that signalling named",
+                SourcePolicy::RestrictedLatch =>
+                    "the IP address that signalling named, its port learnt once (NAT)",
+            }
+        )?;
+        writeln!(
+            f,
+            "card keyed by   {} of the first offer",
+            match self.media.caller {
+                CallerSide::Offerer => "the sender",
+                CallerSide::Answerer => "the receiver",
+            }
+        )?;
+        writeln!(
+            f,
+            "capture         {} tries, first key within {:?}, next within {:?}",
+            self.capture.attempts,
+            self.capture.first_digit_timeout.0,
+            self.capture.inter_digit_timeout.0
+        )?;
+        match self.processor.kind {
+            ProcessorKind::Sandbox => {
+                writeln!(
+                    f,
+                    "processor       SANDBOX: test cards only, no money moves"
+                )?;
+            }
+        }
+        write!(
+            f,
+            "secret memory   {}",
+            if self.secrets.require_secret_memory {
+                "memfd_secret or no start"
+            } else {
+                "memfd_secret where the kernel has it, locked memory otherwise"
+            }
+        )
+    }
+}
