@@ -81,6 +81,9 @@ pub struct ArmedRow {
     pub tenant: Tenant,
     pub signalling_id: String,
     pub holder: Holder,
+    /// The tag of the caller's leg, where it was known: offered anew within its dialog, the call
+    /// tells by nothing else which end is to be masked.
+    pub caller_tag: Option<String>,
     pub since: Timestamp,
 }
 

@@ -10,7 +10,7 @@ pub(super) const PAYMENT: &str = "SELECT id, call, state, amount_minor, currency
      description, brand, last4, created, updated FROM payments";
 pub(super) const ATTEMPT: &str = "SELECT id, payment, amount_minor, currency, reference, \
      processor, phase, outcome, created, updated FROM attempts";
-pub(super) const ARMED: &str = "SELECT tenant, signalling_id, holder, since FROM armed";
+pub(super) const ARMED: &str = "SELECT tenant, signalling_id, holder, since, caller_tag FROM armed";
 /// Columns of a key, also for `RETURNING`.
 pub(super) const KEY_COLUMNS: &str =
     "id, kind, role, label, secret_hash, created, expires, revoked";
@@ -63,6 +63,7 @@ pub(super) fn armed(row: &Row<'_>) -> Result<ArmedRow, JournalError> {
         signalling_id: row.get(1)?,
         holder: json(&row.get::<_, String>(2)?, "a holder")?,
         since: time(row, 3)?,
+        caller_tag: row.get(4)?,
     })
 }
 

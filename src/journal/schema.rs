@@ -5,7 +5,8 @@ use rusqlite::{Connection, TransactionBehavior};
 use super::JournalError;
 
 /// One step a version; `user_version` counts those that were taken. Only ever appended to.
-const MIGRATIONS: &[&str] = &["
+const MIGRATIONS: &[&str] = &[
+    "
 CREATE TABLE payments (
     id           TEXT PRIMARY KEY,
     tenant       TEXT NOT NULL,
@@ -84,7 +85,11 @@ CREATE TABLE records_left (
     node   TEXT NOT NULL,
     record TEXT NOT NULL
 ) STRICT;
-"];
+",
+    "
+ALTER TABLE armed ADD COLUMN caller_tag TEXT;
+",
+];
 
 /// Brings the file to this build's version. Two processes may do so at once: the first does it
 /// within one transaction, the other finds it done.

@@ -192,14 +192,16 @@ impl Store {
 
     pub(super) fn set_armed(&mut self, row: &ArmedRow) -> Result<(), JournalError> {
         self.execute(
-            "INSERT INTO armed (tenant, node, signalling_id, holder, since)
-             VALUES (?1, ?2, ?3, ?4, ?5) ON CONFLICT DO NOTHING",
+            "INSERT INTO armed (tenant, node, signalling_id, holder, since, caller_tag)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+             ON CONFLICT DO UPDATE SET caller_tag = coalesce(excluded.caller_tag, caller_tag)",
             params![
                 row.tenant.as_str(),
                 self.node.as_str(),
                 row.signalling_id,
                 to_json(&row.holder)?,
                 nanoseconds(row.since),
+                row.caller_tag,
             ],
         )?;
         Ok(())

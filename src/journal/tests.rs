@@ -269,10 +269,18 @@ async fn a_call_stays_armed_until_its_last_holder_is_cleared() {
         tenant: tenant(),
         signalling_id: "call@sip".to_owned(),
         holder,
+        caller_tag: Some("caller".to_owned()),
         since: at(1),
     };
     let (ng, paying) = (row(Holder::Ng), row(Holder::Payment(payment(1).id)));
+    let of_nobody = ArmedRow {
+        caller_tag: None,
+        ..ng.clone()
+    };
+    // The tag is learnt later, and not forgotten again.
+    journal.set_armed(of_nobody.clone()).await.unwrap();
     journal.set_armed(ng.clone()).await.unwrap();
+    journal.set_armed(of_nobody).await.unwrap();
     journal.set_armed(paying.clone()).await.unwrap();
     journal.set_armed(paying.clone()).await.unwrap();
     drop(journal);

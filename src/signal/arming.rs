@@ -9,7 +9,10 @@ use jiff::Timestamp;
 use tokio::time::timeout;
 use tracing::{error, warn};
 
-use super::calls::{By, Calls};
+use super::{
+    calls::{By, Calls},
+    record::CallRecord,
+};
 use crate::{
     journal::{ArmedRow, JournalError},
     media::{MediaCommand, MediaError},
@@ -37,14 +40,18 @@ pub(super) enum BlockError {
 }
 
 impl Calls {
-    /// Whether a call of this Call-ID was armed when the gateway last knew it.
-    pub(super) async fn was_armed(&self, signalling_id: &str) -> bool {
+    /// Whether a call of this Call-ID was armed when the gateway last knew it, and the tag of its
+    /// caller, where that is known.
+    pub(super) async fn was_armed(&self, signalling_id: &str) -> (bool, Option<String>) {
         match self.armed_rows(signalling_id).await {
-            Ok(rows) => !rows.is_empty(),
+            Ok(rows) => (
+                !rows.is_empty(),
+                rows.into_iter().find_map(|row| row.caller_tag),
+            ),
             Err(error) => {
                 // Not knowing, the call starts armed: it keeps its voice, and no key passes.
                 error!(%error, "whether a call was armed before cannot be read; it starts armed");
-                true
+                (true, None)
             }
         }
     }
@@ -159,13 +166,15 @@ impl Calls {
 
     /// Durable: the NG protocol holds this call armed.
     async fn keep(&self, id: &CallId) -> Result<(), JournalError> {
-        let Some(signalling_id) = self.with_live(id, |call| call.signalling_id.clone()) else {
+        let named = |call: &mut CallRecord| (call.signalling_id.clone(), call.caller.tag.clone());
+        let Some((signalling_id, caller_tag)) = self.with_live(id, named) else {
             return Ok(());
         };
         let row = ArmedRow {
             tenant: self.inner.settings.tenant.clone(),
             signalling_id,
             holder: Holder::Ng,
+            caller_tag,
             since: Timestamp::now(),
         };
         self.inner.store.set_armed(row).await

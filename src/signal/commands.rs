@@ -203,16 +203,17 @@ impl Calls {
         let place = inner.places.clone().try_acquire_owned().map_err(|_| {
             Refusal::Full("this gateway has as many calls as it takes; use another node")
         })?;
-        let first = match offer.caller.unwrap_or(inner.settings.caller) {
-            CallerSide::Offerer => Leg::Caller,
-            CallerSide::Answerer => Leg::Agent,
-        };
+        let (recovered, caller_tag) = self.was_armed(&offer.call_id).await;
+        let by_tag = caller_tag.and_then(|tag| side_by_tag(offer, &tag));
         // Only what comes from outside of a dialog has no To tag (RFC 3261 section 8.1.1.2).
-        let sides_known = offer.to_tag.is_none();
-        let recovered = self.was_armed(&offer.call_id).await;
+        let sides_known = by_tag.is_some() || offer.to_tag.is_none();
         if recovered && !sides_known {
             return Err(Refusal::Recovered(ArmRefusal::SidesUnknown.into()));
         }
+        let first = by_tag.unwrap_or(match offer.caller.unwrap_or(inner.settings.caller) {
+            CallerSide::Offerer => Leg::Caller,
+            CallerSide::Answerer => Leg::Agent,
+        });
         if recovered && first == Leg::Caller {
             check_recovered(description)?;
         }
@@ -295,6 +296,17 @@ impl Calls {
             .map(Value::Text)
             .collect();
         Reply::ok_with(Dict::new().with("calls", calls))
+    }
+}
+
+/// Which leg makes this offer, where the caller's tag was kept.
+fn side_by_tag(offer: &OfferRequest, caller_tag: &str) -> Option<Leg> {
+    if offer.from_tag == caller_tag {
+        Some(Leg::Caller)
+    } else if offer.to_tag.as_deref() == Some(caller_tag) {
+        Some(Leg::Agent)
+    } else {
+        None
     }
 }
 

@@ -72,6 +72,7 @@ impl Command {
 /// What the machine need not know of a payment.
 pub(super) struct Basics {
     pub(super) signalling_id: String,
+    pub(super) caller_tag: Option<String>,
     pub(super) reference: String,
     pub(super) description: Option<String>,
     pub(super) created: Timestamp,

@@ -209,6 +209,7 @@ impl Payments {
         };
         let basics = Basics {
             signalling_id: call.signalling_id,
+            caller_tag: call.caller_tag,
             reference: new.reference,
             description: new.description,
             created: now.utc,

@@ -44,6 +44,7 @@ impl Actor {
                         tenant: self.id.tenant().clone(),
                         signalling_id: self.basics.signalling_id.clone(),
                         holder: Holder::Payment(self.id.clone()),
+                        caller_tag: self.basics.caller_tag.clone(),
                         since: at,
                     })
                     .await

@@ -136,6 +136,7 @@ impl Payments {
         };
         let basics = Basics {
             signalling_id: String::new(),
+            caller_tag: None,
             reference: attempt.reference,
             description: row.description.clone(),
             created: row.created,

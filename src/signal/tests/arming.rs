@@ -25,6 +25,7 @@ fn armed_row(call_id: &str, holder: Holder) -> ArmedRow {
         tenant: tenant(),
         signalling_id: call_id.to_owned(),
         holder,
+        caller_tag: None,
         since: Timestamp::now(),
     }
 }
@@ -366,4 +367,28 @@ async fn a_call_first_heard_of_in_its_middle_is_not_armed_for_either_end_may_be_
     assert!(reason(&reply).contains("which end"), "{reply:?}");
     assert_eq!(armed_before.calls.count(), 0);
     assert_eq!(armed_before.store.holders().len(), 1);
+}
+
+#[tokio::test]
+async fn a_call_armed_before_and_offered_anew_by_the_agents_end_is_masked_on_the_callers_leg() {
+    for from in ["a", "b"] {
+        let house = House::new(22_980..=22_999);
+        let row = ArmedRow {
+            caller_tag: Some("a".to_owned()),
+            ..armed_row("c1", payment())
+        };
+        house.store.rows.lock().unwrap().push(row);
+        let to = if from == "a" { "b" } else { "a" };
+        for (command, port) in [("offer", 6000), ("answer", 4000)] {
+            let message = message(command, "c1")
+                .with("from-tag", from)
+                .with("to-tag", to)
+                .with("sdp", sdp(port, "0 101"));
+            assert_eq!(result(&house.ask(message).await), "ok");
+        }
+        let view = house.calls.find(&tenant(), "c1").unwrap();
+        assert_eq!(view.caller_tag.as_deref(), Some("a"), "offered by {from}");
+        assert!(view.armed && view.refusal.is_none());
+        assert_eq!(arms(&house), 1);
+    }
 }
