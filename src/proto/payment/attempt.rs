@@ -236,13 +236,20 @@ impl Recording {
             Outcome::Declined { .. } => PaymentState::Declined,
         };
         let mut events = vec![result_event(core, &attempt, &outcome)];
-        // The card plane has done so by the time that it answers.
-        if !was_unknown {
-            events.push(core.wiped(if word == PaymentState::Open {
-                "the security code, on the processor's answer"
-            } else {
-                "all of it, on the processor's answer"
-            }));
+        match word {
+            _ if was_unknown => {}
+            // Nothing was sent, and what is still held may yet be.
+            PaymentState::Open if missing.is_some() => {}
+            // The card plane has done so by the time that it answers.
+            PaymentState::Open => {
+                events.push(core.wiped("the security code, on the processor's answer"));
+            }
+            // It keeps number and expiry after some declines, and knows nothing of a caller who is
+            // gone; and where nothing was sent, it has not answered at all.
+            _ => {
+                core.wipe("the attempt is over");
+                events.push(core.wiped("all of it, at the end of the attempt"));
+            }
         }
         core.record(Step::Result(attempt.clone(), outcome.clone()), word, events);
         State::Recording(Self {
@@ -306,6 +313,7 @@ impl Recording {
                     | Outcome::Declined { .. }
                     | Outcome::Unknown { .. } => String::new(),
                 };
+                // Once more: a field may have become complete while the outcome was written down.
                 core.wipe("the payment has its outcome");
                 core.release();
                 core.publish(Notice::Ended);

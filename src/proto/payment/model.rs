@@ -13,6 +13,7 @@ use super::{
     PaymentState, REUSE, Request, Step,
 };
 use crate::proto::{
+    audit::Event,
     field::Field,
     id::{AttemptId, CallId, PaymentId},
     time::Now,
@@ -269,7 +270,14 @@ impl World {
 
     fn perform(&mut self, output: Output) {
         match output {
-            Output::Record { step, .. } => {
+            Output::Record { step, events, .. } => {
+                if matches!(step, Step::Result(..))
+                    && events.iter().any(
+                        |event| matches!(event, Event::CardWiped { reason, .. } if reason.starts_with("all of it")),
+                    )
+                {
+                    assert!(self.keyed.is_empty(), "said to be wiped: {:?}", self.keyed);
+                }
                 if let Step::Intent(_) = step
                     && let Some(since) = self.number_kept_since
                     && self.payment.required().contains(&Field::PaymentCardNumber)

@@ -346,7 +346,7 @@ async fn watchers_see_the_payment_from_its_creation_to_its_end() {
         names.push(event.name);
     }
     assert_eq!(names[0], "payment.created");
-    assert!(names.iter().any(|name| *name == "payment.capture"));
+    assert!(names.contains(&"payment.capture"));
     assert_eq!(names[names.len() - 1], "payment.ended");
     let again = bench.payments.subscribe(&bench.by.tenant, first);
     assert_eq!(again.replay.unwrap().len(), names.len() - 1);
@@ -413,6 +413,7 @@ async fn each_step_is_durable_before_the_next_is_done() {
             "charge-sending",
             "sending",
             "submit",
+            "wipe",
             "result",
             "charge-result",
             "card-wiped",
