@@ -106,7 +106,7 @@ fn one(kind: Line, burst: usize, rng: &mut StdRng) -> Guess {
         samples: &samples,
         rounding: &rounding,
         heard: &vec![true; length],
-        sent: &samples,
+        noise: &samples,
     };
     listen(&audio, &press, 0)
 }

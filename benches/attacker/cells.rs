@@ -31,6 +31,8 @@ pub(crate) struct Condition {
     length_ms: (f64, f64),
     /// Longest rise.
     ramp_ms: f64,
+    /// How much louder the noise is until the key goes down, and again a while after it.
+    louder_before_db: f64,
     /// Samples a packet; one is drawn for each call.
     packets: &'static [usize],
     network: Network,
@@ -43,6 +45,7 @@ const PLAIN: Condition = Condition {
     detune: 0.0,
     length_ms: (60.0, 120.0),
     ramp_ms: 0.0,
+    louder_before_db: 0.0,
     packets: &[160],
     network: Network::CLEAN,
 };
@@ -57,7 +60,7 @@ const USUAL: Condition = Condition {
 };
 
 /// All of them; the first one is the plain one.
-pub(crate) const CONDITIONS: [Condition; 15] = [
+pub(crate) const CONDITIONS: [Condition; 16] = [
     PLAIN,
     USUAL,
     Condition {
@@ -98,6 +101,12 @@ pub(crate) const CONDITIONS: [Condition; 15] = [
     Condition {
         name: "rise of up to 20 ms",
         ramp_ms: 20.0,
+        ..USUAL
+    },
+    Condition {
+        name: "noise 15 dB louder until the key",
+        dbm0: (-25.0, -10.0),
+        louder_before_db: 15.0,
         ..USUAL
     },
     Condition {
@@ -194,10 +203,12 @@ impl Cell {
         let level = uniform(condition.dbm0, &mut rng);
         let presses = presses(condition, level, &mut rng);
         let length = presses.last().map_or(0, |press| press.until) + 3_200;
-        let mut audio = match self.noise {
+        let quiet = match self.noise {
             None => vec![0.0; length],
             Some((kind, snr_db)) => noise(kind, length, power_of(level - snr_db), &mut rng),
         };
+        let mut audio = quiet.clone();
+        louder(condition.louder_before_db, &presses, &mut audio);
         for press in &presses {
             press.add(&mut audio, &mut rng);
         }
@@ -218,7 +229,7 @@ impl Cell {
         let played: Vec<i16> = agent.codes.iter().map(|code| law.decode(*code)).collect();
         Outcome {
             cell: self,
-            guesses: guesses(&presses, &codes, law, packet, &agent),
+            guesses: guesses(&presses, &encode(law, &quiet), law, packet, &agent),
             told: Peer::ALL.map(|peer| {
                 let told = peers.decode(peer, &played)?;
                 let keyed: Vec<u8> = presses.iter().map(|press| b'0' + press.digit).collect();
@@ -263,9 +274,22 @@ fn presses(condition: &Condition, level: f64, rng: &mut StdRng) -> Vec<Press> {
     presses
 }
 
+/// Makes the noise louder where no key is down.
+fn louder(db: f64, presses: &[Press], audio: &mut [f64]) {
+    let factor = 10_f64.powf(db / 20.0);
+    let mut from = 0;
+    for press in presses {
+        let until = press.from.min(audio.len());
+        audio[from..until]
+            .iter_mut()
+            .for_each(|sample| *sample *= factor);
+        from = press.until + 60 * MS;
+    }
+}
+
 fn guesses(
     presses: &[Press],
-    codes: &[u8],
+    noise: &[u8],
     law: Law,
     packet: usize,
     agent: &Agent,
@@ -276,7 +300,7 @@ fn guesses(
             .map(|code| f64::from(law.decode(*code)))
             .collect()
     };
-    let (samples, sent) = (decode(&agent.codes), decode(codes));
+    let (samples, noise) = (decode(&agent.codes), decode(noise));
     let heard: Vec<bool> = agent
         .fates
         .iter()
@@ -288,7 +312,7 @@ fn guesses(
         samples: &samples,
         rounding: &rounding,
         heard: &heard,
-        sent: &sent,
+        noise: &noise,
     };
     let mut quiet_from = LEAD;
     let mut guesses = Vec::with_capacity(presses.len());

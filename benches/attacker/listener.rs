@@ -1,7 +1,7 @@
 //! The ideal listener: Bayes over the ten pairs of tones, in whitened noise.
 //!
 //! He is told more than any real one could know: when each tone began and ended, its level, twist,
-//! detune and rise, and the noise before it as the caller sent it. Only the digit and the two phases
+//! detune and rise, and the noise without it. Only the digit and the two phases
 //! are hidden from him. So what he does not get, nobody gets.
 
 #![expect(
@@ -101,8 +101,8 @@ pub(crate) struct Audio<'a> {
     pub(crate) rounding: &'a [f64],
     /// Which samples came as they were.
     pub(crate) heard: &'a [bool],
-    /// The caller's own samples, for the noise before a tone.
-    pub(crate) sent: &'a [f64],
+    /// The noise alone, as he is told of it.
+    pub(crate) noise: &'a [f64],
 }
 
 /// Mean square of the rounding of each codeword: a twelfth of the step squared.
@@ -136,7 +136,7 @@ pub(crate) fn listen(audio: &Audio, press: &Press, quiet_from: usize) -> Guess {
         };
     }
     let noise_from = quiet_from.max(press.from.saturating_sub(NOISE));
-    let whitener = Whitener::new(&audio.sent[noise_from..press.from]);
+    let whitener = Whitener::new(&audio.noise[noise_from..press.from]);
     let products = if heard <= FEW {
         regress_exactly(audio, press, until, &whitener)
     } else {

@@ -108,7 +108,8 @@ fn calls(keys_a_row: usize, seed: u64) -> Vec<Cell> {
             None => vec![None],
             Some(db) => vec![Some((Noise::White, db)), Some((Noise::Babble, db))],
         };
-        let cells = noises.len() * CONDITIONS.len();
+        let counted = (0..CONDITIONS.len()).filter(|condition| counts_at(*condition, snr_db));
+        let cells = noises.len() * counted.count();
         let each = keys_a_row.div_ceil(cells * KEYS_PER_CALL);
         for (n, noise) in noises.iter().enumerate() {
             for condition in 0..CONDITIONS.len() {
@@ -229,9 +230,13 @@ fn name_of(row: Option<f64>) -> String {
     row.map_or_else(|| "no noise".to_owned(), |db| format!("{db} dB"))
 }
 
-/// Whether a call counts for the goals of its row.
+/// Whether a condition counts for the goals of a row.
+fn counts_at(condition: usize, snr_db: Option<f64>) -> bool {
+    !CONDITIONS[condition].is_burst() || snr_db.is_none_or(|db| db >= BURSTS_FROM_DB)
+}
+
 fn counts(cell: &Cell) -> bool {
-    !CONDITIONS[cell.condition].is_burst() || snr_of(cell).is_none_or(|db| db >= BURSTS_FROM_DB)
+    counts_at(cell.condition, snr_of(cell))
 }
 
 fn sum<'a>(outcomes: impl IntoIterator<Item = &'a Outcome>) -> Sums {
