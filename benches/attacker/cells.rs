@@ -229,7 +229,14 @@ impl Cell {
         let played: Vec<i16> = agent.codes.iter().map(|code| law.decode(*code)).collect();
         Outcome {
             cell: self,
-            guesses: guesses(&presses, &encode(law, &quiet), law, packet, &agent),
+            guesses: guesses(
+                &presses,
+                &encode(law, &quiet),
+                law,
+                packet,
+                condition.louder_before_db > 0.0,
+                &agent,
+            ),
             told: Peer::ALL.map(|peer| {
                 let told = peers.decode(peer, &played)?;
                 let keyed: Vec<u8> = presses.iter().map(|press| b'0' + press.digit).collect();
@@ -292,6 +299,7 @@ fn guesses(
     noise: &[u8],
     law: Law,
     packet: usize,
+    louder_before: bool,
     agent: &Agent,
 ) -> Vec<(u8, Guess, Gate)> {
     let decode = |codes: &[u8]| -> Vec<f64> {
@@ -301,11 +309,19 @@ fn guesses(
             .collect()
     };
     let (samples, noise) = (decode(&agent.codes), decode(noise));
-    let heard: Vec<bool> = agent
+    let mut heard: Vec<bool> = agent
         .fates
         .iter()
         .map(|fate| *fate == Fate::Heard)
         .collect();
+    if louder_before {
+        // Another noise than the one under the keys: it tells nothing of that.
+        let mut from = 0;
+        for press in presses {
+            heard[from..press.from].fill(false);
+            from = press.until;
+        }
+    }
     let steps = rounding(law);
     let rounding: Vec<f64> = agent.codes.iter().map(|c| steps[usize::from(*c)]).collect();
     let audio = Audio {

@@ -89,6 +89,10 @@ impl Report {
     /// A paragraph or a table.
     pub(crate) fn say(&mut self, text: &str) {
         println!("{}\n", text.trim_end());
+        // A list of goals ends here.
+        if !self.text.is_empty() && !self.text.ends_with("\n\n") {
+            self.text.push('\n');
+        }
         self.text += text.trim_end();
         self.text += "\n\n";
     }
