@@ -1,0 +1,302 @@
+//! The ideal listener: Bayes over the ten pairs of tones, in whitened noise.
+//!
+//! He is told more than any real one could know: when each tone began and ended, its level, twist,
+//! detune and rise, and the noise without it. Only the digit and the two phases
+//! are hidden from him. So what he does not get, nobody gets.
+
+#![expect(
+    clippy::needless_range_loop,
+    reason = "samples and regressors are indices of several arrays at once"
+)]
+
+use std::f64::consts::TAU;
+
+use tonewall::proto::codec::Law;
+
+use crate::signal::{COLUMNS_HZ, PLACES, Press, RATE_HZ, ROWS_HZ};
+
+/// Order of the prediction that whitens.
+const ORDER: usize = 12;
+/// Samples before a tone that tell the noise: 200 ms.
+const NOISE: usize = 1_600;
+/// Samples of a tone up to which the noise is whitened exactly: 10 ms.
+const FEW: usize = 80;
+/// Samples before the tone that are then whitened with it.
+const CONTEXT: usize = 32;
+/// Cosine and sine of each row and each column.
+const WAVES: usize = 2 * (ROWS_HZ.len() + COLUMNS_HZ.len());
+
+/// What he made of one key.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Guess {
+    /// 1 for the right digit, 0 for a wrong one; 0.1 where nothing was heard, for a guess.
+    pub(crate) right: f64,
+    /// log2 of ten times the probability that he gave to the right digit.
+    pub(crate) bits: f64,
+    /// Samples of the tone that he heard.
+    pub(crate) heard: usize,
+}
+
+/// Linear prediction of the noise, of every order up to [`ORDER`]: a sample with fewer neighbours
+/// heard before it is predicted from those.
+struct Whitener {
+    correlation: [f64; ORDER + 1],
+    predictors: [[f64; ORDER]; ORDER + 1],
+    errors: [f64; ORDER + 1],
+}
+
+impl Whitener {
+    /// From the noise alone, by Levinson and Durbin.
+    fn new(noise: &[f64]) -> Self {
+        let mut correlation = [0.0; ORDER + 1];
+        for (lag, sum) in correlation.iter_mut().enumerate() {
+            let pairs = noise.iter().zip(noise.get(lag..).unwrap_or_default());
+            *sum = pairs.map(|(a, b)| a * b).sum::<f64>() / noise.len().max(1) as f64;
+        }
+        // A little white noise keeps a predictor of a pure tone from being singular.
+        correlation[0] *= 1.000_01;
+        let mut predictors = [[0.0; ORDER]; ORDER + 1];
+        let mut errors = [correlation[0]; ORDER + 1];
+        for order in 1..=ORDER {
+            let last = predictors[order - 1];
+            if errors[order - 1] <= 0.0 {
+                continue;
+            }
+            let mut sum = correlation[order];
+            for tap in 0..order - 1 {
+                sum -= last[tap] * correlation[order - 1 - tap];
+            }
+            let reflection = sum / errors[order - 1];
+            let mut next = last;
+            for tap in 0..order - 1 {
+                next[tap] = last[tap] - reflection * last[order - 2 - tap];
+            }
+            next[order - 1] = reflection;
+            predictors[order] = next;
+            errors[order] = errors[order - 1] * (1.0 - reflection * reflection);
+        }
+        Self {
+            correlation,
+            predictors,
+            errors,
+        }
+    }
+
+    /// Correlation of the predicted noise at all lags up to `most`.
+    fn correlation(&self, most: usize) -> Vec<f64> {
+        let mut all = self.correlation.to_vec();
+        for lag in all.len()..=most {
+            let taps = self.predictors[ORDER].iter().enumerate();
+            all.push(taps.map(|(tap, weight)| weight * all[lag - 1 - tap]).sum());
+        }
+        all
+    }
+}
+
+/// A stretch of audio as it can be listened to.
+pub(crate) struct Audio<'a> {
+    /// As the agent's telephone decodes it.
+    pub(crate) samples: &'a [f64],
+    /// What decoding does not tell: mean square of each sample's rounding.
+    pub(crate) rounding: &'a [f64],
+    /// Which samples came as they were.
+    pub(crate) heard: &'a [bool],
+    /// The noise alone, as he is told of it.
+    pub(crate) noise: &'a [f64],
+}
+
+/// Mean square of the rounding of each codeword: a twelfth of the step squared.
+pub(crate) fn rounding(law: Law) -> [f64; 256] {
+    let mut values: Vec<i16> = (0..=255).map(|code| law.decode(code)).collect();
+    values.sort_unstable();
+    values.dedup();
+    std::array::from_fn(|code| {
+        let value = law.decode(code as u8);
+        let at = values.partition_point(|other| *other < value);
+        let low = values[at.saturating_sub(1)];
+        let high = values[(at + 1).min(values.len() - 1)];
+        let spans = if at == 0 || at + 1 == values.len() {
+            1.0
+        } else {
+            2.0
+        };
+        ((f64::from(high) - f64::from(low)) / spans).powi(2) / 12.0
+    })
+}
+
+/// Listens to one key. `quiet_from` is where the noise before it begins at the earliest.
+pub(crate) fn listen(audio: &Audio, press: &Press, quiet_from: usize) -> Guess {
+    let until = press.until.min(audio.samples.len());
+    let heard = (press.from..until).filter(|at| audio.heard[*at]).count();
+    if heard == 0 {
+        return Guess {
+            right: 0.1,
+            bits: 0.0,
+            heard,
+        };
+    }
+    let noise_from = quiet_from.max(press.from.saturating_sub(NOISE));
+    let whitener = Whitener::new(&audio.noise[noise_from..press.from]);
+    let products = if heard <= FEW {
+        regress_exactly(audio, press, until, &whitener)
+    } else {
+        regress(audio, press, until, &whitener)
+    };
+    let mut logs = [0.0; 10];
+    for (log, (row, column)) in logs.iter_mut().zip(PLACES) {
+        let first = 2 * ROWS_HZ.len() + 2 * column;
+        *log = evidence(&products, [2 * row, 2 * row + 1, first, first + 1], press);
+    }
+    let most = logs.iter().copied().fold(f64::MIN, f64::max);
+    let whole: f64 = logs.iter().map(|log| (log - most).exp()).sum();
+    let own = logs[usize::from(press.digit)];
+    let best = logs.iter().filter(|log| **log >= own).count() == 1;
+    Guess {
+        right: if best { 1.0 } else { 0.0 },
+        bits: ((own - most) - whole.ln()) / std::f64::consts::LN_2 + 10_f64.log2(),
+        heard,
+    }
+}
+
+/// Weighted products of the whitened waves with each other and with the whitened audio.
+struct Products {
+    gram: [[f64; WAVES]; WAVES],
+    told: [f64; WAVES],
+}
+
+impl Products {
+    const NONE: Self = Self {
+        gram: [[0.0; WAVES]; WAVES],
+        told: [0.0; WAVES],
+    };
+
+    fn add(&mut self, wave: &[f64; WAVES], sample: f64, variance: f64) {
+        for i in 0..WAVES {
+            let weighted = wave[i] / variance;
+            self.told[i] += weighted * sample;
+            for j in i..WAVES {
+                self.gram[i][j] += weighted * wave[j];
+            }
+        }
+    }
+}
+
+/// The waves of all tones at one sample.
+fn waves(press: &Press, at: usize) -> [f64; WAVES] {
+    let mut wave = [0.0; WAVES];
+    let level = press.envelope(at);
+    if level > 0.0 {
+        let seconds = (at - press.from) as f64 / RATE_HZ;
+        let rows = ROWS_HZ.map(|hz| hz * press.row_detune);
+        let columns = COLUMNS_HZ.map(|hz| hz * press.column_detune);
+        for (tone, hz) in rows.iter().chain(&columns).enumerate() {
+            let (sin, cos) = (TAU * hz * seconds).sin_cos();
+            (wave[2 * tone], wave[2 * tone + 1]) = (level * cos, level * sin);
+        }
+    }
+    wave
+}
+
+/// For a few samples: by the whole covariance of noise and rounding, which are not alike (the rounding
+/// grows with the tone).
+fn regress_exactly(audio: &Audio, press: &Press, until: usize, whitener: &Whitener) -> Products {
+    let context = press.from.saturating_sub(CONTEXT);
+    let places: Vec<usize> = (context..until).filter(|at| audio.heard[*at]).collect();
+    let correlation = whitener.correlation(until - context);
+    let mut lower: Vec<Vec<f64>> = Vec::with_capacity(places.len());
+    let mut white: Vec<([f64; WAVES], f64)> = Vec::with_capacity(places.len());
+    let mut products = Products::NONE;
+    for (i, &at) in places.iter().enumerate() {
+        let mut row = Vec::with_capacity(i + 1);
+        for j in 0..i {
+            let dot: f64 = row
+                .iter()
+                .zip(&lower[j])
+                .map(|(a, b): (&f64, &f64)| a * b)
+                .sum();
+            row.push((correlation[at - places[j]] - dot) / lower[j][j]);
+        }
+        let known: f64 = row.iter().map(|a| a * a).sum();
+        let own = correlation[0] + audio.rounding[at] - known;
+        // Rounding alone is never 0.
+        let root = own.max(audio.rounding[at]).sqrt();
+        let (mut wave, mut sample) = (waves(press, at), audio.samples[at]);
+        for (weight, (other, heard)) in row.iter().zip(&white) {
+            sample -= weight * heard;
+            for (wave, other) in wave.iter_mut().zip(other) {
+                *wave -= weight * other;
+            }
+        }
+        wave.iter_mut().for_each(|wave| *wave /= root);
+        sample /= root;
+        row.push(root);
+        lower.push(row);
+        products.add(&wave, sample, 1.0);
+        white.push((wave, sample));
+    }
+    products
+}
+
+/// For many samples: by linear prediction, from as many neighbours as were heard.
+fn regress(audio: &Audio, press: &Press, until: usize, whitener: &Whitener) -> Products {
+    let all: Vec<[f64; WAVES]> = (press.from..until).map(|at| waves(press, at)).collect();
+    let mut products = Products::NONE;
+    for at in (press.from..until).filter(|at| audio.heard[*at]) {
+        let before = (0..at).rev().take(ORDER);
+        let order = before.take_while(|n| audio.heard[*n]).count();
+        let predictor = &whitener.predictors[order];
+        let mut sample = audio.samples[at];
+        let mut variance = whitener.errors[order] + audio.rounding[at];
+        let mut wave = all[at - press.from];
+        for tap in 0..order {
+            let back = at - 1 - tap;
+            sample -= predictor[tap] * audio.samples[back];
+            variance += predictor[tap].powi(2) * audio.rounding[back];
+            if back >= press.from {
+                for (wave, before) in wave.iter_mut().zip(&all[back - press.from]) {
+                    *wave -= predictor[tap] * before;
+                }
+            }
+        }
+        products.add(&wave, sample, variance);
+    }
+    products
+}
+
+/// Log of the probability of the audio given one pair, but for what all pairs share. The four
+/// amplitudes are Gaussian, of the power that the tone has.
+fn evidence(products: &Products, of: [usize; 4], press: &Press) -> f64 {
+    let Products { gram, told } = products;
+    let prior = [
+        press.row_peak,
+        press.row_peak,
+        press.column_peak,
+        press.column_peak,
+    ]
+    .map(|peak| 2.0 / peak.powi(2));
+    let mut lower = [[0.0; 4]; 4];
+    let mut solved = [0.0; 4];
+    let mut log = 0.0;
+    // Cholesky, and the forward half of the solution.
+    for i in 0..4 {
+        for j in 0..=i {
+            let (a, b) = (of[i].min(of[j]), of[i].max(of[j]));
+            let mut sum = gram[a][b] + if i == j { prior[i] } else { 0.0 };
+            for k in 0..j {
+                sum -= lower[i][k] * lower[j][k];
+            }
+            lower[i][j] = if i == j {
+                sum.sqrt()
+            } else {
+                sum / lower[j][j]
+            };
+        }
+        let mut sum = told[of[i]];
+        for k in 0..i {
+            sum -= lower[i][k] * solved[k];
+        }
+        solved[i] = sum / lower[i][i];
+        log += solved[i].powi(2) / 2.0 - lower[i][i].ln();
+    }
+    log
+}

@@ -1,0 +1,120 @@
+//! Sums over keys, and what chance alone would do.
+
+use std::collections::BTreeMap;
+
+use rand::{RngExt, SeedableRng, rngs::StdRng};
+
+use crate::{
+    cells::{Gate, Outcome},
+    peers::Peer,
+    signal::MS,
+};
+
+/// How often digits are shuffled to see what chance tells.
+const SHUFFLES: u32 = 20;
+
+/// Sums over the keys of some calls.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Sums {
+    pub(crate) digits: usize,
+    /// Digits that the listener got, tenths for guesses.
+    pub(crate) right: f64,
+    pub(crate) bits: f64,
+    /// Keys of which at least a sample was heard.
+    pub(crate) leaked: usize,
+    /// The same of 2 ms.
+    pub(crate) leaked_2_ms: usize,
+    /// Most samples heard of one key.
+    pub(crate) longest: usize,
+    /// Digits that each peer got.
+    pub(crate) told: [usize; Peer::ALL.len()],
+    heard_by: [bool; Peer::ALL.len()],
+    pub(crate) incidents: usize,
+    pub(crate) strange_frames: usize,
+}
+
+impl Sums {
+    pub(crate) fn add(&mut self, outcome: &Outcome) {
+        for (_, guess, _) in &outcome.guesses {
+            self.digits += 1;
+            self.right += guess.right;
+            self.bits += guess.bits;
+            self.leaked += usize::from(guess.heard > 0);
+            self.leaked_2_ms += usize::from(guess.heard >= 2 * MS);
+            self.longest = self.longest.max(guess.heard);
+        }
+        for (peer, told) in outcome.told.iter().enumerate() {
+            self.told[peer] += told.unwrap_or(0);
+            self.heard_by[peer] |= told.is_some();
+        }
+        self.incidents += outcome.incidents;
+        self.strange_frames += outcome.strange_frames;
+    }
+
+    /// Share of the digits that the listener got.
+    pub(crate) fn recovered(&self) -> f64 {
+        self.right / self.digits.max(1) as f64
+    }
+
+    pub(crate) fn share(&self, keys: usize) -> f64 {
+        keys as f64 / self.digits.max(1) as f64
+    }
+
+    /// What a peer got, for a table.
+    pub(crate) fn of_peer(&self, peer: Peer) -> String {
+        if self.heard_by[peer as usize] {
+            format!("{:.1} %", 100.0 * self.share(self.told[peer as usize]))
+        } else {
+            "-".to_owned()
+        }
+    }
+}
+
+/// The count that chance exceeds with less than `probability` where each of `trials` succeeds with
+/// probability `chance`.
+pub(crate) fn highest_of_chance(trials: usize, chance: f64, probability: f64) -> usize {
+    let mut log = trials as f64 * (1.0 - chance).ln();
+    let mut above = 1.0 - log.exp();
+    let mut count = 0;
+    while above > probability && count < trials {
+        count += 1;
+        log += ((trials - count + 1) as f64 / count as f64 * chance / (1.0 - chance)).ln();
+        above -= log.exp();
+    }
+    count
+}
+
+/// Bits that the gate tells of a digit: mutual information, less what the same gates seem to tell of
+/// the same digits shuffled.
+pub(crate) fn gate_bits<'a>(outcomes: impl Iterator<Item = &'a Outcome>) -> f64 {
+    let keys = outcomes.flat_map(|outcome| &outcome.guesses);
+    let (mut digits, gates): (Vec<u8>, Vec<Gate>) =
+        keys.map(|(digit, _, gate)| (*digit, *gate)).unzip();
+    let bits = mutual_bits(&digits, &gates);
+    let mut rng = StdRng::seed_from_u64(digits.len() as u64);
+    let chance: f64 = (0..SHUFFLES)
+        .map(|_| {
+            for at in (1..digits.len()).rev() {
+                digits.swap(at, rng.random_range(0..=at));
+            }
+            mutual_bits(&digits, &gates)
+        })
+        .sum();
+    (bits - chance / f64::from(SHUFFLES)).max(0.0)
+}
+
+fn mutual_bits(digits: &[u8], gates: &[Gate]) -> f64 {
+    let mut joint: BTreeMap<(u8, Gate), f64> = BTreeMap::new();
+    let mut of_digit: BTreeMap<u8, f64> = BTreeMap::new();
+    let mut of_gate: BTreeMap<Gate, f64> = BTreeMap::new();
+    for (digit, gate) in digits.iter().zip(gates) {
+        *joint.entry((*digit, *gate)).or_default() += 1.0;
+        *of_digit.entry(*digit).or_default() += 1.0;
+        *of_gate.entry(*gate).or_default() += 1.0;
+    }
+    let all = digits.len() as f64;
+    joint
+        .iter()
+        .map(|((digit, gate), n)| n / all * (n * all / (of_digit[digit] * of_gate[gate])).log2())
+        .sum()
+}
