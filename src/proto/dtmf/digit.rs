@@ -215,8 +215,13 @@ pub(super) struct Digits {
 impl Digits {
     /// Judges the hop that was pushed last; it ends at sample `end`.
     pub(super) fn judge(&mut self, bank: &Bank, end: i64) -> Told {
-        let mut fit = bank.fit(LEAST_SHARE);
-        let told = self.judge_fit(fit.as_ref().filter(|fit| is_tonal(fit)), end);
+        let Some(mut fit) = bank.fit(LEAST_SHARE) else {
+            if self.candidate.told == 0 && self.press.told == 0 {
+                return Told::Nothing;
+            }
+            return self.judge_fit(None, end);
+        };
+        let told = self.judge_fit(Some(&fit).filter(|fit| is_tonal(fit)), end);
         fit.zeroize();
         told
     }
