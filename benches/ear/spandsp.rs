@@ -103,12 +103,14 @@ impl Spandsp {
         String::from_utf8(keys).expect("keys are ASCII")
     }
 
-    /// Nanoseconds of one pass.
-    pub(crate) fn pass(&mut self) -> u64 {
+    /// Nanoseconds of each of `stretches` in one pass.
+    pub(crate) fn pass(&mut self, stretches: usize) -> Vec<u64> {
         self.ask(b"t");
-        let mut took = [0; 8];
+        let mut took = vec![0; 8 * stretches];
         self.answers.read_exact(&mut took).expect("it answers");
-        u64::from_le_bytes(took)
+        took.chunks_exact(8)
+            .map(|bytes| u64::from_le_bytes(bytes.try_into().expect("eight bytes")))
+            .collect()
     }
 }
 
