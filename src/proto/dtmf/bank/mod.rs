@@ -164,6 +164,8 @@ pub(super) struct Fit {
     pub(super) column: usize,
     /// Explained energy over energy, 0 to 1.
     pub(super) explained: f32,
+    /// Energy of the window.
+    pub(super) energy: f32,
     /// Cosine and sine amplitude of the row, phase counted from the window's middle.
     pub(super) row_wave: [f32; 2],
     /// The same of the column.
@@ -293,8 +295,9 @@ impl Bank {
         energy > 0.0 && BOUNDS.0[window] * self.strongest.0[window] >= least * energy
     }
 
+    /// Energy of a window.
     #[inline(always)]
-    fn energy(&self, window: Window) -> f32 {
+    pub(super) fn energy(&self, window: Window) -> f32 {
         self.energies[window as usize] as f32
     }
 
@@ -358,6 +361,7 @@ impl Bank {
             row: best.row,
             column: best.column,
             explained: best.explained / self.energy(Window::W10),
+            energy: self.energy(Window::W10),
             row_wave,
             column_wave,
         })
