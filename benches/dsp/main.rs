@@ -118,12 +118,13 @@ fn noise(seconds: usize, dice: &mut Dice) -> Vec<u8> {
     encoded(Law::Mu, &samples)
 }
 
-fn keying(presses: usize, dice: &mut Dice) -> Vec<u8> {
-    let mut samples = vec![0.0; presses * 200 * MS];
+/// Keys of 100 ms, one each `every` ms, over noise.
+fn keying(presses: usize, every: usize, dice: &mut Dice) -> Vec<u8> {
+    let mut samples = vec![0.0; presses * every * MS];
     add_white(&mut samples, -45.0, dice);
-    for press in samples.chunks_mut(200 * MS) {
-        Tone::plain(dice.one_of(&[0, 1, 2, 4, 5, 6, 8, 9, 10, 13]))
-            .add(&mut press[..100 * MS], dice);
+    for press in samples.chunks_mut(every * MS) {
+        let key = dice.one_of(&[0, 1, 2, 4, 5, 6, 8, 9, 10, 13]);
+        Tone::plain(key).add(&mut press[..100 * MS], dice);
     }
     encoded(Law::Mu, &samples)
 }
@@ -237,14 +238,16 @@ fn main() {
     };
     let passes = if options.quick { 100 } else { 1000 };
     let (speech, noise) = (speech(), noise(4, &mut dice));
-    let keying = keying(20, &mut dice);
-    let call: Vec<u8> = speech.iter().chain(&keying).copied().collect();
+    let hasty = keying(20, 200, &mut dice);
+    // A card's number, its date and its code, as people key them: two a second.
+    let card = keying(23, 500, &mut dice);
+    let call: Vec<u8> = speech.iter().chain(&card).copied().collect();
     let silence = vec![Law::Mu.silence(); 8000];
     let rows = [
         ("silence", &silence),
         ("noise, -45 dBm0", &noise),
         ("speech", &speech),
-        ("keys", &keying),
+        ("keys, 5 a second", &hasty),
         (JUDGED, &call),
     ]
     .map(|(name, codes)| measure(name, codes, passes, program.as_deref()));
@@ -265,7 +268,7 @@ fn main() {
         );
     }
     println!(
-        "\n{JUDGED}: speech, then 20 keys; decoding counts twice, for the ear and for the check"
+        "\n{JUDGED}: speech, then 23 keys, two a second; decoding counts twice, for ear and check"
     );
     let judged = rows.iter().find(|row| row.name == JUDGED);
     judge(judged.expect("it is measured"), &options);

@@ -324,8 +324,7 @@ impl Bank {
         let mut sums = FINE_COMB.sums(&folded);
         folded.zeroize();
         let least = least * energy;
-        let explains = FINE_PAIRS.bound * sums.strongest::<{ FINE.0 }>() >= least
-            && FINE_PAIRS.explain(&sums, twist, least);
+        let explains = FINE_PAIRS.explain(&sums, twist, least);
         sums.zeroize();
         explains
     }
@@ -344,8 +343,7 @@ impl Bank {
         let mut sums = COARSE_COMB.sums(&folded);
         folded.zeroize();
         let least = least * energy;
-        let explains = COARSE_PAIRS.bound * sums.strongest::<{ COARSE.0 }>() >= least
-            && COARSE_PAIRS.explain(&sums, twist, least);
+        let explains = COARSE_PAIRS.explain(&sums, twist, least);
         sums.zeroize();
         explains
     }

@@ -3,6 +3,8 @@
 //! With time counted from the window's middle, cosines are even and sines odd: the 4x4 Gram matrix
 //! of a pair falls into two 2x2 matrices, whose inverses are all that is kept.
 
+use std::ops::Range;
+
 use super::{RATE_HZ, Twist, four::Four, sums::Sums, wave::turned};
 
 /// Inverse of the 2x2 Gram matrix of a row and each of four columns: row with itself, row with
@@ -13,7 +15,9 @@ type Inverse = [Four; 4];
 pub(super) struct Pairs<const R: usize, const C: usize> {
     even: [[[Inverse; C]; 4]; R],
     odd: [[[Inverse; C]; 4]; R],
-    /// No pair explains more than this times what its row and its column sum up to alone.
+    /// No pair of a column explains more than this times what row and column sum up to alone.
+    bounds: [Four; C],
+    /// The largest of them.
     pub(super) bound: f32,
 }
 
@@ -50,6 +54,7 @@ impl<const R: usize, const C: usize> Pairs<R, C> {
         let mut pairs = Self {
             even: [[[[Four::ZERO; 4]; C]; 4]; R],
             odd: [[[[Four::ZERO; 4]; C]; 4]; R],
+            bounds: [Four::ZERO; C],
             bound: 0.0,
         };
         let mut pair = 0;
@@ -82,6 +87,9 @@ impl<const R: usize, const C: usize> Pairs<R, C> {
                 // The larger eigenvalue, and a little for what rounding does.
                 let most = (a + c) / 2.0 + root((a - c) * (a - c) / 4.0 + b * b);
                 let most = (most * 1.000_01) as f32;
+                if most > pairs.bounds[column / 4].0[column % 4] {
+                    pairs.bounds[column / 4].0[column % 4] = most;
+                }
                 if most > pairs.bound {
                     pairs.bound = most;
                 }
@@ -96,7 +104,9 @@ impl<const R: usize, const C: usize> Pairs<R, C> {
     /// columns, with time counted from the window's middle.
     pub(super) fn explain<const V: usize>(&self, sums: &Sums<V>, twist: Twist, least: f32) -> bool {
         const { assert!(V == R + C) }
-        self.most(sums) >= least && (0..4 * R).any(|row| self.row_explains(sums, row, twist, least))
+        self.might_explain(sums) >= least
+            && self.most(sums) >= least
+            && (0..4 * R).any(|row| self.row_explains(sums, row, twist, least))
     }
 
     /// The same, for what most likely is a tone: its strongest row is looked at first.
@@ -139,6 +149,20 @@ impl<const R: usize, const C: usize> Pairs<R, C> {
         })
     }
 
+    /// More than what any pair explains, by the strongest row and each column alone.
+    fn might_explain<const V: usize>(&self, sums: &Sums<V>) -> f32 {
+        let mut row = Four::ZERO;
+        for four in 0..R {
+            row = row.max(sums.power(four));
+        }
+        let row = Four::all(row.largest());
+        let mut most = Four::ZERO;
+        for four in 0..C {
+            most = most.max((row + sums.power(R + four)) * self.bounds[four]);
+        }
+        most.largest()
+    }
+
     /// What any pair explains at most.
     fn most<const V: usize>(&self, sums: &Sums<V>) -> f32 {
         let mut most = Four::ZERO;
@@ -154,6 +178,13 @@ impl<const R: usize, const C: usize> Pairs<R, C> {
     /// each.
     pub(super) fn best<const V: usize>(&self, sums: &Sums<V>) -> Best {
         const { assert!(V == R + C) }
+        let (row, column) = (two_strongest(sums, 0..R), two_strongest(sums, R..V));
+        let best = self.pair(sums, row.place, column.place);
+        // Any other pair lacks the strongest row or the strongest column.
+        let (one, other) = (row.second + column.first, row.first + column.second);
+        if best.explained >= self.bound * if one > other { one } else { other } {
+            return best;
+        }
         let (mut most, mut at) = (Four::ZERO, [(0, 0); 4]);
         for row in 0..4 * R {
             for four in 0..C {
@@ -169,11 +200,15 @@ impl<const R: usize, const C: usize> Pairs<R, C> {
         let larger = |one: usize, two: usize| if most.0[two] > most.0[one] { two } else { one };
         let lane = larger(larger(0, 1), larger(2, 3));
         let (row, four) = at[lane];
-        let fit = self.fit(sums, row, four);
+        self.pair(sums, row, 4 * four + lane)
+    }
+
+    fn pair<const V: usize>(&self, sums: &Sums<V>, row: usize, column: usize) -> Best {
+        let (fit, lane) = (self.fit(sums, row, column / 4), column % 4);
         Best {
             explained: fit.explained.0[lane],
             row,
-            column: 4 * four + lane,
+            column,
             waves: [fit.row, fit.column].map(|of| of.map(|part| part.0[lane])),
         }
     }
@@ -220,6 +255,36 @@ impl<const R: usize, const C: usize> Pairs<R, C> {
             row,
             column,
         }
+    }
+}
+
+/// The two strongest of some tones.
+struct Strongest {
+    first: f32,
+    second: f32,
+    /// Of the first.
+    place: usize,
+}
+
+fn two_strongest<const V: usize>(sums: &Sums<V>, fours: Range<usize>) -> Strongest {
+    let (mut first, mut second, mut place) = (-1.0, -1.0, 0);
+    let from = fours.start;
+    for four in fours {
+        for (lane, power) in sums.power(four).0.into_iter().enumerate() {
+            let (stronger, weaker) = if power > first {
+                place = 4 * (four - from) + lane;
+                (power, first)
+            } else {
+                (first, power)
+            };
+            first = stronger;
+            second = if weaker > second { weaker } else { second };
+        }
+    }
+    Strongest {
+        first,
+        second,
+        place,
     }
 }
 

@@ -58,20 +58,6 @@ impl<const V: usize> Sums<V> {
     pub(super) fn power(&self, four: usize) -> Four {
         self.cos[four] * self.cos[four] + self.sin[four] * self.sin[four]
     }
-
-    /// The strongest of the rows, which are the first `ROWS` fours, and the strongest of the
-    /// columns, added.
-    #[inline(always)]
-    pub(super) fn strongest<const ROWS: usize>(&self) -> f32 {
-        let (mut row, mut column) = (Four::ZERO, Four::ZERO);
-        for four in 0..ROWS {
-            row = row.max(self.power(four));
-        }
-        for four in ROWS..V {
-            column = column.max(self.power(four));
-        }
-        row.largest() + column.largest()
-    }
 }
 
 /// Cosines and sines at half samples beside the middle of a window: its first half mirrors its
