@@ -34,7 +34,7 @@ fn main() {
         quick: options.quick,
         program,
     };
-    let mut report = Report::default();
+    let mut report = Report::new(options.quick);
     mitel::run(&bench, &mut report);
     q24::run(&bench, &mut report);
     if !options.quick {
