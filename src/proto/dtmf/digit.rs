@@ -1,44 +1,59 @@
 //! The second decision: is this a digit? Strict, after ITU-T Q.24: 40 ms are taken, 23 ms are not;
 //! pauses of 30 ms part two presses, interruptions of 10 ms do not.
 
-use std::f32::consts::TAU;
-
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
 use super::bank::{Bank, COLUMNS_HZ, Fit, HOP, RATE_HZ, ROWS_HZ, Window};
 
 /// Least share that one pair explains of a window of 10 ms. A tone at the corners of what must be
-/// taken (1.5 % + 2 Hz off, twist, noise 10 dB down) explains 0.75.
-const LEAST_SHARE: f32 = 0.68;
-/// Hops that must tell the same pair. A clean tone of T ms is told for T - 4 ms, one at the corners
-/// for T - 8 ms: 26 ms lie between 23 and 40.
-const LEAST_HOPS: u32 = 13;
-/// Hops without it that do not end a press (24 ms): an interruption of 10 ms is seen as up to
-/// 20 ms, a pause of 30 ms as at least 30.
+/// taken (1.5 % + 2 Hz off, twist) explains 0.66 of it in noise 7 dB down.
+const LEAST_SHARE: f32 = 0.5;
+/// Hops that must tell the same pair. A clean tone of T ms is told for T ms, one at the corners and
+/// in noise for T - 6 ms: 30 ms lie between 23 and 40.
+const LEAST_HOPS: u32 = 15;
+/// Hops without it that do not end a press (24 ms): an interruption is seen as long as it is, and up
+/// to 6 ms longer in noise, so that 10 ms are ridden over, and a pause of 30 ms is none.
 const BRIDGE_HOPS: u32 = 12;
 /// Most that may be lost within a press: 60 ms. Two presses of one key that hide a pause in such a
 /// loss become one, a digit is missing and the field is asked again; one press taken for two could
 /// complete a field with a wrong digit.
 const BRIDGE_LOST_SAMPLES: u32 = 480;
-/// From a pair's first told hop back to where it began: a window of 10 ms is told when four fifths
-/// of it are tone.
-const HEAD_SAMPLES: i64 = 64;
+/// From a pair's first told hop back to where it began: a window of 10 ms is told when half of it is
+/// tone.
+const HEAD_SAMPLES: i64 = 48;
 /// Hops between two phases that are compared (8 ms: ±62.5 Hz are told apart).
 const PHASE_HOPS: usize = 4;
 /// Least share of the phases' products that agree: a voice glides, a key does not.
 const LEAST_COHERENCE: f32 = 0.9;
+/// The same of both tones together, each by its power: noise blurs the fainter one.
+const LEAST_JOINT_COHERENCE: f32 = 0.96;
 /// Least share of the energy in the two tones over a whole run (8 dB of signal to noise). Vowels
 /// reach the share of one window, hardly ever this one.
 const LEAST_PURITY: f32 = 0.88;
+/// The same where noise was there before, which is then taken away, one hop later: 5.6 dB.
+const LEAST_NOISY_PURITY: f32 = 0.78;
+/// Most that is neither in the two tones nor noise that was there before, as a share of what is not
+/// noise: so much, and so many times the share of noise, for noise is never quite the same.
+const MOST_UNEXPLAINED: (f32, f32) = (0.05, 0.5);
+/// Most of a window that noise can be which was there before. Where there was more, a voice was
+/// speaking, and it counts for nothing.
+const MOST_NOISE: f32 = 0.21;
+/// Most that the loudest full window of a run is louder than the faintest: 4.8 dB.
+const MOST_SWELL: f32 = 3.0;
+/// Hops over which the quietest 10 ms count as the noise that was there before: this many to twice
+/// as many (32 to 64 ms).
+const NOISE_HOPS: u32 = 24;
 /// Hops after which a window of 10 ms lies in the tone as a whole.
 const HEAD_HOPS: usize = 4;
+/// Least number of windows that do.
+const LEAST_FULL: u32 = 7;
 /// Furthest that a tone may be from its frequency: 1.5 % + 2 Hz and 1.8 % are taken (AT&T and NTT
 /// in Q.24), 3 % are not.
 const MOST_DETUNE: f32 = 0.018;
 /// See [`MOST_DETUNE`].
 const MOST_DETUNE_HZ: f32 = 2.5;
-/// Twist (column over row) over a whole tone: -8 to +4 dB and 1 dB for noise.
-const TWIST: (f32, f32) = (0.126, 3.16);
+/// Twist (column over row) over a whole tone: -8 to +4 dB and 2 dB for noise.
+const TWIST: (f32, f32) = (0.1, 4.0);
 /// Twist of one window: noise moves it further.
 const WINDOW_TWIST: (f32, f32) = (0.04, 10.0);
 /// Least power of the stronger tone: a sine of -45 dBm0 (peak of 0 dBm0: 22,656 in mu-law).
@@ -80,30 +95,58 @@ impl Drift {
         self.size += (power(now) + power(before)) / 2.0;
     }
 
+    /// What of `size` agrees.
+    fn agreed(&self) -> f32 {
+        (self.real * self.real + self.imaginary * self.imaginary).sqrt()
+    }
+
     /// How far from `hz` the tone is, where the phases agree.
     fn detune_hz(&self, hz: f64) -> Option<f32> {
-        let sum = (self.real * self.real + self.imaginary * self.imaginary).sqrt();
+        let sum = self.agreed();
         if sum < LEAST_COHERENCE * self.size || sum == 0.0 {
             return None;
         }
         let samples = (PHASE_HOPS * HOP) as f64;
-        let expected = (hz * samples / RATE_HZ).fract() as f32 * TAU;
-        let turned = (self.imaginary.atan2(self.real) - expected + 1.5 * TAU).rem_euclid(TAU);
-        Some((turned - TAU / 2.0) / TAU * (RATE_HZ / samples) as f32)
+        let expected = (hz * samples / RATE_HZ).fract() as f32;
+        let turned = turns(self.real, self.imaginary) - expected;
+        Some((turned - (turned + 0.5).floor()) * (RATE_HZ / samples) as f32)
     }
+}
+
+/// The angle of a point, in turns, to 1e-4 of a turn. Of operations that every processor rounds
+/// alike, which the library's functions of angles are not.
+fn turns(real: f32, imaginary: f32) -> f32 {
+    let (x, y) = (real.abs(), imaginary.abs());
+    let (low, high) = if x > y { (y, x) } else { (x, y) };
+    if high == 0.0 {
+        return 0.0;
+    }
+    let slope = low / high;
+    let square = slope * slope;
+    // Within an eighth of a turn (Abramowitz and Stegun 4.4.49).
+    let eighth = slope
+        * (0.999_866
+            + square
+                * (-0.330_299_5
+                    + square * (0.180_141 + square * (-0.085_133 + square * 0.020_835_1))))
+        / std::f32::consts::TAU;
+    let quarter = if y > x { 0.25 - eighth } else { eighth };
+    let half = if real < 0.0 { 0.5 - quarter } else { quarter };
+    if imaginary < 0.0 { -half } else { half }
 }
 
 fn is_near(detune_hz: f32, hz: f64) -> bool {
     detune_hz.abs() <= MOST_DETUNE * hz as f32 + MOST_DETUNE_HZ
 }
 
-/// Share of a tone's power that a window of 10 ms keeps `detune_hz` beside it.
+/// Share of a tone's power that a window of 10 ms keeps `detune_hz` beside it: (sin x / x)^2 for
+/// half the turn that it makes there, at most 2, as a series.
 fn kept(detune_hz: f32) -> f32 {
-    let half_turn = TAU / 2.0 * detune_hz * (Window::W10.hops() * HOP) as f32 / RATE_HZ as f32;
-    if half_turn.abs() < 1e-3 {
-        return 1.0;
-    }
-    (half_turn.sin() / half_turn).powi(2)
+    let half_turn =
+        std::f32::consts::PI * detune_hz * Window::W10.samples() as f32 / RATE_HZ as f32;
+    let square = (half_turn * half_turn).min(4.0);
+    1.0 - square / 3.0
+        * (1.0 - square * 2.0 / 15.0 * (1.0 - square / 14.0 * (1.0 - square * 2.0 / 45.0)))
 }
 
 /// One pair for as long as it goes on.
@@ -122,10 +165,18 @@ struct Run {
     column_power: f32,
     row_drift: Drift,
     column_drift: Drift,
-    /// Sum of the shares that the pair explained, and of how many hops, once windows are full.
+    /// Energy of 10 ms of the noise that was there before it.
+    noise: f32,
+    /// How many windows were full.
+    full: u32,
+    /// Sum of the shares that the pair explained of these, and of their energies.
     explained: f32,
     /// See `explained`.
-    full: u32,
+    energy: f32,
+    /// Energies of the faintest and of the loudest of them.
+    faintest: f32,
+    /// See `faintest`.
+    loudest: f32,
     /// Latest amplitudes, one a hop.
     waves: [[[f32; 2]; 2]; PHASE_HOPS],
     /// Hops in a row that told it.
@@ -133,8 +184,9 @@ struct Run {
 }
 
 impl Run {
-    fn begin(fit: &Fit, end: i64) -> Self {
+    fn begin(fit: &Fit, end: i64, noise: f32) -> Self {
         Self {
+            noise,
             row: fit.row,
             column: fit.column,
             start: end - HEAD_SAMPLES,
@@ -154,8 +206,15 @@ impl Run {
         }
         (self.silent, self.lost) = (0, 0);
         if self.unbroken >= HEAD_HOPS {
-            self.explained += fit.explained;
             self.full += 1;
+            self.explained += fit.explained;
+            self.energy += fit.energy;
+            if self.full == 1 || fit.energy < self.faintest {
+                self.faintest = fit.energy;
+            }
+            if fit.energy > self.loudest {
+                self.loudest = fit.energy;
+            }
         }
         self.row_power += power(fit.row_wave);
         self.column_power += power(fit.column_wave);
@@ -176,7 +235,7 @@ impl Run {
     }
 
     fn is_press(&self) -> bool {
-        if self.told < LEAST_HOPS || self.full == 0 {
+        if self.told < LEAST_HOPS || self.full < LEAST_FULL {
             return false;
         }
         let (row_hz, column_hz) = (ROWS_HZ[self.row], COLUMNS_HZ[self.column]);
@@ -186,37 +245,109 @@ impl Run {
         ) else {
             return false;
         };
+        let agreed = self.row_drift.agreed() + self.column_drift.agreed();
+        let size = self.row_drift.size + self.column_drift.size;
         let twist = self.column_power / kept(column) * kept(row) / self.row_power;
-        (TWIST.0..=TWIST.1).contains(&twist)
+        agreed >= LEAST_JOINT_COHERENCE * size
+            && (TWIST.0..=TWIST.1).contains(&twist)
             && is_near(row, row_hz)
             && is_near(column, column_hz)
-            && self.purity(row, column) >= LEAST_PURITY
+            && self.loudest <= MOST_SWELL * self.faintest
+            && self.is_pure(row, column)
     }
 
-    /// Share of the energy in the two tones where they really are: what the fit at the nominal
-    /// frequencies misses of a tone `detune` beside them is added again.
-    fn purity(&self, row_detune_hz: f32, column_detune_hz: f32) -> f32 {
+    /// Whether the two tones, where they really are, make up the energy: what the fit at the nominal
+    /// frequencies misses of a tone `detune` beside them is added again, and the noise that was
+    /// there before is taken away.
+    fn is_pure(&self, row_detune_hz: f32, column_detune_hz: f32) -> bool {
         let fitted = self.row_power + self.column_power;
         let whole =
             self.row_power / kept(row_detune_hz) + self.column_power / kept(column_detune_hz);
-        self.explained / self.full as f32 * whole / fitted
+        let purity = self.explained / self.full as f32 * whole / fitted;
+        if purity >= LEAST_PURITY {
+            return true;
+        }
+        let noise = self.noise * self.full as f32 / self.energy;
+        let explained = 1.0 - MOST_UNEXPLAINED.0 - MOST_UNEXPLAINED.1 * noise;
+        self.told > LEAST_HOPS
+            && noise <= MOST_NOISE
+            && purity >= LEAST_NOISY_PURITY
+            && purity >= explained * (1.0 - noise)
+    }
+}
+
+/// The quietest 10 ms of late: what noise there is.
+#[derive(Default, Zeroize)]
+struct Noise {
+    /// Least energy of the hops of this stretch, and of the one before.
+    least: [f32; 2],
+    hops: u32,
+    /// Hops until a window holds nothing that was lost, or from before the first sample.
+    unknown: u32,
+}
+
+impl Noise {
+    fn new() -> Self {
+        Self {
+            unknown: Window::W10.hops() as u32,
+            ..Self::default()
+        }
+    }
+
+    fn hear(&mut self, energy: f32) {
+        if self.unknown > 0 {
+            self.unknown -= 1;
+            return;
+        }
+        if self.hops == NOISE_HOPS {
+            (self.least[1], self.hops) = (self.least[0], 0);
+        }
+        if self.hops == 0 || energy < self.least[0] {
+            self.least[0] = energy;
+        }
+        self.hops += 1;
+    }
+
+    fn energy(&self) -> f32 {
+        if self.least[1] > 0.0 && self.least[1] < self.least[0] {
+            self.least[1]
+        } else {
+            self.least[0]
+        }
     }
 }
 
 /// Recognises presses in tones. Wiped on drop.
-#[derive(Default, Zeroize, ZeroizeOnDrop)]
+#[derive(Zeroize, ZeroizeOnDrop)]
 pub(super) struct Digits {
     /// What may become a press.
     candidate: Run,
     /// The last press, while its tone goes on.
     press: Run,
+    noise: Noise,
+}
+
+impl Default for Digits {
+    fn default() -> Self {
+        Self {
+            candidate: Run::default(),
+            press: Run::default(),
+            noise: Noise::new(),
+        }
+    }
 }
 
 impl Digits {
     /// Judges the hop that was pushed last; it ends at sample `end`.
     pub(super) fn judge(&mut self, bank: &Bank, end: i64) -> Told {
-        let mut fit = bank.fit(LEAST_SHARE);
-        let told = self.judge_fit(fit.as_ref().filter(|fit| is_tonal(fit)), end);
+        self.noise.hear(bank.energy(Window::W10));
+        let Some(mut fit) = bank.fit(LEAST_SHARE) else {
+            if self.candidate.told == 0 && self.press.told == 0 {
+                return Told::Nothing;
+            }
+            return self.judge_fit(None, end);
+        };
+        let told = self.judge_fit(Some(&fit).filter(|fit| is_tonal(fit)), end);
         fit.zeroize();
         told
     }
@@ -240,7 +371,7 @@ impl Digits {
         };
         if !self.candidate.is(fit) {
             self.candidate.zeroize();
-            self.candidate = Run::begin(fit, end);
+            self.candidate = Run::begin(fit, end, self.noise.energy());
         }
         self.candidate.tell(fit);
         if !self.candidate.is_press() {
@@ -257,6 +388,7 @@ impl Digits {
     /// `samples` of a hop were lost. The loss itself ends nothing, unless it is too long to know
     /// what was in it.
     pub(super) fn lose(&mut self, samples: u32) {
+        self.noise.unknown = Window::W10.hops() as u32;
         for run in [&mut self.candidate, &mut self.press] {
             if run.told > 0 {
                 run.lost = run.lost.saturating_add(samples);
@@ -288,4 +420,27 @@ fn is_tonal(fit: &Fit) -> bool {
         && column >= WINDOW_TWIST.0 * row
         && column <= WINDOW_TWIST.1 * row
         && row.max(column) >= LEAST_POWER
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn angles_and_what_a_window_keeps_are_what_the_library_says() {
+        for n in -500..500 {
+            let angle = n as f32 / 160.0;
+            let known = angle / std::f32::consts::TAU;
+            let apart = turns(3.0 * angle.cos(), 3.0 * angle.sin()) - known;
+            assert!((apart - apart.round()).abs() < 1e-4, "{angle} rad");
+            // Up to 40 Hz beside the window's tone.
+            let hz = n as f32 / 12.5;
+            let half_turn = std::f32::consts::PI * hz / 100.0;
+            if n != 0 {
+                let share = (half_turn.sin() / half_turn).powi(2);
+                assert!((kept(hz) - share).abs() < 1e-3, "{hz} Hz");
+            }
+        }
+        assert_eq!((turns(0.0, 0.0), kept(0.0)), (0.0, 1.0));
+    }
 }

@@ -161,8 +161,20 @@ impl State {
     fn hear_audio(&mut self, samples: &[i16], press: &mut dyn FnMut(Key)) -> Verdict {
         let from = self.heard;
         let mut suspect = self.held_from(from);
-        for &sample in samples {
-            self.feed(sample, false, &mut suspect, press);
+        let mut rest = samples;
+        while !rest.is_empty() {
+            if let Some((hop, later)) = rest.split_first_chunk()
+                && self.hop_filled == 0
+            {
+                self.heard += HOP as u64;
+                self.hear_hop(hop, 0, &mut suspect, press);
+                rest = later;
+                continue;
+            }
+            let (now, later) = rest.split_at(rest.len().min(HOP - self.hop_filled));
+            self.hop[self.hop_filled..][..now.len()].copy_from_slice(now);
+            self.feed(now.len(), false, &mut suspect, press);
+            rest = later;
         }
         self.forget();
         if self.events.key_is_down(self.heard as i64) {
@@ -177,8 +189,12 @@ impl State {
         // Nothing that a loss completes is a press: a press is told by a hop that was heard.
         let fed =
             samples.min(FLUSHED_SAMPLES + (samples - samples.min(FLUSHED_SAMPLES)) % HOP as u64);
-        for _ in 0..fed {
-            self.feed(0, true, &mut suspect, &mut drop);
+        let mut rest = fed;
+        while rest > 0 {
+            let now = rest.min((HOP - self.hop_filled) as u64);
+            self.hop[self.hop_filled..][..now as usize].fill(0);
+            self.feed(now as usize, true, &mut suspect, &mut drop);
+            rest -= now;
         }
         let end = self.heard.saturating_add(samples - fed).min(END_SAMPLES);
         self.heard = self.heard.max(end);
@@ -217,32 +233,44 @@ impl State {
         verdict(suspect)
     }
 
+    /// Takes `samples` more of the hop, which stand in it already.
     fn feed(
         &mut self,
-        sample: i16,
+        samples: usize,
         lost: bool,
         suspect: &mut Option<Range<u64>>,
         press: &mut dyn FnMut(Key),
     ) {
-        self.hop[self.hop_filled] = sample;
-        self.hop_filled += 1;
-        self.hop_lost += u32::from(lost);
-        self.heard += 1;
-        if self.hop_filled < HOP {
-            return;
+        self.hop_filled += samples;
+        self.hop_lost += if lost { samples as u32 } else { 0 };
+        self.heard += samples as u64;
+        if self.hop_filled == HOP {
+            let (hop, lost) = (self.hop, self.hop_lost);
+            self.hear_hop(&hop, lost, suspect, press);
+            (self.hop_filled, self.hop_lost) = (0, 0);
         }
-        self.bank.push(&self.hop);
+    }
+
+    /// Hears a complete hop, which ends with what was `heard` so far and of which some was lost.
+    #[inline]
+    fn hear_hop(
+        &mut self,
+        hop: &[i16; HOP],
+        lost: u32,
+        suspect: &mut Option<Range<u64>>,
+        press: &mut dyn FnMut(Key),
+    ) {
+        self.bank.push(hop);
         if let Some(reach) = suspect::reach(&self.bank) {
             let until = self.heard + HOLD_SAMPLES;
             self.suspect(suspect, self.heard.saturating_sub(reach), until);
         }
-        if self.hop_lost > 0 {
-            self.digits.lose(self.hop_lost);
+        if lost > 0 {
+            self.digits.lose(lost);
         }
-        if self.hop_lost < HOP as u32 {
+        if lost < HOP as u32 {
             self.judge(press);
         }
-        (self.hop_filled, self.hop_lost) = (0, 0);
     }
 
     fn judge(&mut self, press: &mut dyn FnMut(Key)) {

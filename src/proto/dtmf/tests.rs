@@ -1,8 +1,10 @@
 //! Claims of the whole ear, in simulated samples. Every random test prints its seed.
 
+mod bank;
 mod check;
 mod digit;
 mod event;
+mod reference;
 mod signal;
 mod suspect;
 

@@ -35,6 +35,15 @@ impl Line {
         (position % CAPACITY as u64) as usize
     }
 
+    /// Where the positions of a span of at most `CAPACITY` lie: up to the ring's end, and from its
+    /// beginning on.
+    fn places(span: Range<u64>) -> [Range<usize>; 2] {
+        let from = Self::slot(span.start);
+        let length = (span.end.max(span.start) - span.start) as usize;
+        let before_end = length.min(CAPACITY - from);
+        [from..from + before_end, 0..length - before_end]
+    }
+
     pub(super) const fn len(&self) -> usize {
         (self.end - self.start) as usize
     }
@@ -59,28 +68,50 @@ impl Line {
         self.end += 1;
     }
 
+    /// Appends unmarked codewords, as [`Line::push`] does each.
+    pub(super) fn extend(&mut self, codes: &[u8]) {
+        for codes in codes.chunks(CAPACITY) {
+            let missing = codes.len().saturating_sub(self.room());
+            self.start += missing as u64;
+            let end = self.end + codes.len() as u64;
+            let mut rest = codes;
+            for place in Self::places(self.end..end) {
+                let (now, later) = rest.split_at(place.len());
+                self.codes[place.clone()].copy_from_slice(now);
+                self.marked[place].fill(false);
+                rest = later;
+            }
+            for place in Self::places(self.end..self.marked_until.min(end)) {
+                self.marked[place].fill(true);
+            }
+            self.end = end;
+        }
+    }
+
     /// Marks a span, also what has yet to come of it.
     pub(super) fn mark(&mut self, span: Range<u64>) {
-        for position in span.start.max(self.start)..span.end.min(self.end) {
-            self.marked[Self::slot(position)] = true;
+        for place in Self::places(span.start.max(self.start)..span.end.min(self.end)) {
+            self.marked[place].fill(true);
         }
         self.marked_until = self.marked_until.max(span.end);
     }
 
-    /// Takes `frame.len()` codewords; whether any of them is marked.
+    /// Takes `frame.len()` codewords, as many as there are; whether any of them is marked, or
+    /// missing.
     pub(super) fn take(&mut self, frame: &mut [u8]) -> bool {
-        let mut any = false;
-        for code in frame {
-            if self.start == self.end {
-                return true;
-            }
-            let slot = Self::slot(self.start);
-            *code = self.codes[slot];
-            any |= self.marked[slot];
+        let taken = frame.len().min(self.len());
+        let mut any = taken < frame.len();
+        let end = self.start + taken as u64;
+        let mut rest = frame;
+        for place in Self::places(self.start..end) {
+            let (now, later) = rest.split_at_mut(place.len());
+            now.copy_from_slice(&self.codes[place.clone()]);
             // A frame that left is a log of what was said, or of a key.
-            self.codes[slot].zeroize();
-            self.start += 1;
+            self.codes[place.clone()].fill(0);
+            any |= self.marked[place].iter().fold(false, |any, &one| any | one);
+            rest = later;
         }
+        self.start = end;
         any
     }
 
@@ -132,6 +163,31 @@ mod tests {
         assert!(line.take(&mut frame), "10 and 11 are marked");
         assert!(!line.take(&mut frame));
         assert_eq!(frame, [15, 16, 17, 18, 19]);
+    }
+
+    #[test]
+    fn codewords_in_a_row_are_the_same_as_one_by_one() {
+        let (mut one, mut all) = (Line::new(), Line::new());
+        let codes: Vec<u8> = (0..700).map(|n| (n % 251) as u8).collect();
+        let mut at = 0;
+        for round in 0..40 {
+            let length = 1 + round * 37 % codes.len();
+            let codes = &codes[..length];
+            codes.iter().for_each(|code| one.push(*code, false));
+            all.extend(codes);
+            at += length as u64;
+            for line in [&mut one, &mut all] {
+                line.mark(at.saturating_sub(50)..at + round as u64 % 3 * 60);
+            }
+            let mut frames = [[0; 160]; 2];
+            let marked = [one.take(&mut frames[0]), all.take(&mut frames[1])];
+            assert_eq!(
+                (marked[0], frames[0]),
+                (marked[1], frames[1]),
+                "round {round}"
+            );
+            assert_eq!(one.len(), all.len());
+        }
     }
 
     #[test]

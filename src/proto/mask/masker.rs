@@ -5,8 +5,6 @@
 //! frame in which any sample is marked is replaced as a whole: edges stand on the grid of frames,
 //! whatever the key.
 
-use zeroize::Zeroize;
-
 use super::{Outbox, Unarmed, line::Line};
 use crate::proto::{
     codec::Law,
@@ -31,6 +29,19 @@ const SOUND: [i16; 20] = [
     0, 494, 940, 1294, 1522, 1600, 1522, 1294, 940, 494, 0, -494, -940, -1294, -1522, -1600, -1522,
     -1294, -940, -494,
 ];
+
+/// [`SOUND`] in either law.
+const SOUND_CODES: [[u8; SOUND.len()]; 2] = [encoded(Law::Mu), encoded(Law::A)];
+
+const fn encoded(law: Law) -> [u8; SOUND.len()] {
+    let mut codes = [0; SOUND.len()];
+    let mut n = 0;
+    while n < SOUND.len() {
+        codes[n] = law.encode(SOUND[n]);
+        n += 1;
+    }
+    codes
+}
 
 /// Where the stream towards the agent stands when the masker takes it over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -139,9 +150,7 @@ impl Masker {
 
     /// Audio (codewords of [`Masker::law`]) with what the detector says of it.
     pub fn push(&mut self, codes: &[u8], verdict: &Verdict) {
-        for code in codes {
-            self.line.push(*code, false);
-        }
+        self.line.extend(codes);
         self.heard += codes.len() as u64;
         self.mark(verdict);
     }
@@ -190,9 +199,18 @@ impl Masker {
     }
 
     fn emit_frame(&mut self, out: &mut Outbox) -> bool {
-        let mut space = [0; MAX_FRAME];
-        // `frame` is clamped to MAX_FRAME wherever it is set.
-        let frame = &mut space[..self.start.frame];
+        let header = write_header(
+            self.start.payload_type,
+            self.marker,
+            self.start.sequence,
+            self.start.timestamp,
+            self.start.ssrc,
+        );
+        // Straight into the outbox: no copy of what may hold a tone stays behind.
+        let Some(frame) = out.space(header, self.start.frame) else {
+            return false;
+        };
+        self.marker = false;
         let marked = self.line.take(frame);
         if marked || self.sound_left > 0 || self.muted {
             self.fill(frame);
@@ -201,20 +219,11 @@ impl Masker {
             self.masked_run = 0;
             self.press_untold = false;
         }
-        let header = write_header(
-            self.start.payload_type,
-            std::mem::take(&mut self.marker),
-            self.start.sequence,
-            self.start.timestamp,
-            self.start.ssrc,
-        );
-        let sent = out.push(header, frame);
         self.start.sequence = self.start.sequence.wrapping_add(1);
         self.start.timestamp = self.start.timestamp.wrapping_add(self.start.frame as u32);
         self.packets = self.packets.wrapping_add(1);
         self.octets = self.octets.wrapping_add(self.start.frame as u32);
-        space.zeroize();
-        sent
+        true
     }
 
     /// A key was pressed, whichever.
@@ -231,16 +240,21 @@ impl Masker {
             self.sound_left = SOUND_LENGTH;
             self.sound_phase = 0;
         }
-        for code in frame {
-            *code = if self.sound_left > 0 && !self.muted {
-                self.sound_left -= 1;
-                let sample = SOUND[self.sound_phase];
-                self.sound_phase = (self.sound_phase + 1) % SOUND.len();
-                self.start.law.encode(sample)
-            } else {
-                self.start.law.silence()
-            };
+        if self.sound_left == 0 || self.muted {
+            frame.fill(self.start.law.silence());
+            return;
         }
+        let sound = match self.start.law {
+            Law::Mu => &SOUND_CODES[0],
+            Law::A => &SOUND_CODES[1],
+        };
+        let (sounding, silent) = frame.split_at_mut(frame.len().min(self.sound_left));
+        for code in sounding.iter_mut() {
+            *code = sound[self.sound_phase];
+            self.sound_phase = (self.sound_phase + 1) % SOUND.len();
+        }
+        self.sound_left -= sounding.len();
+        silent.fill(self.start.law.silence());
     }
 
     /// The caller's timeline jumped or its source changed: what waits was not heard to its end and

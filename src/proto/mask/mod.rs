@@ -121,22 +121,21 @@ impl Outbox {
 
     /// Appends a datagram of the masker's own; false when the outbox is full.
     fn push(&mut self, header: [u8; HEADER_BYTES], payload: &[u8]) -> bool {
-        let length = HEADER_BYTES + payload.len();
-        let Some(space) = self
-            .own
-            .get_mut(self.count)
-            .and_then(|s| s.get_mut(..length))
-        else {
-            return false;
-        };
+        self.space(header, payload.len())
+            .map(|body| body.copy_from_slice(payload))
+            .is_some()
+    }
+
+    /// Appends a datagram of the masker's own, whose payload is to be written into what is given;
+    /// nothing when the outbox is full.
+    fn space(&mut self, header: [u8; HEADER_BYTES], payload: usize) -> Option<&mut [u8]> {
+        let length = HEADER_BYTES + payload;
+        let space = self.own.get_mut(self.count)?.get_mut(..length)?;
+        *self.lengths.get_mut(self.count)? = length;
+        self.count += 1;
         let (head, body) = space.split_at_mut(HEADER_BYTES);
         head.copy_from_slice(&header);
-        body.copy_from_slice(payload);
-        if let Some(place) = self.lengths.get_mut(self.count) {
-            *place = length;
-        }
-        self.count += 1;
-        true
+        Some(body)
     }
 }
 
