@@ -261,7 +261,7 @@ impl State {
         press: &mut dyn FnMut(Key),
     ) {
         self.bank.push(hop);
-        if let Some(reach) = suspect::reach(&self.bank) {
+        if let Some(reach) = suspect::reach(&self.bank, self.held_until > self.heard) {
             let until = self.heard + HOLD_SAMPLES;
             self.suspect(suspect, self.heard.saturating_sub(reach), until);
         }

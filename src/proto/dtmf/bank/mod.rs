@@ -37,6 +37,12 @@ const COARSE: (usize, usize) = (1, 2);
 
 /// Hops of the longest window: 32 ms.
 const LONGEST: usize = 16;
+/// Hops whose energies are kept: those of the longest window, and 32 ms before it.
+const KEPT: usize = 2 * LONGEST;
+/// Hops that tell how quiet it was before a window: 10 ms of the 32 ms before.
+const QUIET_HOPS: usize = 5;
+/// Hops before a burst that have to be quieter: 16 ms, longer than a voice takes from pulse to pulse.
+const BURST_HOPS: usize = 8;
 /// Samples kept for the fine grid (6 ms), for windows of one hop and for what went before them.
 const RECENT: usize = 3 * HOP;
 /// Hops after which the phases of all nominal tones have come round (a second).
@@ -47,7 +53,7 @@ const ROUND: usize = 500;
 const TO_HALVES: f32 = 1.5 * (1 << 22) as f32;
 
 /// Least share of 6 ms that the strongest nominal row and column come to where the fine grid is asked.
-const FINE_GATE: f32 = 0.45;
+const FINE_GATE: f32 = 0.40;
 
 const NOMINAL_HZ: [[f64; 4]; 2] = [ROWS_HZ, COLUMNS_HZ];
 const FINE_ROWS_HZ: [[f64; 4]; FINE.0] = grid(684.0, 40.0);
@@ -177,7 +183,8 @@ pub(super) struct Fit {
 pub(super) struct Bank {
     /// Sums of each hop, phase counted from the first of all hops.
     hops: [Sums<2>; LONGEST],
-    hop_energies: [f64; LONGEST],
+    /// Of the longest window and of what was before it.
+    hop_energies: [f64; KEPT],
     /// Sums of each window, phase counted from the first of all hops.
     windows: [Sums<2>; 4],
     /// Whole numbers, so that they slide exactly, too.
@@ -187,7 +194,7 @@ pub(super) struct Bank {
     recent: [Four; RECENT / 4],
     /// Energies of 1 ms each over `recent`.
     halves: [f32; 2 * RECENT / HOP],
-    /// Place of the newest hop in `hops`.
+    /// Place of the newest hop in `hop_energies`; its place in `hops` is the remainder by [`LONGEST`].
     #[zeroize(skip)]
     newest: usize,
     /// Hops so far, modulo [`ROUND`].
@@ -199,7 +206,7 @@ impl Default for Bank {
     fn default() -> Self {
         Self {
             hops: [Sums::ZERO; LONGEST],
-            hop_energies: [0.0; LONGEST],
+            hop_energies: [0.0; KEPT],
             windows: [Sums::ZERO; 4],
             energies: [0.0; 4],
             strongest: Four::ZERO,
@@ -250,22 +257,21 @@ impl Bank {
             Window::W16.hops(),
             Window::W32.hops(),
         ];
-        self.newest = self.newest.wrapping_add(1) % LONGEST;
+        self.newest = self.newest.wrapping_add(1) % KEPT;
         let (mut rows, mut columns) = ([Four::ZERO; 4], [Four::ZERO; 4]);
         for window in 0..4 {
-            let oldest = self.newest.wrapping_sub(HOPS[window]) % LONGEST;
-            let gone = &self.hops[oldest];
+            let gone = &self.hops[self.newest.wrapping_sub(HOPS[window]) % LONGEST];
+            self.energies[window] += energy - self.hop_energy(HOPS[window]);
             let slid = &mut self.windows[window];
             for four in 0..2 {
                 slid.cos[four] += sums.cos[four] - gone.cos[four];
                 slid.sin[four] += sums.sin[four] - gone.sin[four];
             }
-            self.energies[window] += energy - self.hop_energies[oldest];
             rows[window] = slid.power(0);
             columns[window] = slid.power(1);
         }
         self.strongest = Four::largest_of(rows) + Four::largest_of(columns);
-        self.hops[self.newest] = *sums;
+        self.hops[self.newest % LONGEST] = *sums;
         self.hop_energies[self.newest] = energy;
     }
 
@@ -301,6 +307,23 @@ impl Bank {
         self.energies[window as usize] as f32
     }
 
+    /// Energy of the hop `age` hops before the newest.
+    #[inline(always)]
+    fn hop_energy(&self, age: usize) -> f64 {
+        self.hop_energies[self.newest.wrapping_sub(age) % KEPT]
+    }
+
+    /// Whether a window is louder by `factor` than the quietest 10 ms of the 32 ms before it.
+    pub(super) fn rises(&self, window: Window, factor: f32) -> bool {
+        let hops = window.hops();
+        let now = self.energies[window as usize] / hops as f64;
+        (hops..=hops + LONGEST - QUIET_HOPS).any(|first| {
+            let ages = first..first + QUIET_HOPS;
+            let before: f64 = ages.map(|age| self.hop_energy(age)).sum();
+            now >= f64::from(factor) * before / QUIET_HOPS as f64
+        })
+    }
+
     /// Sums of a window with time counted from its middle.
     fn middle(&self, window: Window) -> Sums<2> {
         self.windows[window as usize]
@@ -330,12 +353,20 @@ impl Bank {
     }
 
     /// The same for 2 ms on the coarse grid, at half-hop steps, but only where the energy rises by
-    /// `jump` over the 2 ms that ended 1 ms before.
+    /// `jump` over the 2 ms that ended 1 ms before, and over each 2 ms of the 16 ms before.
     #[inline(always)]
     pub(super) fn onset(&self, twist: Twist, jump: f32, least: f32) -> bool {
         let [a, b, c, d, e, f] = self.halves;
-        (d + e > jump * (a + b) && self.rises_to_a_pair(3, d + e, twist, least))
-            || (e + f > jump * (b + c) && self.rises_to_a_pair(4, e + f, twist, least))
+        (d + e > jump * (a + b)
+            && self.stands_out(d + e, jump)
+            && self.rises_to_a_pair(3, d + e, twist, least))
+            || (e + f > jump * (b + c)
+                && self.stands_out(e + f, jump)
+                && self.rises_to_a_pair(4, e + f, twist, least))
+    }
+
+    fn stands_out(&self, energy: f32, jump: f32) -> bool {
+        (2..=BURST_HOPS).all(|age| f64::from(energy) > f64::from(jump) * self.hop_energy(age))
     }
 
     fn rises_to_a_pair(&self, half: usize, energy: f32, twist: Twist, least: f32) -> bool {

@@ -201,3 +201,30 @@ fn nothing_of_what_has_left_the_windows_remains() {
         assert_eq!(one.column_wave, two.column_wave);
     }
 }
+
+#[test]
+fn a_window_rises_over_the_quietest_10_ms_of_the_32_ms_before_it() {
+    // 60 ms of noise, of which each hop has an amplitude of its own; then one louder hop.
+    let rises = |before: &dyn Fn(usize) -> i16, factor| {
+        let mut bank = Bank::default();
+        (0..30).for_each(|n| bank.push(&[before(n); HOP]));
+        (0..3).for_each(|_| bank.push(&[1000; HOP]));
+        bank.rises(Window::W6, factor)
+    };
+    assert!(rises(&|_| 700, 2.0), "3 dB over what was steady");
+    assert!(!rises(&|_| 720, 2.0));
+    assert!(!rises(&|_| 5000, 0.1), "louder before");
+    // Hops 14 to 29 are the 32 ms before.
+    let quiet = |first: usize, hops: usize| {
+        move |n| {
+            if (first..first + hops).contains(&n) {
+                300
+            } else {
+                5000
+            }
+        }
+    };
+    assert!(rises(&quiet(14, 5), 2.0) && rises(&quiet(25, 5), 2.0));
+    assert!(!rises(&quiet(20, 4), 2.0), "8 ms");
+    assert!(!rises(&quiet(8, 6), 2.0), "too long ago");
+}

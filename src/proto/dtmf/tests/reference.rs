@@ -58,17 +58,20 @@ impl Reference {
     }
 
     /// The same on the coarse grid for the newest 2 ms and for those 1 ms before, where the energy
-    /// rises by `jump`.
+    /// rises by `jump` over the 2 ms that ended 1 ms before, and over each 2 ms of the 16 ms before.
     pub(super) fn onset(&self, twist: Twist, jump: f64) -> f64 {
         let rows: Vec<f64> = (0..4).map(|n| 700.0 + 80.0 * f64::from(n)).collect();
         let columns: Vec<f64> = (0..8).map(|n| 1190.0 + 70.0 * f64::from(n)).collect();
         let recent = self.newest(3 * HOP);
         let energy = |samples: &[f64]| samples.iter().map(|s| s * s).sum::<f64>();
         let mut most = 0.0_f64;
+        let loudest = (2..=8)
+            .map(|age| energy(&self.newest((age + 1) * HOP)[..HOP]))
+            .fold(0.0, f64::max);
         for start in [3 * HOP / 2, 2 * HOP] {
             let now = &recent[start..start + HOP];
             let before = &recent[start - 3 * HOP / 2..start - HOP / 2];
-            if energy(now) > jump * energy(before) {
+            if energy(now) > jump * energy(before) && energy(now) > jump * loudest {
                 most = most.max(share(now, &rows, &columns, Some(twist)).share);
             }
         }
