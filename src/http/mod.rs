@@ -244,7 +244,7 @@ async fn with_headers(Shared(api): Shared<Arc<Api>>, request: Request, next: Nex
         %method,
         route = route.as_ref().map_or("", MatchedPath::as_str),
         status = response.status().as_u16(),
-        seconds = began.elapsed().as_secs_f64(),
+        micros = began.elapsed().as_micros(),
         "answered"
     );
     response

@@ -8,10 +8,10 @@ use super::run::events;
 /// Counts that depend on when a packet came.
 const REAL_TIME: [&str; 5] = [
     "armed_ms",
+    "micros",
     "packets_checked",
     "packets_masked",
     "packets_sent",
-    "seconds",
 ];
 /// The same among the metrics.
 const REAL_TIME_METRICS: [&str; 3] = [

@@ -18,7 +18,7 @@
 //! | 3566 0020 2036 0505 | approved (JCB) | approved |
 //! | 3056 930902 5904 | approved (Diners Club) | approved |
 //! | 6200 0000 0000 0005 | approved (UnionPay) | approved |
-//! | 4000 0051 7393 4242 | approved (Visa); differs from the next in hidden digits only | approved |
+//! | 4716 8351 7398 4242 | approved (Visa); differs from the next in hidden digits only | approved |
 //! | 4242 4286 0932 4242 | approved (Visa); differs from the one before in hidden digits only | approved |
 //! | 4000 0000 0000 0002 | `card_declined` | declined: other card |
 //! | 4000 0000 0000 9995 | `insufficient_funds` | declined: try again |

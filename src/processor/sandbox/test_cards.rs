@@ -21,7 +21,7 @@ const CARDS: [(&str, Behaviour); 20] = [
     ("3566002020360505", Behaviour::Approve),
     ("30569309025904", Behaviour::Approve),
     ("6200000000000005", Behaviour::Approve),
-    ("4000005173934242", Behaviour::Approve),
+    ("4716835173984242", Behaviour::Approve),
     ("4242428609324242", Behaviour::Approve),
     ("4000000000000002", Behaviour::Decline("card_declined")),
     ("4000000000009995", Behaviour::Decline("insufficient_funds")),
