@@ -13,7 +13,7 @@ use std::f64::consts::TAU;
 
 use tonewall::proto::codec::Law;
 
-use crate::signal::{COLUMNS_HZ, PLACES, Press, RATE_HZ, ROWS_HZ};
+use crate::common::signal::{COLUMNS_HZ, PLACES, Press, RATE_HZ, ROWS_HZ};
 
 /// Order of the prediction that whitens.
 const ORDER: usize = 12;

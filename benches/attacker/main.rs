@@ -4,24 +4,13 @@
 //! many conditions. The listener is calibrated first, and on the same calls unmasked: where he does
 //! not hear what an ideal one hears, the run is void.
 
-#[path = "../common/gateway.rs"]
-mod gateway;
-#[path = "../common/jobs.rs"]
-mod jobs;
-#[path = "../common/options.rs"]
-mod options;
-#[path = "../common/peers.rs"]
-mod peers;
-#[path = "../common/plot.rs"]
-mod plot;
-#[path = "../common/report.rs"]
-mod report;
-#[path = "../common/signal.rs"]
-mod signal;
+#[path = "../common/mod.rs"]
+mod common;
 
 mod calibration;
 mod cells;
 mod listener;
+mod plot;
 mod statistics;
 
 use std::process::ExitCode;
@@ -29,11 +18,14 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use cells::{CONDITIONS, Cell, KEYS_PER_CALL, Outcome};
-use options::Options;
-use peers::{Peer, Peers};
+use common::{
+    jobs,
+    options::Options,
+    peers::{Peer, Peers},
+    report::{Report, Table},
+    signal::{self, Noise},
+};
 use plot::{Curve, Plot};
-use report::{Report, Table};
-use signal::Noise;
 use statistics::{Sums, gate_bits, highest_of_chance};
 
 /// Rows, from a silent line down.

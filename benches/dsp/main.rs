@@ -4,13 +4,17 @@
 //!
 //! `cargo bench --bench dsp -- [--quick] [--check] [--allow-missing] [--seed N]`
 
+#[path = "../common/mod.rs"]
+mod common;
 #[path = "../ear/mod.rs"]
 mod ear;
 
 use std::{hint::black_box, path::Path, time::Instant};
 
+use clap::Parser;
+
+use common::options::Options;
 use ear::{
-    options::Options,
     signal::{Dice, MS, Tone, add_white, encoded},
     spandsp::{self, Spandsp},
 };
@@ -227,8 +231,10 @@ fn measure(name: &'static str, codes: &[u8], passes: usize, program: Option<&Pat
 }
 
 fn main() {
-    let options = Options::from_arguments("dsp");
-    let mut dice = Dice::new(options.seed);
+    let options = Options::parse();
+    let seed = options.seed();
+    println!("seed {seed}");
+    let mut dice = Dice::new(seed);
     let program = match spandsp::compile() {
         Ok(program) => Some(program),
         Err(missing) => {
