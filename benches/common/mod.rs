@@ -8,3 +8,4 @@ pub(crate) mod options;
 pub(crate) mod peers;
 pub(crate) mod report;
 pub(crate) mod signal;
+pub(crate) mod spandsp;

@@ -18,8 +18,7 @@ use std::{path::Path, time::Instant};
 
 use clap::Parser;
 
-use common::options::Options;
-use ear::spandsp;
+use common::{options::Options, peers};
 use report::Report;
 use trials::Bench;
 
@@ -28,13 +27,7 @@ fn main() {
     let seed = options.seed();
     println!("seed {seed}");
     let since = Instant::now();
-    let program = match spandsp::compile() {
-        Ok(program) => Some(program),
-        Err(missing) => {
-            eprintln!("MISSING: spandsp is not beside these figures.\n{missing}");
-            None
-        }
-    };
+    let program = peers::find_spandsp();
     let missing = program.is_none() && !options.allow_missing;
     let bench = Bench {
         seed,

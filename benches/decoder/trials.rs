@@ -11,9 +11,9 @@ use tonewall::{
     secret_memory::Slab,
 };
 
-use crate::ear::{
-    signal::Dice,
-    spandsp::{Part, Spandsp},
+use crate::{
+    common::spandsp::{Part, Spandsp},
+    ear::signal::Dice,
 };
 
 /// 20 ms, as RTP brings them.

@@ -13,11 +13,12 @@ use std::{hint::black_box, path::Path, time::Instant};
 
 use clap::Parser;
 
-use common::options::Options;
-use ear::{
-    signal::{Dice, MS, Tone, add_white, encoded},
+use common::{
+    options::Options,
+    peers,
     spandsp::{self, Spandsp},
 };
+use ear::signal::{Dice, MS, Tone, add_white, encoded};
 use tonewall::{
     media::SlotSource,
     proto::{
@@ -235,13 +236,7 @@ fn main() {
     let seed = options.seed();
     println!("seed {seed}");
     let mut dice = Dice::new(seed);
-    let program = match spandsp::compile() {
-        Ok(program) => Some(program),
-        Err(missing) => {
-            eprintln!("MISSING: spandsp is not beside these figures.\n{missing}");
-            None
-        }
-    };
+    let program = peers::find_spandsp();
     let passes = if options.quick { 100 } else { 1000 };
     let (speech, noise) = (speech(), noise(4, &mut dice));
     let hasty = keying(20, 200, &mut dice);

@@ -1,6 +1,5 @@
-//! What the benches of the ear share: signals, and spandsp beside it.
+//! What the benches of the ear share.
 
 #![allow(dead_code, reason = "each bench uses its part of this")]
 
 pub(crate) mod signal;
-pub(crate) mod spandsp;
