@@ -7,9 +7,10 @@ use crate::{
     common::{
         jobs,
         report::Table,
-        signal::{MS, Noise, Press, encode, noise, power_of},
+        signal::{MS, encode, power_of},
     },
     listener::{Audio, Guess, listen, rounding},
+    presses::{Noise, Press, noise},
 };
 
 /// Kind of noise, and decibels from the tone down; `None` for a silent line.

@@ -7,9 +7,10 @@ use crate::{
     common::{
         gateway::{Agent, Fate, Journey, Network},
         peers::{Peer, Peers},
-        signal::{MS, Noise, Press, encode, noise, power_of},
+        signal::{MS, encode, power_of},
     },
     listener::{Audio, Guess, listen, rounding},
+    presses::{Noise, Press, noise},
 };
 
 /// Keys of one call: a card, its expiry, and a bit.

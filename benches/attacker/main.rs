@@ -3,6 +3,8 @@
 //! Calls in G.711 go through the product in simulated time, armed; keys are pressed in noise under
 //! many conditions. The listener is calibrated first, and on the same calls unmasked: where he does
 //! not hear what an ideal one hears, the run is void.
+//!
+//! `cargo bench --bench attacker -- [--quick] [--check] [--allow-missing] [--seed N]`
 
 #[path = "../common/mod.rs"]
 mod common;
@@ -11,6 +13,7 @@ mod calibration;
 mod cells;
 mod listener;
 mod plot;
+mod presses;
 mod statistics;
 
 use std::process::ExitCode;
@@ -23,9 +26,10 @@ use common::{
     options::Options,
     peers::{Peer, Peers},
     report::{Report, Table},
-    signal::{self, Noise},
+    signal::MS,
 };
 use plot::{Curve, Plot};
+use presses::Noise;
 use statistics::{Sums, gate_bits, highest_of_chance};
 
 /// Rows, from a silent line down.
@@ -328,7 +332,7 @@ fn rows(outcomes: &[Outcome], report: &mut Report) -> Vec<(bool, String)> {
             percent(bursts.recovered()),
             percent(sums.share(sums.leaked)),
             percent(sums.share(sums.leaked_2_ms)),
-            format!("{:.1}", sums.longest as f64 / signal::MS as f64),
+            format!("{:.1}", sums.longest as f64 / MS as f64),
             format!(
                 "{:.4}",
                 gate_bits(of_row().filter(|outcome| counts(&outcome.cell)))

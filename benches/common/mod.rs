@@ -9,3 +9,4 @@ pub(crate) mod peers;
 pub(crate) mod report;
 pub(crate) mod signal;
 pub(crate) mod spandsp;
+pub(crate) mod tones;

@@ -7,8 +7,6 @@
 
 #[path = "../common/mod.rs"]
 mod common;
-#[path = "../ear/mod.rs"]
-mod ear;
 mod mitel;
 mod q24;
 mod report;

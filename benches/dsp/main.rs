@@ -6,8 +6,6 @@
 
 #[path = "../common/mod.rs"]
 mod common;
-#[path = "../ear/mod.rs"]
-mod ear;
 
 use std::{hint::black_box, path::Path, time::Instant};
 
@@ -16,9 +14,10 @@ use clap::Parser;
 use common::{
     options::Options,
     peers,
+    signal::{MS, encode, speech},
     spandsp::{self, Spandsp},
+    tones::{Dice, Tone, add_white},
 };
-use ear::signal::{Dice, MS, Tone, add_white, encoded};
 use tonewall::{
     media::SlotSource,
     proto::{
@@ -100,27 +99,10 @@ fn decode(codes: &[u8], samples: &mut [i16; FRAME]) {
     }
 }
 
-fn speech() -> Vec<u8> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/speech");
-    let mut paths: Vec<_> = std::fs::read_dir(folder)
-        .expect("fixtures/speech is there")
-        .map(|entry| entry.expect("a folder entry").path())
-        .filter(|path| path.to_string_lossy().contains("caller-"))
-        .collect();
-    paths.sort();
-    let mut codes = Vec::new();
-    for path in paths {
-        let bytes = std::fs::read(path).expect("readable");
-        let data = bytes.windows(4).position(|chunk| chunk == b"data");
-        codes.extend(&bytes[data.expect("a WAV file has a data chunk") + 8..]);
-    }
-    codes
-}
-
 fn noise(seconds: usize, dice: &mut Dice) -> Vec<u8> {
     let mut samples = vec![0.0; seconds * 8000];
     add_white(&mut samples, -45.0, dice);
-    encoded(Law::Mu, &samples)
+    encode(Law::Mu, &samples)
 }
 
 /// Keys of 100 ms, one each `every` ms, over noise.
@@ -131,7 +113,7 @@ fn keying(presses: usize, every: usize, dice: &mut Dice) -> Vec<u8> {
         let key = dice.one_of(&[0, 1, 2, 4, 5, 6, 8, 9, 10, 13]);
         Tone::plain(key).add(&mut press[..100 * MS], dice);
     }
-    encoded(Law::Mu, &samples)
+    encode(Law::Mu, &samples)
 }
 
 /// What each stretch took in the pass that was disturbed least, added up: what the code takes when
@@ -238,7 +220,7 @@ fn main() {
     let mut dice = Dice::new(seed);
     let program = peers::find_spandsp();
     let passes = if options.quick { 100 } else { 1000 };
-    let (speech, noise) = (speech(), noise(4, &mut dice));
+    let (speech, noise) = (speech("caller-"), noise(4, &mut dice));
     let hasty = keying(20, 200, &mut dice);
     // A card's number, its date and its code, as people key them: two a second.
     let card = keying(23, 500, &mut dice);

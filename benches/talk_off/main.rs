@@ -4,6 +4,8 @@
 //! Speech comes from Debian's packages (see `corpora.sh`): prompts and acted dialogue of many voices and
 //! languages, no telephone conversations. It goes through the product in mu-law, and beside it to
 //! spandsp and multimon-ng.
+//!
+//! `cargo bench --bench talk_off -- [--quick] [--check] [--allow-missing] [--seed N]`
 
 #[path = "../common/mod.rs"]
 mod common;
