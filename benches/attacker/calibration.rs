@@ -4,10 +4,13 @@ use rand::{RngExt, SeedableRng, rngs::StdRng};
 use tonewall::proto::codec::Law;
 
 use crate::{
-    jobs,
+    common::{
+        jobs,
+        report::Table,
+        signal::{MS, encode, power_of},
+    },
     listener::{Audio, Guess, listen, rounding},
-    report::Table,
-    signal::{MS, Noise, Press, encode, noise, power_of},
+    presses::{Noise, Press, noise},
 };
 
 /// Kind of noise, and decibels from the tone down; `None` for a silent line.

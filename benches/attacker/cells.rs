@@ -4,10 +4,13 @@ use rand::{RngExt, SeedableRng, rngs::StdRng};
 use tonewall::proto::codec::Law;
 
 use crate::{
-    gateway::{Agent, Fate, Journey, Network},
+    common::{
+        gateway::{Agent, Fate, Journey, Network},
+        peers::{Peer, Peers},
+        signal::{MS, encode, power_of},
+    },
     listener::{Audio, Guess, listen, rounding},
-    peers::{Peer, Peers},
-    signal::{MS, Noise, Press, encode, noise, power_of},
+    presses::{Noise, Press, noise},
 };
 
 /// Keys of one call: a card, its expiry, and a bit.

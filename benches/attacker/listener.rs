@@ -13,7 +13,10 @@ use std::f64::consts::TAU;
 
 use tonewall::proto::codec::Law;
 
-use crate::signal::{COLUMNS_HZ, PLACES, Press, RATE_HZ, ROWS_HZ};
+use crate::{
+    common::signal::{RATE_HZ, ROWS_HZ},
+    presses::{COLUMNS_HZ, PLACES, Press},
+};
 
 /// Order of the prediction that whitens.
 const ORDER: usize = 12;

@@ -3,25 +3,17 @@
 //! Calls in G.711 go through the product in simulated time, armed; keys are pressed in noise under
 //! many conditions. The listener is calibrated first, and on the same calls unmasked: where he does
 //! not hear what an ideal one hears, the run is void.
+//!
+//! `cargo bench --bench attacker -- [--quick] [--check] [--allow-missing] [--seed N]`
 
-#[path = "../common/gateway.rs"]
-mod gateway;
-#[path = "../common/jobs.rs"]
-mod jobs;
-#[path = "../common/options.rs"]
-mod options;
-#[path = "../common/peers.rs"]
-mod peers;
-#[path = "../common/plot.rs"]
-mod plot;
-#[path = "../common/report.rs"]
-mod report;
-#[path = "../common/signal.rs"]
-mod signal;
+#[path = "../common/mod.rs"]
+mod common;
 
 mod calibration;
 mod cells;
 mod listener;
+mod plot;
+mod presses;
 mod statistics;
 
 use std::process::ExitCode;
@@ -29,11 +21,15 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use cells::{CONDITIONS, Cell, KEYS_PER_CALL, Outcome};
-use options::Options;
-use peers::{Peer, Peers};
+use common::{
+    jobs,
+    options::Options,
+    peers::{Peer, Peers},
+    report::{Report, Table},
+    signal::MS,
+};
 use plot::{Curve, Plot};
-use report::{Report, Table};
-use signal::Noise;
+use presses::Noise;
 use statistics::{Sums, gate_bits, highest_of_chance};
 
 /// Rows, from a silent line down.
@@ -336,7 +332,7 @@ fn rows(outcomes: &[Outcome], report: &mut Report) -> Vec<(bool, String)> {
             percent(bursts.recovered()),
             percent(sums.share(sums.leaked)),
             percent(sums.share(sums.leaked_2_ms)),
-            format!("{:.1}", sums.longest as f64 / signal::MS as f64),
+            format!("{:.1}", sums.longest as f64 / MS as f64),
             format!(
                 "{:.4}",
                 gate_bits(of_row().filter(|outcome| counts(&outcome.cell)))

@@ -6,8 +6,7 @@ use rand::{RngExt, SeedableRng, rngs::StdRng};
 
 use crate::{
     cells::{Gate, Outcome},
-    peers::Peer,
-    signal::MS,
+    common::{peers::Peer, signal::MS},
 };
 
 /// How often digits are shuffled to see what chance tells.

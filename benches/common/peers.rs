@@ -2,13 +2,14 @@
 
 use std::{
     f64::consts::PI,
-    fs,
     io::Write,
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::{Command, Stdio},
     sync::LazyLock,
     thread,
 };
+
+use super::spandsp::{self, Part, Spandsp};
 
 /// Samples per second that multimon-ng wants: 441/160 of 8 kHz.
 const UP: usize = 441;
@@ -40,6 +41,24 @@ impl Peer {
             Self::MultimonNg => "multimon-ng",
         }
     }
+
+    fn say_missing(self) {
+        println!(
+            "!!! {} IS NOT THERE: nothing is said of it. Install {} and run again.",
+            self.name(),
+            self.package()
+        );
+    }
+}
+
+/// spandsp's program; says loudly when it is not there.
+pub(crate) fn find_spandsp() -> Option<PathBuf> {
+    let program = spandsp::compile();
+    if let Err(said) = &program {
+        eprintln!("{}", said.trim_end());
+        Peer::Spandsp.say_missing();
+    }
+    program.ok()
 }
 
 /// The peers that are there.
@@ -51,23 +70,17 @@ pub(crate) struct Peers {
 impl Peers {
     /// Looks for them, and says loudly which are missing.
     pub(crate) fn find() -> Self {
-        let found = Self {
-            spandsp: compile_spandsp(),
-            multimon: Command::new("multimon-ng")
-                .arg("-h")
-                .stdout(Stdio::null())
-                .stderr(Stdio::null())
-                .status()
-                .is_ok(),
-        };
-        for peer in found.missing() {
-            println!(
-                "!!! {} IS NOT THERE: nothing is said of it. Install {} and run again.",
-                peer.name(),
-                peer.package()
-            );
+        let spandsp = find_spandsp();
+        let multimon = Command::new("multimon-ng")
+            .arg("-h")
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .status()
+            .is_ok();
+        if !multimon {
+            Peer::MultimonNg.say_missing();
         }
-        found
+        Self { spandsp, multimon }
     }
 
     pub(crate) fn has(&self, peer: Peer) -> bool {
@@ -86,13 +99,8 @@ impl Peers {
     pub(crate) fn decode(&self, peer: Peer, samples: &[i16]) -> Option<String> {
         match peer {
             Peer::Spandsp => {
-                let input = bytes(samples.iter().copied());
-                let told = run(Command::new(self.spandsp.as_ref()?), input);
-                Some(
-                    told.lines()
-                        .filter_map(|line| line.chars().last())
-                        .collect(),
-                )
+                let mut spandsp = Spandsp::decoder(self.spandsp.as_ref()?);
+                Some(spandsp.keys(&[Part::Audio(samples)]))
             }
             Peer::MultimonNg if !self.multimon => None,
             Peer::MultimonNg => {
@@ -102,36 +110,6 @@ impl Peers {
                 let digits = told.lines().filter_map(|line| line.strip_prefix("DTMF: "));
                 Some(digits.collect())
             }
-        }
-    }
-}
-
-/// spandsp's receiver as a program of a page, compiled into the target folder; `None` where there
-/// is no compiler or no spandsp.
-fn compile_spandsp() -> Option<PathBuf> {
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/common/spandsp.c");
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
-    fs::create_dir_all(folder).ok()?;
-    let program = folder.join(format!("spandsp-{}", std::process::id()));
-    let compiled = Command::new("cc")
-        .args(["-O2", "-o"])
-        .arg(&program)
-        .arg(&source)
-        .arg("-ldl")
-        .status()
-        .is_ok_and(|status| status.success());
-    let heard = compiled
-        && Command::new(&program)
-            .stdin(Stdio::null())
-            .status()
-            .is_ok_and(|status| status.success());
-    heard.then_some(program)
-}
-
-impl Drop for Peers {
-    fn drop(&mut self) {
-        if let Some(program) = &self.spandsp {
-            let _ = fs::remove_file(program);
         }
     }
 }

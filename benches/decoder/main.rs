@@ -5,8 +5,8 @@
 //!
 //! Without `--quick` it writes `docs/figures/decoder.md` and `decoder.svg`.
 
-#[path = "../ear/mod.rs"]
-mod ear;
+#[path = "../common/mod.rs"]
+mod common;
 mod mitel;
 mod q24;
 mod report;
@@ -14,23 +14,21 @@ mod trials;
 
 use std::{path::Path, time::Instant};
 
-use ear::{options::Options, spandsp};
+use clap::Parser;
+
+use common::{options::Options, peers};
 use report::Report;
 use trials::Bench;
 
 fn main() {
-    let options = Options::from_arguments("decoder");
+    let options = Options::parse();
+    let seed = options.seed();
+    println!("seed {seed}");
     let since = Instant::now();
-    let program = match spandsp::compile() {
-        Ok(program) => Some(program),
-        Err(missing) => {
-            eprintln!("MISSING: spandsp is not beside these figures.\n{missing}");
-            None
-        }
-    };
+    let program = peers::find_spandsp();
     let missing = program.is_none() && !options.allow_missing;
     let bench = Bench {
-        seed: options.seed,
+        seed,
         quick: options.quick,
         program,
     };
@@ -41,10 +39,9 @@ fn main() {
         eprintln!("\ncurves ...");
         q24::curve(&bench, &mut report);
         let how = format!(
-            "`cargo bench --bench decoder -- --seed {}`: each row new tones, phases and noise; white \
+            "`cargo bench --bench decoder -- --seed {seed}`: each row new tones, phases and noise; white \
              noise of 0 to 4 kHz, SNR of both components together, G.711. spandsp 0.0.6 with its \
-             defaults heard the same samples.",
-            options.seed
+             defaults heard the same samples."
         );
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/figures");
         if let Err(error) = report.write(&folder, &how) {

@@ -5,7 +5,10 @@
 use tonewall::proto::codec::Law;
 
 use crate::{
-    ear::signal::{Dice, KEYS, MS, Tone, add_white, through},
+    common::{
+        signal::{MS, through},
+        tones::{Dice, KEYS, Tone, add_white},
+    },
     report::{Goal, Report},
     trials::{Bench, Clip, Receivers, Right, told},
 };

@@ -4,7 +4,10 @@
 use tonewall::proto::codec::Law;
 
 use crate::{
-    ear::signal::{Dice, MS, Tone, add_white, through},
+    common::{
+        signal::{MS, through},
+        tones::{Dice, Tone, add_white},
+    },
     report::{Goal, Report},
     trials::{Bench, Clip, PACKET},
 };

@@ -11,9 +11,9 @@ use tonewall::{
     secret_memory::Slab,
 };
 
-use crate::ear::{
-    signal::Dice,
+use crate::common::{
     spandsp::{Part, Spandsp},
+    tones::Dice,
 };
 
 /// 20 ms, as RTP brings them.

@@ -4,15 +4,19 @@
 //!
 //! `cargo bench --bench dsp -- [--quick] [--check] [--allow-missing] [--seed N]`
 
-#[path = "../ear/mod.rs"]
-mod ear;
+#[path = "../common/mod.rs"]
+mod common;
 
 use std::{hint::black_box, path::Path, time::Instant};
 
-use ear::{
+use clap::Parser;
+
+use common::{
     options::Options,
-    signal::{Dice, MS, Tone, add_white, encoded},
+    peers,
+    signal::{MS, encode, speech},
     spandsp::{self, Spandsp},
+    tones::{Dice, Tone, add_white},
 };
 use tonewall::{
     media::SlotSource,
@@ -95,27 +99,10 @@ fn decode(codes: &[u8], samples: &mut [i16; FRAME]) {
     }
 }
 
-fn speech() -> Vec<u8> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/speech");
-    let mut paths: Vec<_> = std::fs::read_dir(folder)
-        .expect("fixtures/speech is there")
-        .map(|entry| entry.expect("a folder entry").path())
-        .filter(|path| path.to_string_lossy().contains("caller-"))
-        .collect();
-    paths.sort();
-    let mut codes = Vec::new();
-    for path in paths {
-        let bytes = std::fs::read(path).expect("readable");
-        let data = bytes.windows(4).position(|chunk| chunk == b"data");
-        codes.extend(&bytes[data.expect("a WAV file has a data chunk") + 8..]);
-    }
-    codes
-}
-
 fn noise(seconds: usize, dice: &mut Dice) -> Vec<u8> {
     let mut samples = vec![0.0; seconds * 8000];
     add_white(&mut samples, -45.0, dice);
-    encoded(Law::Mu, &samples)
+    encode(Law::Mu, &samples)
 }
 
 /// Keys of 100 ms, one each `every` ms, over noise.
@@ -126,7 +113,7 @@ fn keying(presses: usize, every: usize, dice: &mut Dice) -> Vec<u8> {
         let key = dice.one_of(&[0, 1, 2, 4, 5, 6, 8, 9, 10, 13]);
         Tone::plain(key).add(&mut press[..100 * MS], dice);
     }
-    encoded(Law::Mu, &samples)
+    encode(Law::Mu, &samples)
 }
 
 /// What each stretch took in the pass that was disturbed least, added up: what the code takes when
@@ -227,17 +214,13 @@ fn measure(name: &'static str, codes: &[u8], passes: usize, program: Option<&Pat
 }
 
 fn main() {
-    let options = Options::from_arguments("dsp");
-    let mut dice = Dice::new(options.seed);
-    let program = match spandsp::compile() {
-        Ok(program) => Some(program),
-        Err(missing) => {
-            eprintln!("MISSING: spandsp is not beside these figures.\n{missing}");
-            None
-        }
-    };
+    let options = Options::parse();
+    let seed = options.seed();
+    println!("seed {seed}");
+    let mut dice = Dice::new(seed);
+    let program = peers::find_spandsp();
     let passes = if options.quick { 100 } else { 1000 };
-    let (speech, noise) = (speech(), noise(4, &mut dice));
+    let (speech, noise) = (speech("caller-"), noise(4, &mut dice));
     let hasty = keying(20, 200, &mut dice);
     // A card's number, its date and its code, as people key them: two a second.
     let card = keying(23, 500, &mut dice);

@@ -7,10 +7,12 @@ use tonewall::proto::{
 };
 
 use crate::{
+    common::{
+        gateway::{Fate, Journey, Network},
+        jobs::seed_of,
+        peers::{Peer, Peers},
+    },
     corpus::Corpus,
-    gateway::{Fate, Journey, Network},
-    jobs::seed_of,
-    peers::{Peer, Peers},
 };
 
 /// Samples of a stretch: 10 minutes.

@@ -4,17 +4,11 @@
 //! Speech comes from Debian's packages (see `corpora.sh`): prompts and acted dialogue of many voices and
 //! languages, no telephone conversations. It goes through the product in mu-law, and beside it to
 //! spandsp and multimon-ng.
+//!
+//! `cargo bench --bench talk_off -- [--quick] [--check] [--allow-missing] [--seed N]`
 
-#[path = "../common/gateway.rs"]
-mod gateway;
-#[path = "../common/jobs.rs"]
-mod jobs;
-#[path = "../common/options.rs"]
-mod options;
-#[path = "../common/peers.rs"]
-mod peers;
-#[path = "../common/report.rs"]
-mod report;
+#[path = "../common/mod.rs"]
+mod common;
 
 mod bars;
 mod corpus;
@@ -25,11 +19,14 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use bars::bars;
+use common::{
+    jobs,
+    options::Options,
+    peers::{Peer, Peers},
+    report::{Report, Table},
+};
 use corpus::{Corpus, FULL, MUSIC, QUICK};
 use hearing::{Heard, Stretch};
-use options::Options;
-use peers::{Peer, Peers};
-use report::{Report, Table};
 
 /// Most of the time that may be masked, percent.
 const MOST_MASKED: f64 = 3.0;

@@ -2,7 +2,7 @@
 //! and now against Debian's `libspandsp2`.
 
 use std::{
-    io::{Read, Write},
+    io::{BufRead, BufReader, Read, Write},
     path::{Path, PathBuf},
     process::{Child, ChildStdin, ChildStdout, Command, Stdio},
 };
@@ -19,35 +19,34 @@ pub(crate) enum Part<'a> {
 pub(crate) struct Spandsp {
     child: Child,
     questions: Option<ChildStdin>,
-    answers: ChildStdout,
+    answers: BufReader<ChildStdout>,
 }
 
 /// Where benches keep what they make.
-pub(crate) fn scratch() -> PathBuf {
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("ear");
-    std::fs::create_dir_all(&folder).expect("target/ can be written");
+pub(crate) fn scratch() -> &'static Path {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    std::fs::create_dir_all(folder).expect("target/ can be written");
     folder
 }
 
-/// Compiles the receiver; says what is missing.
+/// Compiles the receiver; fails with what the compiler says.
 pub(crate) fn compile() -> Result<PathBuf, String> {
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/ear/spandsp.c");
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/common/spandsp.c");
     let program = scratch().join("spandsp");
+    // Another bench may be running the one that is there.
+    let fresh = scratch().join(format!("spandsp-{}", std::process::id()));
     let output = Command::new("cc")
         .args(["-O2", "-o"])
-        .arg(&program)
+        .arg(&fresh)
         .arg(&source)
         .arg("-l:libspandsp.so.2")
         .output()
-        .map_err(|error| format!("cc: {error}; install gcc"))?;
-    if output.status.success() {
-        Ok(program)
-    } else {
-        let said = String::from_utf8_lossy(&output.stderr);
-        Err(format!(
-            "{said}install libspandsp2 (Debian, Ubuntu) and gcc"
-        ))
+        .map_err(|error| format!("cc: {error}"))?;
+    if !output.status.success() {
+        return Err(String::from_utf8_lossy(&output.stderr).into_owned());
     }
+    std::fs::rename(&fresh, &program).map_err(|error| format!("{}: {error}", program.display()))?;
+    Ok(program)
 }
 
 impl Spandsp {
@@ -69,7 +68,7 @@ impl Spandsp {
             .expect("what was compiled runs");
         Self {
             questions: child.stdin.take(),
-            answers: child.stdout.take().expect("it is piped"),
+            answers: BufReader::new(child.stdout.take().expect("it is piped")),
             child,
         }
     }
@@ -86,21 +85,20 @@ impl Spandsp {
             match part {
                 Part::Audio([]) | Part::Lost(0) => {}
                 Part::Audio(samples) => {
-                    bytes.extend((samples.len() as u32).to_le_bytes());
-                    bytes.extend(samples.iter().flat_map(|sample| sample.to_le_bytes()));
+                    bytes.extend((samples.len() as u32).to_ne_bytes());
+                    bytes.extend(samples.iter().flat_map(|sample| sample.to_ne_bytes()));
                 }
                 Part::Lost(samples) => {
-                    bytes.extend((*samples as u32 | 1 << 31).to_le_bytes());
+                    bytes.extend((*samples as u32 | 1 << 31).to_ne_bytes());
                 }
             }
         }
         bytes.extend([0; 4]);
         self.ask(&bytes);
-        let mut length = [0];
-        self.answers.read_exact(&mut length).expect("it answers");
-        let mut keys = vec![0; usize::from(length[0])];
-        self.answers.read_exact(&mut keys).expect("it answers");
-        String::from_utf8(keys).expect("keys are ASCII")
+        let mut keys = String::new();
+        self.answers.read_line(&mut keys).expect("keys are ASCII");
+        assert_eq!(keys.pop(), Some('\n'), "spandsp ended within a clip");
+        keys
     }
 
     /// Nanoseconds of each of `stretches` in one pass.
@@ -109,7 +107,7 @@ impl Spandsp {
         let mut took = vec![0; 8 * stretches];
         self.answers.read_exact(&mut took).expect("it answers");
         took.chunks_exact(8)
-            .map(|bytes| u64::from_le_bytes(bytes.try_into().expect("eight bytes")))
+            .map(|bytes| u64::from_ne_bytes(bytes.try_into().expect("eight bytes")))
             .collect()
     }
 }

@@ -1,15 +1,9 @@
-//! Tones, noise and lines, the same everywhere for the seed that is printed.
+//! Tones and noise of the decoder and dsp benches, the same everywhere for the seed that is printed.
 
 use std::f64::consts::TAU;
 
-use tonewall::proto::codec::Law;
+use super::signal::{COLUMNS_HZ, RATE_HZ, ROWS_HZ, power_of};
 
-/// Samples of a millisecond.
-pub(crate) const MS: usize = 8;
-/// Rows and columns of the keypad (ITU-T Q.23), Hz.
-pub(crate) const ROWS_HZ: [f64; 4] = [697.0, 770.0, 852.0, 941.0];
-/// See [`ROWS_HZ`].
-pub(crate) const COLUMNS_HZ: [f64; 4] = [1209.0, 1336.0, 1477.0, 1633.0];
 /// The pad, row by row.
 pub(crate) const KEYS: &[u8; 16] = b"123A456B789C*0#D";
 
@@ -127,20 +121,15 @@ impl Tone {
 fn add_sine(samples: &mut [f64], hz: f64, amplitude: f64, dice: &mut Dice) {
     let phase = dice.between(0.0, TAU);
     let (mut one, mut two) = (
-        (phase - TAU * hz / 8000.0).sin(),
-        (phase - 2.0 * TAU * hz / 8000.0).sin(),
+        (phase - TAU * hz / RATE_HZ).sin(),
+        (phase - 2.0 * TAU * hz / RATE_HZ).sin(),
     );
-    let twice = 2.0 * (TAU * hz / 8000.0).cos();
+    let twice = 2.0 * (TAU * hz / RATE_HZ).cos();
     for sample in samples {
         let now = twice * one - two;
         (two, one) = (one, now);
         *sample += amplitude * now;
     }
-}
-
-/// Mean square of a level.
-pub(crate) fn power_of(dbm0: f64) -> f64 {
-    (Law::Mu.peak_of_0_dbm0().powi(2) / 2.0) * 10_f64.powf(dbm0 / 10.0)
 }
 
 /// Adds white noise.
@@ -151,16 +140,4 @@ pub(crate) fn add_white(samples: &mut [f64], dbm0: f64, dice: &mut Dice) {
             *sample += amplitude * normal;
         }
     }
-}
-
-/// As codewords, as every caller's audio comes.
-pub(crate) fn encoded(law: Law, samples: &[f64]) -> Vec<u8> {
-    let linear = |s: &f64| s.round().clamp(-32768.0, 32767.0) as i16;
-    samples.iter().map(|s| law.encode(linear(s))).collect()
-}
-
-/// Through a law and back.
-pub(crate) fn through(law: Law, samples: &[f64]) -> Vec<i16> {
-    let codes = encoded(law, samples);
-    codes.into_iter().map(|code| law.decode(code)).collect()
 }
