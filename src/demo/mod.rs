@@ -24,7 +24,10 @@ use std::{path::PathBuf, process::ExitCode, thread, time::Duration};
 
 use anyhow::{Context, Result, anyhow, bail};
 use rand::RngExt;
-use tokio::time::timeout;
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    time::timeout,
+};
 
 use self::{
     api::Api,
@@ -149,7 +152,7 @@ async fn perform(args: &DemoArgs, folder: &Folder) -> Result<Option<(bool, Strin
     let mut good = None;
     let told = tokio::select! {
         told = show(args, folder, &mut stage, &mut gateway, &mut good) => told,
-        interrupted = tokio::signal::ctrl_c() => interrupted.map_err(Into::into),
+        interrupted = told_to_stop() => interrupted.map_err(Into::into),
     };
     gateway.stop().await;
     told?;
@@ -160,6 +163,19 @@ async fn perform(args: &DemoArgs, folder: &Folder) -> Result<Option<(bool, Strin
             .tell(Who::You, "ended the demo; all its processes have stopped"),
     }
     Ok(good)
+}
+
+/// Ctrl-C, or whatever else ends a program in a terminal: the gateway is a process of its own and
+/// would stay.
+async fn told_to_stop() -> std::io::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut hang_up = signal(SignalKind::hangup())?;
+    tokio::select! {
+        interrupted = tokio::signal::ctrl_c() => interrupted?,
+        _ = terminate.recv() => {}
+        _ = hang_up.recv() => {}
+    }
+    Ok(())
 }
 
 /// All that is shown; `verdict` is set as soon as the played call was judged.
