@@ -150,6 +150,27 @@ fn in_noise_999_of_1000_tones_are_suspected_within_the_look_ahead() {
 }
 
 #[test]
+fn in_noise_of_5_db_few_tones_are_suspected_late() {
+    for babble in [false, true] {
+        let mut dice = Dice::new(6);
+        let bursts = Bursts {
+            count: 1000,
+            snr_db: 5.0,
+            shortest_ms: 40.0,
+            longest_ms: 60.0,
+            levels: (-35.0, -3.0),
+            twist_db: 8.0,
+            detune: 0.018,
+            babble,
+        };
+        let leaky = leaky(&bursts, &mut dice);
+        println!("babble {babble}: {leaky} of {} leaked", bursts.count);
+        // Of those that rise out of the noise a smaller share has to be a pair: without that, 150.
+        assert!(leaky <= 50, "{leaky} of {} tones leaked", bursts.count);
+    }
+}
+
+#[test]
 fn speech_is_mostly_left_alone() {
     let mut dice = Dice::new(5);
     let samples = through(Law::Mu, &speech(60, -20.0, &mut dice));
@@ -191,24 +212,4 @@ fn alarms(samples: &[i16]) -> usize {
         .chunks(160)
         .filter(|stretch| check.listen(stretch))
         .count()
-}
-
-/// By name, over raw 16-bit speech at 8 kHz:
-/// `TONEWALL_SPEECH=FILE cargo test -- --ignored --nocapture speech_of_a_recording`.
-#[test]
-#[ignore = "needs a recording"]
-fn speech_of_a_recording_is_mostly_left_alone() {
-    let path = std::env::var_os("TONEWALL_SPEECH").expect("TONEWALL_SPEECH names a raw file");
-    let bytes = std::fs::read(path).expect("readable");
-    let samples: Vec<i16> = bytes
-        .chunks_exact(2)
-        .map(|b| Law::Mu.decode(Law::Mu.encode(i16::from_le_bytes([b[0], b[1]]))))
-        .collect();
-    let (masked, digits, alarms, alarms_behind) = look(&samples);
-    println!(
-        "{:.1} min: {:.2} % masked, {digits} digits, {alarms} alarms, {alarms_behind} behind the mask",
-        samples.len() as f64 / 480_000.0,
-        masked * 100.0
-    );
-    assert!(masked < 0.12 && alarms_behind == 0);
 }
