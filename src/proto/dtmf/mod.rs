@@ -121,6 +121,12 @@ impl Ear {
         self.state.hear_event(&event, &mut store(slot, pressed))
     }
 
+    /// Samples heard or lost so far.
+    #[must_use]
+    pub fn heard(&self) -> u64 {
+        self.state.heard
+    }
+
     /// Whether a key is down now, by tone or by event.
     #[must_use]
     pub fn key_is_down(&self) -> bool {
