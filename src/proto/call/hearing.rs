@@ -7,15 +7,15 @@ use zeroize::Zeroize;
 
 use crate::proto::{
     capture::Capture,
-    codec::Law,
+    codec::{Audio, Form, Law, Wideband},
     dtmf::{Ear, EventPacket, Verdict},
-    encoding::Encoding,
+    encoding::{AudioCodec, Encoding},
     rtp::{ExtendedSequence, NamedEvents, RtpHeader, difference},
     secret::{KeySlot, Pressed},
     time::Now,
 };
 
-use super::stream::{PayloadTypes, law_of};
+use super::stream::PayloadTypes;
 
 /// Longest stretch of lost audio that is filled; beyond it the timeline starts anew.
 const MAX_GAP: i32 = 1_200;
@@ -39,6 +39,9 @@ const PAUSE: Duration = Duration::from_millis(100);
 const STREAM_STOPPED: Duration = Duration::from_secs(1);
 /// A key that was down when the caller stopped counts as released after this long.
 const KEY_FORGOTTEN: Duration = Duration::from_secs(2);
+/// Codecs that are decoded into samples of 16 kHz.
+const WIDEBAND_CODECS: usize = 2;
+
 /// Takes what was heard, in the order of the caller's time. Positions and lengths are samples of 8 kHz.
 pub(super) trait Sink {
     /// Audio, with what the ear says of it. At most 20 ms at once.
@@ -55,16 +58,6 @@ pub(super) trait Sink {
     fn restart(&mut self, step: i32, passed: usize);
     /// Another source took over; the ear begins anew.
     fn source_changed(&mut self, ssrc: u32);
-}
-
-/// A piece of the caller's audio.
-pub(super) struct Audio<'a> {
-    /// Its codewords.
-    pub(super) codes: &'a [u8],
-    /// Their law.
-    pub(super) law: Law,
-    /// The same, decoded.
-    pub(super) samples: &'a [i16],
 }
 
 /// Where keys go: into the slot of the field that is open, if one is. The capture is told of each
@@ -111,6 +104,10 @@ pub(super) struct Hearing {
     highest: ExtendedSequence,
     /// Timestamp of the next sample of the caller's audio, in the caller's numbers.
     expected: u32,
+    /// The codec of the caller's audio, whose clock these numbers have.
+    codec: AudioCodec,
+    /// Decoders with a memory, each made when it is first needed.
+    wideband: Vec<Wideband>,
     /// At first the beginning of listening.
     last_packet: Instant,
     /// Since when packets have come without a [`PAUSE`].
@@ -129,12 +126,20 @@ pub(super) struct Hearing {
 
 impl Hearing {
     /// Listens from the packet on that has these numbers.
-    pub(super) fn new(ssrc: u32, next_sequence: u16, next_timestamp: u32, now: Now) -> Self {
+    pub(super) fn new(
+        ssrc: u32,
+        next_sequence: u16,
+        next_timestamp: u32,
+        codec: AudioCodec,
+        now: Now,
+    ) -> Self {
         Self {
             ear: Ear::default(),
             ssrc,
             highest: ExtendedSequence::first(next_sequence.wrapping_sub(1)),
             expected: next_timestamp,
+            codec,
+            wideband: Vec::with_capacity(WIDEBAND_CODECS),
             last_packet: now.instant,
             flowing_since: now.instant,
             last_audio: None,
@@ -183,9 +188,9 @@ impl Hearing {
             Some(Encoding::TelephoneEvent(rate)) => {
                 self.hear_events(payload, timestamp, rate, &mut keys, sink);
             }
-            Some(encoding) => match law_of(encoding) {
-                Some(law) if in_order => {
-                    self.hear_audio(payload, timestamp, law, &mut keys, sink);
+            Some(encoding) => match encoding.audio() {
+                Some(codec) if in_order => {
+                    self.hear_audio(payload, timestamp, codec, &mut keys, sink);
                     self.last_audio = Some(now.instant);
                 }
                 // Too late for the agent: its place has been filled.
@@ -228,6 +233,7 @@ impl Hearing {
         }
         self.candidate = None;
         self.ear = Ear::default();
+        self.wideband.clear();
         self.foreign_event = None;
         self.ssrc = header.ssrc;
         sink.source_changed(header.ssrc);
@@ -240,23 +246,41 @@ impl Hearing {
         &mut self,
         payload: &[u8],
         timestamp: u32,
+        codec: AudioCodec,
+        keys: &mut Keys<'_>,
+        sink: &mut impl Sink,
+    ) {
+        if codec.law().is_none() && codec.length_of(payload).is_err() {
+            self.refuse(timestamp, true, sink);
+            return;
+        }
+        self.follow_codec(timestamp, codec, sink);
+        let step = self.samples_until(timestamp);
+        let skip = if !(-MAX_GAP..=MAX_GAP).contains(&step) {
+            self.restart(timestamp, sink);
+            0
+        } else if step > 0 {
+            self.gap(step, sink);
+            0
+        } else {
+            // An event covered the beginning of this packet already.
+            usize::try_from(-step).unwrap_or(usize::MAX)
+        };
+        match codec.law() {
+            Some(law) => self.hear_codes(payload, skip, law, keys, sink),
+            None => self.hear_wideband(payload, skip, keys, sink),
+        }
+    }
+
+    fn hear_codes(
+        &mut self,
+        payload: &[u8],
+        skip: usize,
         law: Law,
         keys: &mut Keys<'_>,
         sink: &mut impl Sink,
     ) {
-        let step = difference(timestamp, self.expected);
-        let codes = if !(-MAX_GAP..=MAX_GAP).contains(&step) {
-            self.restart(step, sink);
-            payload
-        } else if step > 0 {
-            self.gap(step, sink);
-            payload
-        } else {
-            // An event covered the beginning of this packet already.
-            payload
-                .get(usize::try_from(-step).unwrap_or(usize::MAX)..)
-                .unwrap_or_default()
-        };
+        let codes = payload.get(skip..).unwrap_or_default();
         if codes.is_empty() {
             return;
         }
@@ -269,14 +293,63 @@ impl Hearing {
             }
             let verdict = keys.hear(|slot, pressed| self.ear.hear_audio(samples, slot, pressed));
             let audio = Audio {
-                codes,
-                law,
                 samples,
+                form: Form::Codewords(law, codes),
             };
             sink.audio(&audio, &verdict);
         }
         self.expected = self.expected.wrapping_add(codes.len() as u32);
         samples.zeroize();
+    }
+
+    fn hear_wideband(
+        &mut self,
+        payload: &[u8],
+        skip: usize,
+        keys: &mut Keys<'_>,
+        sink: &mut impl Sink,
+    ) {
+        let Some(wideband) = decoder_of(&mut self.wideband, self.codec) else {
+            return;
+        };
+        let Ok(length) = wideband.decode(payload) else {
+            // Its time passes all the same: as a loss, when the next one comes.
+            wideband.lose(0);
+            self.refused += 1;
+            return;
+        };
+        sink.packet_time(length);
+        for from in (skip..length).step_by(PIECE) {
+            let audio = wideband.piece(from, from + PIECE);
+            let verdict =
+                keys.hear(|slot, pressed| self.ear.hear_audio(audio.samples, slot, pressed));
+            sink.audio(&audio, &verdict);
+        }
+        wideband.finish();
+        let heard = length.saturating_sub(skip) as u32;
+        self.expected = self
+            .expected
+            .wrapping_add(heard.wrapping_mul(self.codec.ticks()));
+    }
+
+    /// The caller goes on in another codec. Decoders keep nothing of what was before, and what was
+    /// not heard to its end is not to be heard; numbers in another clock begin anew.
+    fn follow_codec(&mut self, timestamp: u32, codec: AudioCodec, sink: &mut impl Sink) {
+        let before = std::mem::replace(&mut self.codec, codec);
+        if before == codec {
+            return;
+        }
+        if before.clock_hz() != codec.clock_hz() {
+            self.expected = timestamp;
+        }
+        if before.law().is_none() || codec.law().is_none() {
+            self.gap(0, sink);
+        }
+    }
+
+    /// Samples of 8 kHz from what was heard to `timestamp`.
+    const fn samples_until(&self, timestamp: u32) -> i32 {
+        difference(timestamp, self.expected) / self.codec.ticks().cast_signed()
     }
 
     fn hear_events(
@@ -292,9 +365,10 @@ impl Hearing {
         let stopped = self
             .last_audio
             .is_none_or(|last| keys.now.instant.duration_since(last) >= AUDIO_STOPPED);
-        let step = difference(timestamp, self.expected);
-        if rate == 8_000 && stopped && step > MAX_GAP && i64::from(step) < SAME_CLOCK {
-            self.restart(step, sink);
+        let step = self.samples_until(timestamp);
+        let same_clock = rate == self.codec.clock_hz();
+        if same_clock && stopped && step > MAX_GAP && i64::from(step) < SAME_CLOCK {
+            self.restart(timestamp, sink);
         }
         let position = i64::try_from(self.ear.heard()).unwrap_or(i64::MAX);
         let mut follows = None;
@@ -327,8 +401,8 @@ impl Hearing {
     /// is the audio's; otherwise it tells how long after the event before. Where that makes no
     /// sense, this packet came when the event had lasted as long as it says.
     fn event_start(&mut self, timestamp: u32, rate: u32, samples: i64, position: i64) -> i64 {
-        let step = i64::from(difference(timestamp, self.expected));
-        if rate == 8_000 && step.abs() < SAME_CLOCK {
+        let step = i64::from(self.samples_until(timestamp));
+        if rate == self.codec.clock_hz() && step.abs() < SAME_CLOCK {
             return position + step;
         }
         let start = self
@@ -347,7 +421,7 @@ impl Hearing {
     /// Default-deny: not understood, so it becomes silence.
     fn refuse(&mut self, timestamp: u32, in_order: bool, sink: &mut impl Sink) {
         self.refused += 1;
-        let step = difference(timestamp, self.expected);
+        let step = self.samples_until(timestamp);
         if in_order && step > 0 && step <= MAX_GAP {
             self.gap(step, sink);
         }
@@ -356,17 +430,28 @@ impl Hearing {
     /// `samples` of the caller's time without audio.
     fn gap(&mut self, samples: i32, sink: &mut impl Sink) {
         let samples = usize::try_from(samples).unwrap_or(0);
+        self.lose(samples);
         let verdict = self.ear.hear_gap(samples);
         sink.gap(samples, &verdict);
-        self.expected = self.expected.wrapping_add(samples as u32);
+        let ticks = (samples as u32).wrapping_mul(self.codec.ticks());
+        self.expected = self.expected.wrapping_add(ticks);
     }
 
-    /// The caller's timeline jumps by `step`.
-    fn restart(&mut self, step: i32, sink: &mut impl Sink) {
-        self.expected = self.expected.wrapping_add_signed(step);
+    /// The caller's timeline jumps to `timestamp`.
+    fn restart(&mut self, timestamp: u32, sink: &mut impl Sink) {
+        let step = self.samples_until(timestamp);
+        self.expected = timestamp;
         let passed = usize::try_from(step.clamp(0, 8_000)).unwrap_or(0);
+        self.lose(passed);
         let _ = self.ear.hear_gap(passed);
         sink.restart(step, passed);
+    }
+
+    /// What comes next does not follow what was decoded last.
+    fn lose(&mut self, samples: usize) {
+        for wideband in &mut self.wideband {
+            wideband.lose(samples);
+        }
     }
 
     /// Whether the caller sends nothing any more, or is on hold.
@@ -396,6 +481,11 @@ impl Hearing {
         (self.highest.next_low(), self.expected)
     }
 
+    /// The codec whose clock [`Hearing::goes_on`] has.
+    pub(super) const fn codec(&self) -> AudioCodec {
+        self.codec
+    }
+
     /// Timestamp of the last event whose clock is not the audio's.
     pub(super) fn last_foreign_event(&self) -> Option<u32> {
         self.foreign_event.map(|(timestamp, _)| timestamp)
@@ -420,4 +510,12 @@ impl Hearing {
     pub(super) const fn ear_mut(&mut self) -> &mut Ear {
         &mut self.ear
     }
+}
+
+/// The decoder of a codec of 16 kHz, made where there is none.
+fn decoder_of(all: &mut Vec<Wideband>, codec: AudioCodec) -> Option<&mut Wideband> {
+    if !all.iter().any(|wideband| wideband.codec() == codec) {
+        all.extend(Wideband::new(codec));
+    }
+    all.iter_mut().find(|wideband| wideband.codec() == codec)
 }

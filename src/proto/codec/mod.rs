@@ -9,39 +9,21 @@ mod g711;
 mod g722;
 mod opus;
 mod resample;
+mod wideband;
 
 pub use g711::Law;
 pub use resample::{Decimator, Interpolator, RESAMPLING_DELAY};
+pub use wideband::Wideband;
 
-/// Most samples that a packet holds: 120 ms of 16 kHz.
-pub const MAX_SAMPLES: usize = 1_920;
+use super::encoding::AudioCodec;
 
-/// A codec of speech that can be masked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum AudioCodec {
-    /// G.711 mu-law.
-    Pcmu,
-    /// G.711 A-law.
-    Pcma,
-    /// G.722 at 64 kbit/s.
-    G722,
-    /// Opus, in 16 kHz mono.
-    Opus,
-}
+/// Longest packet of any codec, in samples of 8 kHz: 120 ms.
+pub const MAX_LENGTH: usize = 960;
+/// Most samples that a packet is decoded into: 120 ms of 16 kHz.
+pub const MAX_SAMPLES: usize = 2 * MAX_LENGTH;
 
 impl AudioCodec {
-    /// Clock rate of its RTP timestamps in Hz. That of G.722 is not its sampling rate (RFC 3551
-    /// §4.5.2).
-    #[must_use]
-    pub const fn clock_hz(self) -> u32 {
-        match self {
-            Self::Pcmu | Self::Pcma | Self::G722 => 8_000,
-            Self::Opus => 48_000,
-        }
-    }
-
-    /// Rate of its samples on our side, in Hz: 8000 or 16,000.
+    /// Rate of its decoded samples, in Hz: 8000 or 16,000.
     #[must_use]
     pub const fn rate_hz(self) -> u32 {
         match self {
@@ -61,69 +43,62 @@ impl AudioCodec {
         }
     }
 
-    /// Name and clock as SDP has them.
+    /// Ticks of its RTP clock in a sample of 8 kHz.
     #[must_use]
-    pub const fn rtpmap(self) -> &'static str {
-        match self {
-            Self::Pcmu => "PCMU/8000",
-            Self::Pcma => "PCMA/8000",
-            Self::G722 => "G722/8000",
-            Self::Opus => "opus/48000/2",
-        }
+    pub const fn ticks(self) -> u32 {
+        self.clock_hz() / 8_000
     }
 
-    /// Samples, at [`AudioCodec::rate_hz`], that a payload holds, without decoding it.
-    pub fn samples_of(self, payload: &[u8]) -> Result<usize, Undecodable> {
-        let samples = match self {
-            Self::Pcmu | Self::Pcma => payload.len(),
-            Self::G722 => 2 * payload.len(),
-            Self::Opus => return opus::samples_of(payload),
-        };
-        match samples {
-            0 => Err(Undecodable::Empty),
-            1..=MAX_SAMPLES => Ok(samples),
-            _ => Err(Undecodable::TooLong(
-                samples * 1_000 / self.rate_hz() as usize,
-            )),
-        }
-    }
-
-    /// Length of a packet of ours that is closest to this one, in samples, and not longer where
-    /// there is one: Opus has packets of 10, 20, 40 and 60 ms only.
-    #[must_use]
-    pub const fn frame(self, samples: usize) -> usize {
+    /// How long a payload lasts, in samples of 8 kHz, without decoding it.
+    pub fn length_of(self, payload: &[u8]) -> Result<usize, Undecodable> {
         match self {
-            Self::Pcmu | Self::Pcma => clamp(samples, 80, 480),
-            // A byte is two samples.
-            Self::G722 => clamp(samples, 160, 960) / 2 * 2,
-            Self::Opus => match samples {
-                0..320 => 160,
-                320..640 => 320,
-                640..960 => 640,
-                960.. => 960,
+            // A byte of G.722 is two samples, of 16 kHz.
+            Self::Pcmu | Self::Pcma | Self::G722 => match payload.len() {
+                0 => Err(Undecodable::Empty),
+                length @ 1..=MAX_LENGTH => Ok(length),
+                length => Err(Undecodable::TooLong(length / 8)),
             },
+            Self::Opus => opus::length_of(payload),
         }
     }
 
-    /// Bytes of a packet of ours of so many samples.
+    /// The length that packets of ours get where the caller's have this one, both in samples of
+    /// 8 kHz: 10 to 60 ms, and in Opus 10, 20, 40 or 60.
     #[must_use]
-    pub const fn bytes_of(self, samples: usize) -> usize {
+    pub const fn frame(self, length: usize) -> usize {
+        match (self, length) {
+            (Self::Opus, ..160) | (_, ..80) => 80,
+            (Self::Opus, 160..320) => 160,
+            (Self::Opus, 320..480) => 320,
+            (_, 480..) => 480,
+            (Self::Pcmu | Self::Pcma | Self::G722, length) => length,
+        }
+    }
+
+    /// Bytes of a packet of ours of such a length: a constant, whatever is said.
+    #[must_use]
+    pub const fn bytes_of(self, frame: usize) -> usize {
         match self {
-            Self::Pcmu | Self::Pcma => samples,
-            Self::G722 => samples / 2,
-            Self::Opus => opus::Encoder::bytes_of(samples),
+            Self::Pcmu | Self::Pcma | Self::G722 => frame,
+            Self::Opus => opus::bytes_of(frame),
         }
     }
 }
 
-const fn clamp(value: usize, least: usize, most: usize) -> usize {
-    if value < least {
-        least
-    } else if value > most {
-        most
-    } else {
-        value
-    }
+/// A piece of decoded audio, in every form that is at hand.
+pub struct Audio<'a> {
+    /// Samples of 8 kHz: what the ear hears.
+    pub samples: &'a [i16],
+    /// What it was decoded from, or into.
+    pub form: Form<'a>,
+}
+
+/// A form of a piece of audio beside its samples of 8 kHz.
+pub enum Form<'a> {
+    /// Codewords of G.711.
+    Codewords(Law, &'a [u8]),
+    /// Samples of 16 kHz, two for each of 8 kHz and at the same instants.
+    Wide(&'a [i16]),
 }
 
 /// Why a payload cannot be decoded. It becomes silence.
@@ -185,7 +160,8 @@ impl Decoder {
     /// Decodes one payload; how many samples, at [`AudioCodec::rate_hz`], it held. A payload that
     /// cannot be decoded leaves no sample of its own behind.
     pub fn decode(&mut self, payload: &[u8], samples: &mut [i16]) -> Result<usize, Undecodable> {
-        let length = self.codec().samples_of(payload)?;
+        let codec = self.codec();
+        let length = codec.length_of(payload)? * codec.rate_hz() as usize / 8_000;
         let room = samples.len();
         let samples = samples
             .get_mut(..length)
@@ -197,17 +173,17 @@ impl Decoder {
                 }
             }
             Decoding::G722(decoder) => decoder.decode(payload, samples),
-            Decoding::Opus(decoder) => return decoder.decode(payload, samples),
+            Decoding::Opus(decoder) => decoder.decode(payload, samples)?,
         }
         Ok(length)
     }
 
-    /// `samples` of the stream never came, or could not be decoded.
-    pub fn lose(&mut self, samples: usize) {
+    /// So many samples of 8 kHz of the stream never came, or could not be decoded.
+    pub fn lose(&mut self, length: usize) {
         match &mut self.0 {
             Decoding::G711(_) => {}
             Decoding::G722(decoder) => decoder.lose(),
-            Decoding::Opus(decoder) => decoder.lose(samples),
+            Decoding::Opus(decoder) => decoder.lose(length),
         }
     }
 }
@@ -233,8 +209,8 @@ impl Encoder {
         })
     }
 
-    /// Encodes one packet of [`AudioCodec::frame`] samples into [`AudioCodec::bytes_of`] bytes; how
-    /// many there are.
+    /// Encodes one packet of a length that [`AudioCodec::frame`] gives; how many bytes there are,
+    /// which is what [`AudioCodec::bytes_of`] says.
     pub fn encode(&mut self, samples: &[i16], payload: &mut [u8]) -> usize {
         match &mut self.0 {
             Encoding::G711(law) => {

@@ -11,30 +11,28 @@ use ropus::{
 };
 use zeroize::Zeroize;
 
-use super::{MAX_SAMPLES, Undecodable};
+use super::{MAX_LENGTH, MAX_SAMPLES, Undecodable};
 
 /// Rate of the samples on our side; the RTP clock is 48,000 Hz (RFC 7587 §4.1).
 pub(super) const RATE_HZ: u32 = 16_000;
-/// Longest packet: 120 ms (RFC 6716 §3.2.5).
-const MOST_MS_10: usize = 1_200;
 /// Of our encoder: constant. 80 bytes in 20 ms.
 const BITRATE: i32 = 32_000;
 /// Of the encoder's effort, 0 to 10: what more would cost is not heard at this rate.
 const COMPLEXITY: i32 = 5;
-/// Concealed at once after a loss; beyond this the decoder has nothing left to go on.
-const MOST_CONCEALED: usize = 960;
+/// Concealed at once after a loss, in samples of 8 kHz; beyond 60 ms the decoder has nothing left
+/// to go on.
+const MOST_CONCEALED: usize = 480;
 
-/// Samples of 16 kHz in a packet, by its table-of-contents byte and its count of frames (RFC 6716
-/// §3.1 and §3.2).
-pub(super) fn samples_of(packet: &[u8]) -> Result<usize, Undecodable> {
+/// How long a packet lasts, in samples of 8 kHz, by its table-of-contents byte and its count of
+/// frames (RFC 6716 §3.1 and §3.2).
+pub(super) fn length_of(packet: &[u8]) -> Result<usize, Undecodable> {
     let Some(toc) = packet.first() else {
         return Err(Undecodable::Empty);
     };
-    // In units of 0.1 ms.
     let frame = match toc >> 3 {
-        config @ 0..12 => [100, 200, 400, 600][usize::from(config & 3)],
-        config @ 12..16 => [100, 200][usize::from(config & 1)],
-        config => [25, 50, 100, 200][usize::from(config & 3)],
+        config @ 0..12 => [80, 160, 320, 480][usize::from(config & 3)],
+        config @ 12..16 => [80, 160][usize::from(config & 1)],
+        config => [20, 40, 80, 160][usize::from(config & 3)],
     };
     let frames = match (toc & 3, packet.get(1)) {
         (0, _) => 1,
@@ -42,14 +40,16 @@ pub(super) fn samples_of(packet: &[u8]) -> Result<usize, Undecodable> {
         (_, Some(count)) => usize::from(count & 63),
         (_, None) => return Err(Undecodable::Corrupt),
     };
-    let length = frame * frames;
-    if length == 0 {
-        return Err(Undecodable::Corrupt);
+    match frame * frames {
+        0 => Err(Undecodable::Corrupt),
+        length @ 1..=MAX_LENGTH => Ok(length),
+        length => Err(Undecodable::TooLong(length / 8)),
     }
-    if length > MOST_MS_10 {
-        return Err(Undecodable::TooLong(length / 10));
-    }
-    Ok(length * RATE_HZ as usize / 10_000)
+}
+
+/// Bytes of a packet of ours that lasts so many samples of 8 kHz.
+pub(super) const fn bytes_of(frame: usize) -> usize {
+    frame * BITRATE as usize / (8 * 8_000)
 }
 
 /// Decodes one stream. What it holds of the audio is overwritten on drop.
@@ -61,21 +61,12 @@ impl Decoder {
         Self(Box::new(decoder.expect("16 kHz and one channel are valid")))
     }
 
-    /// Decodes one packet into as many samples as [`samples_of`] says. A packet without content
+    /// Decodes one packet, for which `samples` has exactly the room. A packet without content
     /// (discontinuous transmission) is the decoder's own comfort noise.
-    pub(super) fn decode(
-        &mut self,
-        packet: &[u8],
-        samples: &mut [i16],
-    ) -> Result<usize, Undecodable> {
-        let length = samples_of(packet)?;
-        let room = samples.len();
-        let samples = samples
-            .get_mut(..length)
-            .ok_or(Undecodable::NoRoom { length, room })?;
-        let frame = length as i32;
-        match self.0.decode(Some(packet), samples, frame, false) {
-            Ok(decoded) if decoded == frame => Ok(length),
+    pub(super) fn decode(&mut self, packet: &[u8], samples: &mut [i16]) -> Result<(), Undecodable> {
+        let length = samples.len() as i32;
+        match self.0.decode(Some(packet), samples, length, false) {
+            Ok(decoded) if decoded == length => Ok(()),
             Ok(_) | Err(_) => {
                 samples.zeroize();
                 Err(Undecodable::Corrupt)
@@ -128,21 +119,19 @@ impl Encoder {
         Self(encoder)
     }
 
-    /// Bytes of a packet of this many samples.
-    pub(super) const fn bytes_of(samples: usize) -> usize {
-        samples * BITRATE as usize / (8 * RATE_HZ as usize)
-    }
-
-    /// Encodes one packet: 10, 20, 40 or 60 ms.
+    /// Encodes one packet of 10, 20, 40 or 60 ms; how many bytes it has.
     pub(super) fn encode(&mut self, samples: &[i16], payload: &mut [u8]) -> usize {
-        let bytes = Self::bytes_of(samples.len());
+        let bytes = bytes_of(samples.len() / 2);
         let Some(payload) = payload.get_mut(..bytes) else {
             return 0;
         };
         let encoded = self
             .0
             .encode(samples, samples.len() as i32, payload, bytes as i32);
-        // What fails has said nothing: an empty packet is silence to any decoder.
-        usize::try_from(encoded.unwrap_or(0)).unwrap_or(0)
+        if encoded.is_err() {
+            // Nothing but a wrong length fails. What leaves then tells nothing.
+            payload.fill(0);
+        }
+        bytes
     }
 }

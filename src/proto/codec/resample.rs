@@ -74,6 +74,11 @@ impl Default for Decimator {
 }
 
 impl Decimator {
+    /// What follows does not follow what went before.
+    pub fn forget(&mut self) {
+        self.history.zeroize();
+    }
+
     /// Takes an even number of samples and gives half as many, [`RESAMPLING_DELAY`] later.
     pub fn decimate(&mut self, wide: &[i16], narrow: &mut [i16]) {
         let history = &mut *self.history;
@@ -101,6 +106,11 @@ impl Default for Interpolator {
 }
 
 impl Interpolator {
+    /// What follows does not follow what went before.
+    pub fn forget(&mut self) {
+        self.history.zeroize();
+    }
+
     /// Gives twice as many samples as it takes, [`RESAMPLING_DELAY`] later.
     pub fn interpolate(&mut self, narrow: &[i16], wide: &mut [i16]) {
         let history = &mut *self.history;

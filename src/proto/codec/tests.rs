@@ -93,7 +93,7 @@ fn a_voice_comes_back_through_every_codec() {
     for (codec, least_db) in ALL.into_iter().zip([28.0, 28.0, 20.0, 12.0]) {
         let rate_hz = codec.rate_hz();
         let said = voice(rate_hz, rate_hz as usize * 4 / 5 * 5);
-        let heard = through(codec, &said, codec.frame(rate_hz as usize / 50));
+        let heard = through(codec, &said, rate_hz as usize / 50);
         let (delay, snr_db) = delay_and_snr(&said, &heard, 200);
         println!("{codec:?}: {delay} samples later, {snr_db:.1} dB");
         assert!(snr_db > least_db, "{codec:?}: {snr_db} dB");
@@ -105,7 +105,8 @@ fn every_packet_of_a_codec_and_length_has_one_size_and_one_first_byte_in_opus() 
     for codec in ALL {
         let rate_hz = codec.rate_hz() as usize;
         for ms in [10, 20, 30, 40, 60] {
-            let frame = codec.frame(rate_hz * ms / 1_000);
+            let frame = codec.frame(8 * ms);
+            let samples = frame * rate_hz / 8_000;
             let mut encoder = Encoder::new(codec);
             let mut first = None;
             let mut said = voice(rate_hz as u32, rate_hz / 2);
@@ -117,11 +118,11 @@ fn every_packet_of_a_codec_and_length_has_one_size_and_one_first_byte_in_opus() 
                 rate_hz / 2,
             ));
             said.extend(vec![i16::MAX; rate_hz / 4]);
-            for packet in said.chunks_exact(frame) {
+            for packet in said.chunks_exact(samples) {
                 let mut payload = [0; 480];
                 let bytes = encoder.encode(packet, &mut payload);
                 assert_eq!(bytes, codec.bytes_of(frame), "{codec:?}, {ms} ms");
-                assert_eq!(codec.samples_of(&payload[..bytes]), Ok(frame));
+                assert_eq!(codec.length_of(&payload[..bytes]), Ok(frame));
                 if codec == AudioCodec::Opus {
                     assert_eq!(*first.get_or_insert(payload[0]), payload[0], "{ms} ms");
                 }
@@ -134,7 +135,7 @@ fn every_packet_of_a_codec_and_length_has_one_size_and_one_first_byte_in_opus() 
 fn the_two_tones_of_every_key_survive_decoding_and_stand_alone() {
     for codec in ALL {
         let rate_hz = codec.rate_hz();
-        let frame = codec.frame(rate_hz as usize / 50);
+        let frame = rate_hz as usize / 50;
         for (row, column) in ROWS_HZ
             .into_iter()
             .flat_map(|row| COLUMNS_HZ.map(|column| (row, column)))
@@ -166,7 +167,7 @@ fn a_decoder_finds_back_after_a_loss() {
             let (mut payload, mut samples) = ([0; 480], [0; MAX_SAMPLES]);
             let bytes = encoder.encode(packet, &mut payload);
             if (10..15).contains(&number) {
-                decoder.lose(320);
+                decoder.lose(160);
             } else {
                 decoder.decode(&payload[..bytes], &mut samples).unwrap();
             }
@@ -253,8 +254,11 @@ proptest! {
         let mut samples = [0; MAX_SAMPLES];
         for payload in payloads {
             match decoder.decode(&payload, &mut samples) {
-                Ok(length) => prop_assert_eq!(codec.samples_of(&payload), Ok(length)),
-                Err(_) => decoder.lose(320),
+                Ok(samples) => {
+                    let length = samples * 8_000 / codec.rate_hz() as usize;
+                    prop_assert_eq!(codec.length_of(&payload), Ok(length));
+                }
+                Err(_) => decoder.lose(160),
             }
         }
     }
@@ -329,4 +333,32 @@ fn an_impulse_comes_out_after_the_delay_that_is_named() {
     Decimator::default().decimate(&said, &mut narrow);
     let peak = (0..100).max_by_key(|at| narrow[*at]).unwrap();
     assert_eq!(2 * peak, 50 + RESAMPLING_DELAY);
+}
+
+#[test]
+fn both_forms_of_a_wide_piece_are_of_the_same_instants() {
+    let said = voice(16_000, 16_000);
+    let mut encoder = Encoder::new(AudioCodec::G722);
+    let mut wideband = Wideband::new(AudioCodec::G722).unwrap();
+    let (mut narrow, mut wide) = (Vec::new(), Vec::new());
+    for packet in said.chunks_exact(320) {
+        let mut payload = [0; 160];
+        encoder.encode(packet, &mut payload);
+        assert_eq!(wideband.decode(&payload), Ok(160));
+        for from in (0..160).step_by(70) {
+            let piece = wideband.piece(from, from + 70);
+            narrow.extend_from_slice(piece.samples);
+            let Form::Wide(samples) = piece.form else {
+                panic!("a form of 16 kHz was expected")
+            };
+            wide.extend_from_slice(samples);
+        }
+        wideband.finish();
+    }
+    assert_eq!((narrow.len(), wide.len()), (8_000, 16_000));
+    // Every second wide sample is the narrow one, but for what lies above 3.4 kHz.
+    let thinned: Vec<i16> = wide.iter().step_by(2).copied().collect();
+    let (delay, snr_db) = delay_and_snr(&thinned, &narrow, 40);
+    assert_eq!(delay, 0);
+    assert!(snr_db > 20.0, "{snr_db} dB");
 }

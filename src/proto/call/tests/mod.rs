@@ -1,3 +1,4 @@
+mod codecs;
 mod holding;
 mod masking;
 mod reports;
