@@ -18,7 +18,7 @@ pub(super) const RATE_HZ: u32 = 16_000;
 /// Of our encoder: constant. 80 bytes in 20 ms.
 const BITRATE: i32 = 32_000;
 /// Of the encoder's effort, 0 to 10: what more would cost is not heard at this rate.
-const COMPLEXITY: i32 = 5;
+const COMPLEXITY: i32 = 2;
 /// Concealed at once after a loss, in samples of 8 kHz; beyond 60 ms the decoder has nothing left
 /// to go on.
 const MOST_CONCEALED: usize = 480;

@@ -11,11 +11,11 @@ pub const RESAMPLING_DELAY: usize = 32;
 /// Taps of the filter; its middle is its delay.
 const TAPS: usize = 2 * RESAMPLING_DELAY + 1;
 /// A Kaiser window (beta 4.8) over a low pass at 3810 Hz, in units of 1/16384; the rest mirrors it.
-const HALF: [i32; RESAMPLING_DELAY + 1] = [
+const HALF: [i16; RESAMPLING_DELAY + 1] = [
     -5, 7, 11, -10, -20, 13, 34, -13, -52, 9, 76, 0, -104, -18, 136, 48, -172, -93, 210, 157, -249,
     -249, 286, 382, -320, -582, 349, 922, -371, -1663, 384, 5189, 7800,
 ];
-const FILTER: [i32; TAPS] = {
+const FILTER: [i16; TAPS] = {
     let mut filter = [0; TAPS];
     let mut tap = 0;
     while tap < TAPS {
@@ -54,7 +54,9 @@ impl History {
     fn filtered(&self, place: usize, gain: i32) -> i16 {
         let window = &self.samples[place..place + TAPS];
         let products = window.iter().zip(&FILTER);
-        let sum: i32 = products.map(|(sample, tap)| i32::from(*sample) * tap).sum();
+        let sum: i32 = products
+            .map(|(sample, tap)| i32::from(*sample) * i32::from(*tap))
+            .sum();
         let rounded = ((i64::from(sum) * i64::from(gain)) + (1 << (UNIT_BITS - 1))) >> UNIT_BITS;
         rounded.clamp(i64::from(i16::MIN), i64::from(i16::MAX)) as i16
     }
