@@ -6,6 +6,7 @@
 
 mod armed;
 mod command;
+mod hearing;
 mod stream;
 #[cfg(test)]
 mod tests;
@@ -15,7 +16,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-pub use command::{ArmRefusal, Command, Encoding, Holder, LegMedia, Output, SourcePolicy};
+pub use command::{ArmRefusal, Command, Holder, LegMedia, Output, SourcePolicy};
 
 use self::{
     armed::Heard,

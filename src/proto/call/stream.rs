@@ -4,13 +4,14 @@ use std::time::Duration;
 
 use crate::proto::{
     codec::Law,
+    encoding::{AudioCodec, Encoding},
     mask::{Masker, MaskerStart, Outbox, Shifts, Unarmed},
     proof::MaskingProof,
     rtp::{RtpHeader, difference, rtcp::Outgoing},
     time::Now,
 };
 
-use super::{LegMedia, armed::Armed, command::Encoding};
+use super::{LegMedia, armed::Armed};
 
 /// Packet time where nothing was heard yet: 20 ms of 8 kHz.
 const DEFAULT_FRAME: usize = 160;
@@ -64,8 +65,8 @@ impl PayloadTypes {
 
 pub(super) const fn law_of(encoding: Encoding) -> Option<Law> {
     match encoding {
-        Encoding::Pcmu => Some(Law::Mu),
-        Encoding::Pcma => Some(Law::A),
+        Encoding::Audio(AudioCodec::Pcmu) => Some(Law::Mu),
+        Encoding::Audio(AudioCodec::Pcma) => Some(Law::A),
         Encoding::TelephoneEvent(_) | Encoding::Other => None,
     }
 }
@@ -92,7 +93,7 @@ impl Floor {
             Some(Encoding::TelephoneEvent(_)) => self
                 .foreign_event
                 .is_some_and(|last| (-MAX_LATE_FOREIGN..=0).contains(&since(last))),
-            Some(Encoding::Pcmu | Encoding::Pcma | Encoding::Other) | None => false,
+            Some(Encoding::Audio(_) | Encoding::Other) | None => false,
         };
         header.ssrc == self.ssrc && ((-MAX_LATE..0).contains(&behind) || old_event)
     }
@@ -401,7 +402,7 @@ impl CallerStream {
         match std::mem::replace(&mut self.mode, Mode::Moving) {
             Mode::Armed(armed) if armed.may_release(now, waited) => {
                 armed.add_to(proof);
-                let (came_packets, came_octets) = armed.came();
+                let (came_packets, came_octets) = armed.hearing().came();
                 let (sent_packets, sent_octets) = armed.sent();
                 self.packets_more = self
                     .packets_more
@@ -411,12 +412,12 @@ impl CallerStream {
                     .wrapping_add(sent_octets.wrapping_sub(came_octets));
                 self.relayed_packets = self.relayed_packets.wrapping_add(sent_packets);
                 self.relayed_octets = self.relayed_octets.wrapping_add(sent_octets);
-                let (sequence, timestamp) = armed.goes_on();
+                let (sequence, timestamp) = armed.hearing().goes_on();
                 self.floor = Some(Floor {
                     ssrc: armed.ssrc(),
                     sequence,
                     timestamp,
-                    foreign_event: armed.last_foreign_event(),
+                    foreign_event: armed.hearing().last_foreign_event(),
                 });
                 let (progress, shifts, unarmed) = armed.release();
                 self.progress = Some(Progress {

@@ -168,6 +168,12 @@ impl Ear {
             .hear_event(&event, true, &mut store(slot, pressed))
     }
 
+    /// Samples heard or lost so far.
+    #[must_use]
+    pub fn heard(&self) -> u64 {
+        self.state.heard
+    }
+
     /// Whether a key is down now, by tone or by event.
     #[must_use]
     pub fn key_is_down(&self) -> bool {
