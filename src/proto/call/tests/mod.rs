@@ -1,6 +1,7 @@
 mod holding;
 mod masking;
 mod reports;
+mod sequence;
 
 use std::{collections::HashSet, f64::consts::TAU};
 
