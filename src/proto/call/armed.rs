@@ -5,7 +5,7 @@ use std::time::Duration;
 use zeroize::Zeroize;
 
 use crate::proto::{
-    capture::Capture,
+    capture::{Capture, CaptureFailure},
     codec::{Audio, Law, Wideband},
     dtmf::{OutputCheck, Verdict},
     encoding::AudioCodec,
@@ -26,11 +26,11 @@ const RELEASE_PATIENCE: Duration = Duration::from_millis(500);
 /// Linear amplitude below which 12 ms may be dropped unheard: about -43 dBm0.
 const QUIET: u16 = 160;
 
-/// What one packet of an armed stream led to.
+/// What one packet of an armed stream, or the time that passed, led to.
 #[derive(Default)]
 pub(super) struct Heard {
-    /// The source changed: keys of the field under way may be missing.
-    pub(super) source_changed: bool,
+    /// Why the field under way cannot be trusted any more.
+    pub(super) failure: Option<CaptureFailure>,
     /// The output check heard a tone: nothing of this batch left.
     pub(super) incident: bool,
 }
@@ -93,13 +93,31 @@ impl Armed {
         now: Now,
         out: &mut Outbox,
     ) -> Heard {
-        let source_changed =
-            self.hearing
-                .handle(datagram, header, types, capture, now, &mut self.masker);
-        self.masker.emit(out);
+        let failure = self
+            .hearing
+            .handle(datagram, header, types, capture, now, &mut self.masker);
+        self.emit(types, capture, now, out);
         Heard {
-            source_changed,
+            failure,
             incident: self.check_output(out),
+        }
+    }
+
+    /// Puts into `out` what may leave, and hears what was held and need not wait any more. One by one,
+    /// so that the masker never has to keep more than one packet's worth.
+    fn emit(
+        &mut self,
+        types: &PayloadTypes,
+        capture: &mut Option<Capture>,
+        now: Now,
+        out: &mut Outbox,
+    ) {
+        self.masker.emit(out);
+        while self
+            .hearing
+            .hear_held(types, capture, now, &mut self.masker)
+        {
+            self.masker.emit(out);
         }
     }
 
@@ -150,11 +168,25 @@ impl Armed {
         incident
     }
 
-    /// Ends an event that was cut in the middle by the arming.
-    pub(super) fn handle_timeout(&mut self, out: &mut Outbox) {
+    /// Ends an event that was cut in the middle by the arming, and hears what has been held for long
+    /// enough.
+    pub(super) fn handle_timeout(
+        &mut self,
+        types: &PayloadTypes,
+        capture: &mut Option<Capture>,
+        now: Now,
+        out: &mut Outbox,
+    ) -> Heard {
         if let Some(event) = self.farewell.take() {
             self.masker
                 .end_event(event.payload_type, event.timestamp, event.payload, out);
+            // No audio, which the check would take it for; what is held follows at once.
+            return Heard::default();
+        }
+        self.emit(types, capture, now, out);
+        Heard {
+            failure: None,
+            incident: self.check_output(out),
         }
     }
 

@@ -6,16 +6,19 @@ use std::time::{Duration, Instant};
 use zeroize::Zeroize;
 
 use crate::proto::{
-    capture::Capture,
+    capture::{Capture, CaptureFailure},
     codec::{Audio, Form, Law, Wideband},
-    dtmf::{Ear, EventPacket, Verdict},
+    dtmf::{Ear, EventPacket, Order, Verdict},
     encoding::{AudioCodec, Encoding},
-    rtp::{ExtendedSequence, NamedEvents, RtpHeader, difference},
+    rtp::{MAX_DATAGRAM, NamedEvents, RtpHeader, difference},
     secret::{KeySlot, Pressed},
     time::Now,
 };
 
-use super::stream::PayloadTypes;
+use super::{
+    sequence::{Place, Resequencer},
+    stream::PayloadTypes,
+};
 
 /// Longest stretch of lost audio that is filled; beyond it the timeline starts anew.
 const MAX_GAP: i32 = 1_200;
@@ -72,21 +75,21 @@ struct Keys<'a> {
 
 impl Keys<'_> {
     /// Lets `listen` hear what holds one press at most.
-    fn hear(
+    fn hear<R>(
         &mut self,
-        listen: impl FnOnce(Option<&mut KeySlot>, &mut dyn FnMut(Pressed)) -> Verdict,
-    ) -> Verdict {
+        listen: impl FnOnce(Option<&mut KeySlot>, &mut dyn FnMut(Pressed)) -> R,
+    ) -> R {
         let mut capture = self.capture.as_mut().filter(|_| self.open);
         let mut pressed = None;
         let slot = capture.as_deref_mut().and_then(Capture::slot_mut);
-        let verdict = listen(slot, &mut |key| pressed = Some(key));
+        let heard = listen(slot, &mut |key| pressed = Some(key));
         if let Some(pressed) = pressed {
             self.presses = self.presses.saturating_add(1);
             if let Some(capture) = capture {
                 capture.handle_pressed(pressed, self.now);
             }
         }
-        verdict
+        heard
     }
 }
 
@@ -101,7 +104,7 @@ struct Candidate {
 pub(super) struct Hearing {
     ear: Ear,
     ssrc: u32,
-    highest: ExtendedSequence,
+    sequence: Resequencer,
     /// Timestamp of the next sample of the caller's audio, in the caller's numbers.
     expected: u32,
     /// The codec of the caller's audio, whose clock these numbers have.
@@ -136,7 +139,7 @@ impl Hearing {
         Self {
             ear: Ear::default(),
             ssrc,
-            highest: ExtendedSequence::first(next_sequence.wrapping_sub(1)),
+            sequence: Resequencer::new(next_sequence),
             expected: next_timestamp,
             codec,
             wideband: Vec::with_capacity(WIDEBAND_CODECS),
@@ -153,8 +156,8 @@ impl Hearing {
         }
     }
 
-    /// Hears one packet of the caller. True when it begins another source: keys of the field under
-    /// way may be missing then.
+    /// Takes one packet of the caller and hears it if its turn has come; [`Hearing::hear_held`] has to
+    /// be drained after it. The answer is why the field under way cannot be trusted any more, if so.
     pub(super) fn handle(
         &mut self,
         datagram: &[u8],
@@ -163,54 +166,151 @@ impl Hearing {
         capture: &mut Option<Capture>,
         now: Now,
         sink: &mut impl Sink,
-    ) -> bool {
-        let since = self.highest.nearest(header.sequence).since(self.highest);
+    ) -> Option<CaptureFailure> {
+        let last = self.sequence.last();
+        let since = last.nearest(header.sequence).since(last);
         let known = header.ssrc == self.ssrc && since >= -MAX_MISORDER;
         if !known && !self.follow(header, now, sink) {
             self.refused += 1;
-            return false;
+            return None;
         }
-        let source_changed = !known;
         let payload = datagram.get(header.payload.clone()).unwrap_or_default();
-        self.came_packets = self.came_packets.wrapping_add(1);
-        self.came_octets = self.came_octets.wrapping_add(payload.len() as u32);
-        let sequence = self.highest.nearest(header.sequence);
-        let in_order = sequence > self.highest;
-        self.highest = self.highest.max(sequence);
+        let place = self.sequence.push(header, payload, now.instant);
+        let encoding = types.get(header.payload_type);
+        if place != Place::Duplicate {
+            self.came_packets = self.came_packets.wrapping_add(1);
+            self.came_octets = self.came_octets.wrapping_add(payload.len() as u32);
+            // Also what is held has come.
+            if encoding.and_then(Encoding::audio).is_some() {
+                self.last_audio = Some(now.instant);
+            }
+        }
         let mut keys = Keys {
             capture,
-            open: !source_changed,
+            open: known,
             now,
             presses: 0,
         };
-        let timestamp = header.timestamp;
-        match types.get(header.payload_type) {
-            Some(Encoding::TelephoneEvent(rate)) => {
-                self.hear_events(payload, timestamp, rate, &mut keys, sink);
+        let order = match place {
+            Place::Next => {
+                self.hear(payload, header.timestamp, encoding, &mut keys, sink);
+                Order::Kept
             }
-            Some(encoding) => match encoding.audio() {
-                Some(codec) if in_order => {
-                    self.hear_audio(payload, timestamp, codec, &mut keys, sink);
-                    self.last_audio = Some(now.instant);
-                }
-                // Too late for the agent: its place has been filled.
-                Some(_) => {}
-                None => self.refuse(timestamp, in_order, sink),
-            },
-            None => self.refuse(timestamp, in_order, sink),
-        }
+            Place::Late => self.hear_late(payload, header.timestamp, encoding, &mut keys, sink),
+            Place::Held | Place::Duplicate => Order::Kept,
+        };
+        self.note_presses(&keys, sink);
         if now.instant.duration_since(self.last_packet) >= PAUSE {
             self.flowing_since = now.instant;
         }
         self.last_packet = now.instant;
+        match order {
+            _ if !known => Some(CaptureFailure::MediaChanged),
+            Order::Broken => Some(CaptureFailure::MediaLost),
+            Order::Kept => None,
+        }
+    }
+
+    /// Hears a packet that was held for one before it and whose turn has come; false when there is
+    /// none.
+    pub(super) fn hear_held(
+        &mut self,
+        types: &PayloadTypes,
+        capture: &mut Option<Capture>,
+        now: Now,
+        sink: &mut impl Sink,
+    ) -> bool {
+        if !self.sequence.is_holding() {
+            return false;
+        }
+        let mut sequence = std::mem::take(&mut self.sequence);
+        let released = sequence.pop(now.instant);
+        let heard = released.is_some();
+        if let Some(released) = released {
+            let mut keys = Keys {
+                capture,
+                open: true,
+                now,
+                presses: 0,
+            };
+            let encoding = types.get(released.header.payload_type);
+            let timestamp = released.header.timestamp;
+            self.hear(released.payload, timestamp, encoding, &mut keys, sink);
+            self.note_presses(&keys, sink);
+        }
+        self.sequence = sequence;
+        heard
+    }
+
+    /// When [`Hearing::hear_held`] will hear something though nothing comes.
+    pub(super) fn poll_timeout(&self) -> Option<Instant> {
+        self.sequence.poll_timeout()
+    }
+
+    fn note_presses(&mut self, keys: &Keys<'_>, sink: &mut impl Sink) {
         if self.ear.key_is_down() || keys.presses > 0 {
-            self.last_key = Some(now.instant);
+            self.last_key = Some(keys.now.instant);
         }
         self.keys = self.keys.saturating_add(keys.presses);
         if keys.presses > 0 {
             sink.pressed();
         }
-        source_changed
+    }
+
+    /// A packet in its turn.
+    fn hear(
+        &mut self,
+        payload: &[u8],
+        timestamp: u32,
+        encoding: Option<Encoding>,
+        keys: &mut Keys<'_>,
+        sink: &mut impl Sink,
+    ) {
+        match encoding {
+            Some(Encoding::TelephoneEvent(rate)) => {
+                let _ = self.hear_events(payload, timestamp, rate, false, keys, sink);
+            }
+            Some(encoding) => match encoding.audio() {
+                Some(codec) => {
+                    self.hear_audio(payload, timestamp, codec, keys, sink);
+                    self.last_audio = Some(keys.now.instant);
+                }
+                None => self.refuse(timestamp, sink),
+            },
+            None => self.refuse(timestamp, sink),
+        }
+    }
+
+    /// A packet behind which others were heard. For the agent it is too late: its place was filled.
+    fn hear_late(
+        &mut self,
+        payload: &[u8],
+        timestamp: u32,
+        encoding: Option<Encoding>,
+        keys: &mut Keys<'_>,
+        sink: &mut impl Sink,
+    ) -> Order {
+        if let Some(Encoding::TelephoneEvent(rate)) = encoding {
+            return self.hear_events(payload, timestamp, rate, true, keys, sink);
+        }
+        let Some(codec) = encoding.and_then(Encoding::audio) else {
+            self.refused += 1;
+            return Order::Kept;
+        };
+        // A codec with memory cannot be decoded out of its order.
+        let Some(law) = codec.law() else {
+            return Order::Kept;
+        };
+        let position = i64::try_from(self.ear.heard()).unwrap_or(i64::MAX);
+        let start = position.saturating_add(i64::from(self.samples_until(timestamp)));
+        let mut samples = [0i16; MAX_DATAGRAM];
+        for (sample, code) in samples.iter_mut().zip(payload) {
+            *sample = law.decode(*code);
+        }
+        let late = &samples[..payload.len().min(MAX_DATAGRAM)];
+        let order = keys.hear(|slot, pressed| self.ear.hear_late(late, start, slot, pressed));
+        samples.zeroize();
+        order
     }
 
     /// Whether a packet of another SSRC, or with numbers of its own, belongs to a source that is to
@@ -237,7 +337,7 @@ impl Hearing {
         self.foreign_event = None;
         self.ssrc = header.ssrc;
         sink.source_changed(header.ssrc);
-        self.highest = ExtendedSequence::first(header.sequence.wrapping_sub(1));
+        self.sequence.follow(header.sequence);
         self.expected = header.timestamp;
         true
     }
@@ -251,7 +351,7 @@ impl Hearing {
         sink: &mut impl Sink,
     ) {
         if codec.law().is_none() && codec.length_of(payload).is_err() {
-            self.refuse(timestamp, true, sink);
+            self.refuse(timestamp, sink);
             return;
         }
         self.follow_codec(timestamp, codec, sink);
@@ -357,9 +457,10 @@ impl Hearing {
         payload: &[u8],
         timestamp: u32,
         rate: u32,
+        late: bool,
         keys: &mut Keys<'_>,
         sink: &mut impl Sink,
-    ) {
+    ) -> Order {
         // Without audio beside it the event itself moves the time on, so that the agent's stream
         // does not stop.
         let stopped = self
@@ -373,6 +474,7 @@ impl Hearing {
         let position = i64::try_from(self.ear.heard()).unwrap_or(i64::MAX);
         let mut follows = None;
         let mut began = timestamp;
+        let mut order = Order::Kept;
         for event in NamedEvents::new(payload) {
             let samples = i64::from(event.duration) * 8_000 / i64::from(rate.max(1));
             let start =
@@ -388,13 +490,23 @@ impl Hearing {
             };
             // Events packed into one packet follow each other in time (RFC 4733 section 2.5.1.5).
             began = began.wrapping_add(u32::from(event.duration));
-            let verdict = keys.hear(|slot, pressed| self.ear.hear_event(packet, slot, pressed));
+            let verdict = keys.hear(|slot, pressed| {
+                if !late {
+                    return self.ear.hear_event(packet, slot, pressed);
+                }
+                let (verdict, of_this) = self.ear.hear_late_event(packet, slot, pressed);
+                if of_this == Order::Broken {
+                    order = Order::Broken;
+                }
+                verdict
+            });
             sink.mark(&verdict);
         }
         let covered = follows.map_or(0, |until| until - position);
         if stopped && covered > 0 {
             self.gap(i32::try_from(covered).unwrap_or(MAX_GAP).min(MAX_GAP), sink);
         }
+        order
     }
 
     /// Where an event began on the scale of the samples heard. The timestamp tells where its clock
@@ -419,10 +531,10 @@ impl Hearing {
     }
 
     /// Default-deny: not understood, so it becomes silence.
-    fn refuse(&mut self, timestamp: u32, in_order: bool, sink: &mut impl Sink) {
+    fn refuse(&mut self, timestamp: u32, sink: &mut impl Sink) {
         self.refused += 1;
         let step = self.samples_until(timestamp);
-        if in_order && step > 0 && step <= MAX_GAP {
+        if step > 0 && step <= MAX_GAP {
             self.gap(step, sink);
         }
     }
@@ -443,7 +555,7 @@ impl Hearing {
         self.expected = timestamp;
         let passed = usize::try_from(step.clamp(0, 8_000)).unwrap_or(0);
         self.lose(passed);
-        let _ = self.ear.hear_gap(passed);
+        self.ear.hear_jump(passed);
         sink.restart(step, passed);
     }
 
@@ -472,13 +584,14 @@ impl Hearing {
         let after_key = self
             .last_key
             .is_none_or(|last| now.instant.duration_since(last) >= super::HANGOVER);
-        caught_up && key_up && after_key
+        // What is held would be neither heard nor relayed.
+        caught_up && key_up && after_key && !self.sequence.is_holding()
     }
 
     /// Where the caller's stream goes on: the next sequence number and timestamp, as the caller
-    /// counts them.
+    /// counts them. What is held lies behind it.
     pub(super) fn goes_on(&self) -> (u16, u32) {
-        (self.highest.next_low(), self.expected)
+        (self.sequence.last().next_low(), self.expected)
     }
 
     /// The codec whose clock [`Hearing::goes_on`] has.

@@ -1,6 +1,6 @@
 //! The caller's stream towards the agent: relayed as it is, or armed.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::proto::{
     encoding::{AudioCodec, Encoding},
@@ -252,6 +252,14 @@ impl CallerStream {
         match &self.mode {
             Mode::Armed(armed) => armed.owes_farewell(),
             Mode::Open(_) | Mode::Waiting(_) | Mode::Moving => false,
+        }
+    }
+
+    /// When a packet that is held has to be heard though nothing comes.
+    pub(super) fn poll_timeout(&self) -> Option<Instant> {
+        match &self.mode {
+            Mode::Armed(armed) => armed.hearing().poll_timeout(),
+            Mode::Open(_) | Mode::Waiting(_) | Mode::Moving => None,
         }
     }
 

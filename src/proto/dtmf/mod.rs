@@ -8,6 +8,7 @@ mod bank;
 mod check;
 mod digit;
 mod event;
+mod late;
 mod merge;
 mod suspect;
 #[cfg(test)]
@@ -23,6 +24,7 @@ use self::{
     bank::{Bank, HOP},
     digit::{Digits, Told},
     event::Events,
+    late::{History, Presses, brings_to_light},
     merge::{Merge, Source},
     suspect::HOLD_SAMPLES,
 };
@@ -85,6 +87,17 @@ impl Drop for EventPacket {
     }
 }
 
+/// Whether the keys that were taken are in the order in which they were pressed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use]
+pub enum Order {
+    /// As far as is known.
+    Kept,
+    /// What came late shows a press that belongs before one that was taken, or that two were taken
+    /// where there was one: the caller has to be asked again.
+    Broken,
+}
+
 /// Listens to one armed caller leg: in-band tones and events, always both.
 ///
 /// What it knows is wiped when it is dropped; it stays where it is in memory, so that moving it
@@ -111,14 +124,48 @@ impl Ear {
         self.state.hear_gap(samples as u64)
     }
 
-    /// Hears an event packet. Order, repeats and losses do not matter.
+    /// Hears an event packet in its turn. Repeats and losses do not matter.
     pub fn hear_event(
         &mut self,
         event: EventPacket,
         slot: Option<&mut KeySlot>,
         pressed: &mut dyn FnMut(Pressed),
     ) -> Verdict {
-        self.state.hear_event(&event, &mut store(slot, pressed))
+        let taken = &mut store(slot, pressed);
+        self.state.hear_event(&event, false, taken).0
+    }
+
+    /// The caller's timeline jumps by `samples`, all of which are a gap: audio from before it has no
+    /// place any more if it comes late.
+    pub fn hear_jump(&mut self, samples: usize) {
+        let _ = self.state.hear_gap(samples as u64);
+        self.state.history.close();
+    }
+
+    /// Hears audio that was taken for lost and came after all: `start` is its place on the scale of
+    /// the samples heard. Of the last 400 ms it fills the holes that it fits into, and is heard with
+    /// what surrounds it; a press that it completes counts. What is not late costs nothing here, a
+    /// packet that is about as much as 400 ms of audio.
+    pub fn hear_late(
+        &mut self,
+        samples: &[i16],
+        start: i64,
+        slot: Option<&mut KeySlot>,
+        pressed: &mut dyn FnMut(Pressed),
+    ) -> Order {
+        self.state
+            .hear_late(samples, start, &mut store(slot, pressed))
+    }
+
+    /// Hears an event packet behind which others were heard.
+    pub fn hear_late_event(
+        &mut self,
+        event: EventPacket,
+        slot: Option<&mut KeySlot>,
+        pressed: &mut dyn FnMut(Pressed),
+    ) -> (Verdict, Order) {
+        self.state
+            .hear_event(&event, true, &mut store(slot, pressed))
     }
 
     /// Samples heard or lost so far.
@@ -153,6 +200,8 @@ struct State {
     digits: Digits,
     events: Events,
     merge: Merge,
+    history: History,
+    presses: Presses,
     /// The hop that is not complete.
     hop: [i16; HOP],
     hop_filled: usize,
@@ -182,6 +231,7 @@ impl State {
             self.feed(now.len(), false, &mut suspect, press);
             rest = later;
         }
+        self.history.keep(samples);
         self.forget();
         if self.events.key_is_down(self.heard as i64) {
             self.suspect(&mut suspect, from, self.heard + HOLD_SAMPLES);
@@ -204,6 +254,7 @@ impl State {
         }
         let end = self.heard.saturating_add(samples - fed).min(END_SAMPLES);
         self.heard = self.heard.max(end);
+        self.history.lose_until(self.heard);
         self.forget();
         if samples > 0 {
             self.suspect(&mut suspect, from.saturating_sub(GUARD_SAMPLES), self.heard);
@@ -211,7 +262,12 @@ impl State {
         verdict(suspect)
     }
 
-    fn hear_event(&mut self, event: &EventPacket, press: &mut dyn FnMut(Key)) -> Verdict {
+    fn hear_event(
+        &mut self,
+        event: &EventPacket,
+        late: bool,
+        press: &mut dyn FnMut(Key),
+    ) -> (Verdict, Order) {
         let heard = self.heard as i64;
         let mut suspect = None;
         let from = u64::try_from(event.start)
@@ -228,15 +284,81 @@ impl State {
             let from = self.heard.saturating_sub(GUARD_SAMPLES);
             self.suspect(&mut suspect, from, self.heard + HOLD_SAMPLES);
         }
+        let mut order = Order::Kept;
         if let Some(key) = Key::from_event(event.code)
             && self.events.hear(event, heard)
             && self
                 .merge
                 .is_new(Source::Event, event.code, event.start, heard)
         {
-            press(key);
+            let start = event.start.min(heard);
+            if late && !self.presses.is_newest(start) {
+                order = Order::Broken;
+            } else {
+                self.presses.count_event(start);
+                press(key);
+            }
         }
-        verdict(suspect)
+        (verdict(suspect), order)
+    }
+
+    fn hear_late(&mut self, samples: &[i16], start: i64, press: &mut dyn FnMut(Key)) -> Order {
+        let Some(filled) = self.history.fill(start, samples) else {
+            return Order::Kept;
+        };
+        let begin = self.history.begin();
+        self.bank = Bank::default();
+        self.digits = Digits::default();
+        self.presses.hear_again(begin);
+        let whole = self.heard - self.hop_filled as u64;
+        let (mut order, mut counted, mut counts) = (Order::Kept, false, false);
+        let mut hop = [0; HOP];
+        for ago in (1..=self.history.hops_before(whole)).rev() {
+            let from = whole - ago * HOP as u64;
+            let lost = self.history.copy(from, &mut hop);
+            let until = (from + HOP as u64) as i64;
+            match self.hear_hop_again(&hop, lost, until) {
+                Told::Press { code, start } => {
+                    counts = self.presses.tell(code, start, until)
+                        && brings_to_light(&filled, start, until, begin)
+                        && self.is_new_tone(code, start);
+                    let Some(key) = Key::from_event(code).filter(|_| counts) else {
+                        continue;
+                    };
+                    // One that is not the newest, or not the only one, would stand in a wrong place.
+                    if counted || !self.presses.is_newest(start) {
+                        order = Order::Broken;
+                    } else {
+                        counted = true;
+                        self.presses.count(start);
+                        press(key);
+                    }
+                }
+                Told::Nothing if self.digits.press_sounds() => {
+                    if !self.presses.go_on(until) {
+                        order = Order::Broken;
+                    }
+                    if counts {
+                        self.merge.tone_goes_on(until);
+                    }
+                }
+                Told::Nothing => {}
+            }
+        }
+        hop.zeroize();
+        self.hop_lost = self.history.copy(whole, &mut self.hop[..self.hop_filled]);
+        order
+    }
+
+    fn hear_hop_again(&mut self, hop: &[i16; HOP], lost: u32, until: i64) -> Told {
+        self.bank.push(hop);
+        if lost > 0 {
+            self.digits.lose(lost);
+        }
+        if lost == HOP as u32 {
+            return Told::Nothing;
+        }
+        self.digits.judge(&self.bank, until)
     }
 
     /// Takes `samples` more of the hop, which stand in it already.
@@ -282,17 +404,27 @@ impl State {
     fn judge(&mut self, press: &mut dyn FnMut(Key)) {
         let heard = self.heard as i64;
         if let Told::Press { code, start } = self.digits.judge(&self.bank, heard) {
-            let resumed = self.events.cover(code, start, start + COVERED_SAMPLES);
-            let new = self.merge.is_new(Source::Tone, code, start, heard);
-            if new
-                && !resumed
+            if self.presses.tell(code, start, heard)
+                && self.is_new_tone(code, start)
                 && let Some(key) = Key::from_event(code)
             {
+                self.presses.count(start);
                 press(key);
             }
         } else if self.digits.press_goes_on() {
             self.merge.tone_goes_on(heard);
+            if self.digits.press_sounds() {
+                self.presses.go_on(heard);
+            }
         }
+    }
+
+    /// Whether a press that a tone tells was told by no event.
+    fn is_new_tone(&mut self, code: u8, start: i64) -> bool {
+        let resumed = self.events.cover(code, start, start + COVERED_SAMPLES);
+        let heard = self.heard as i64;
+        let new = self.merge.is_new(Source::Tone, code, start, heard);
+        new && !resumed
     }
 
     fn suspect(&mut self, suspect: &mut Option<Range<u64>>, from: u64, until: u64) {
@@ -310,6 +442,7 @@ impl State {
     fn forget(&mut self) {
         self.events.forget(self.heard as i64);
         self.merge.forget(self.heard as i64);
+        self.presses.forget(self.history.begin());
     }
 }
 

@@ -2,6 +2,7 @@ mod codecs;
 mod holding;
 mod masking;
 mod reports;
+mod sequence;
 
 use std::{collections::HashSet, f64::consts::TAU};
 
