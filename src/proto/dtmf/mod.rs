@@ -1,11 +1,12 @@
-//! Hearing keys: events, tones, and one press counted once.
+//! Hearing keys: events, tones, SIP INFO, and one press counted once.
 //!
 //! Two decisions on one bank of tones. *Suspect* ([`Verdict`]) is early and permissive and tells
 //! what must not be heard; *digit* is strict (ITU-T Q.24) and goes straight into the slot. Matching
-//! tones with events is `merge`'s part; [`OutputCheck`] stands apart and checks the result.
+//! the sources with each other is `merge`'s part; [`OutputCheck`] stands apart and checks the result.
 
 mod bank;
 mod check;
+mod described;
 mod digit;
 mod event;
 mod merge;
@@ -18,12 +19,13 @@ use std::ops::Range;
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
 pub use check::OutputCheck;
+pub use described::code_of_tone;
 
 use self::{
     bank::{Bank, HOP},
     digit::{Digits, Told},
     event::Events,
-    merge::{Merge, Source},
+    merge::{Merge, Moment, Source},
     suspect::HOLD_SAMPLES,
 };
 use super::{
@@ -85,7 +87,7 @@ impl Drop for EventPacket {
     }
 }
 
-/// Listens to one armed caller leg: in-band tones and events, always both.
+/// Listens to one armed caller leg: in-band tones, events and SIP INFO, always all three.
 ///
 /// What it knows is wiped when it is dropped; it stays where it is in memory, so that moving it
 /// leaves no copy behind. Deliberately absent: `Clone`, `Debug`.
@@ -95,6 +97,12 @@ pub struct Ear {
 }
 
 impl Ear {
+    /// What is heard from here on came at this moment, in milliseconds of a monotonic clock. It is
+    /// all that ties an INFO, which has no time of the media, to what the media tells.
+    pub fn set_clock(&mut self, came_ms: u64) {
+        self.state.came_ms = self.state.came_ms.max(came_ms);
+    }
+
     /// Hears audio that follows what was heard before.
     pub fn hear_audio(
         &mut self,
@@ -119,6 +127,23 @@ impl Ear {
         pressed: &mut dyn FnMut(Pressed),
     ) -> Verdict {
         self.state.hear_event(&event, &mut store(slot, pressed))
+    }
+
+    /// Hears a key that a SIP INFO told.
+    pub fn hear_info(
+        &mut self,
+        key: Key,
+        slot: Option<&mut KeySlot>,
+        pressed: &mut dyn FnMut(Pressed),
+    ) {
+        self.state.hear_info(key, &mut store(slot, pressed));
+    }
+
+    /// Whether the media has told a press since this was asked last: counted now, or before, when
+    /// an INFO told it. What leaves towards the agent follows this, so that an INFO changes nothing
+    /// of it.
+    pub fn take_press(&mut self) -> bool {
+        std::mem::take(&mut self.state.press_told)
     }
 
     /// Whether a key is down now, by tone or by event.
@@ -155,6 +180,10 @@ struct State {
     heard: u64,
     /// Until where what was suspected so far must not be heard.
     held_until: u64,
+    /// When what is heard now came.
+    came_ms: u64,
+    /// Whether the media has told a press that nobody asked about so far.
+    press_told: bool,
 }
 
 impl State {
@@ -222,15 +251,41 @@ impl State {
             let from = self.heard.saturating_sub(GUARD_SAMPLES);
             self.suspect(&mut suspect, from, self.heard + HOLD_SAMPLES);
         }
-        if let Some(key) = Key::from_event(event.code)
-            && self.events.hear(event, heard)
-            && self
-                .merge
-                .is_new(Source::Event, event.code, event.start, heard)
-        {
-            press(key);
+        if let Some(key) = Key::from_event(event.code) {
+            let now = self.moment();
+            if !self.events.hear(event, heard) {
+                self.merge.event_goes_on(event.code, now);
+            } else {
+                let told = self
+                    .merge
+                    .hear(Source::Event, event.code, event.start, false, now);
+                self.count(told, key, press);
+            }
         }
         verdict(suspect)
+    }
+
+    fn hear_info(&mut self, key: Key, press: &mut dyn FnMut(Key)) {
+        let now = self.moment();
+        self.merge.forget(now);
+        if self.merge.hear_info(key.code(), now) {
+            press(key);
+        }
+    }
+
+    const fn moment(&self) -> Moment {
+        Moment {
+            heard: self.heard as i64,
+            came_ms: self.came_ms,
+        }
+    }
+
+    /// Counts a press that the media told, unless it was counted before.
+    fn count(&mut self, told: merge::Told, key: Key, press: &mut dyn FnMut(Key)) {
+        self.press_told |= told != merge::Told::Again;
+        if told == merge::Told::First {
+            press(key);
+        }
     }
 
     /// Takes `samples` more of the hop, which stand in it already.
@@ -277,15 +332,13 @@ impl State {
         let heard = self.heard as i64;
         if let Told::Press { code, start } = self.digits.judge(&self.bank, heard) {
             let resumed = self.events.cover(code, start, start + COVERED_SAMPLES);
-            let new = self.merge.is_new(Source::Tone, code, start, heard);
-            if new
-                && !resumed
-                && let Some(key) = Key::from_event(code)
-            {
-                press(key);
+            let now = self.moment();
+            let told = self.merge.hear(Source::Tone, code, start, resumed, now);
+            if let Some(key) = Key::from_event(code) {
+                self.count(told, key, press);
             }
         } else if self.digits.press_goes_on() {
-            self.merge.tone_goes_on(heard);
+            self.merge.tone_goes_on(self.moment());
         }
     }
 
@@ -303,7 +356,7 @@ impl State {
 
     fn forget(&mut self) {
         self.events.forget(self.heard as i64);
-        self.merge.forget(self.heard as i64);
+        self.merge.forget(self.moment());
     }
 }
 
