@@ -10,10 +10,11 @@ use std::{
 use tonewall::{
     media::SlotSource,
     proto::{
-        call::{Call, Channel, Command, Encoding, Forward, Holder, LegMedia, SourcePolicy},
+        call::{Call, Channel, Command, Forward, Holder, LegMedia, SourcePolicy},
         codec::Law,
         digit::KeyClass,
         dtmf::Ear,
+        encoding::{AudioCodec, Encoding},
         leg::Leg,
         mask::Outbox,
         rtp::write_header,
@@ -122,8 +123,8 @@ fn leg(port: u16, law: Law) -> LegMedia {
         rtcp: address,
         source: SourcePolicy::Exact,
         payload_types: vec![match law {
-            Law::Mu => (0, Encoding::Pcmu),
-            Law::A => (8, Encoding::Pcma),
+            Law::Mu => (0, Encoding::Audio(AudioCodec::Pcmu)),
+            Law::A => (8, Encoding::Audio(AudioCodec::Pcma)),
         }],
         packet_time: Duration::from_millis(20),
     }

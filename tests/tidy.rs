@@ -11,6 +11,7 @@ use std::{
 const FLOORS: &[&[(&str, &[&str])]] = &[
     &[
         ("digit", &[]),
+        ("encoding", &[]),
         ("field", &[]),
         ("id", &[]),
         ("leg", &[]),

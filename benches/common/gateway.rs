@@ -4,8 +4,9 @@ use std::time::{Duration, Instant};
 
 use rand::{RngExt, rngs::StdRng};
 use tonewall::proto::{
-    call::{Call, Channel, Command, Encoding, Forward, Holder, LegMedia, Output, SourcePolicy},
+    call::{Call, Channel, Command, Forward, Holder, LegMedia, Output, SourcePolicy},
     codec::Law,
+    encoding::{AudioCodec, Encoding},
     leg::Leg,
     mask::{LOOK_AHEAD, Outbox},
     proof::MaskingProof,
@@ -296,8 +297,8 @@ impl World<'_> {
 fn leg_media(port: u16, law: Law, packet: usize) -> LegMedia {
     let address = ([127, 0, 0, 1], port).into();
     let encoding = match law {
-        Law::Mu => Encoding::Pcmu,
-        Law::A => Encoding::Pcma,
+        Law::Mu => Encoding::Audio(AudioCodec::Pcmu),
+        Law::A => Encoding::Audio(AudioCodec::Pcma),
     };
     LegMedia {
         rtp: address,

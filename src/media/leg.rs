@@ -200,7 +200,10 @@ mod tests {
     };
 
     use super::*;
-    use crate::proto::{call::Encoding, rtp::write_header};
+    use crate::proto::{
+        encoding::{AudioCodec, Encoding},
+        rtp::write_header,
+    };
 
     struct World {
         leg: LegIo,
@@ -272,7 +275,7 @@ mod tests {
             rtp: address,
             rtcp: address,
             source,
-            payload_types: vec![(0, Encoding::Pcmu)],
+            payload_types: vec![(0, Encoding::Audio(AudioCodec::Pcmu))],
             packet_time: Duration::from_millis(20),
         }
     }

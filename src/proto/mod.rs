@@ -6,6 +6,7 @@
 
 // Floor 0: values.
 pub mod digit;
+pub mod encoding;
 pub mod field;
 pub mod id;
 pub mod leg;

@@ -9,11 +9,11 @@ use super::CallView;
 use crate::{
     media::{MediaCommand, ports::PortPair},
     proto::{
-        call::{ArmRefusal, Encoding, Holder, LegMedia, SourcePolicy},
+        call::{ArmRefusal, Holder, LegMedia, SourcePolicy},
         id::CallId,
         leg::Leg,
         ng::{OfferRequest, SdpOptions},
-        sdp::{Audio, Codec, Description, Rewrite},
+        sdp::{Audio, Description, Rewrite},
     },
 };
 
@@ -184,11 +184,10 @@ impl CallRecord {
         if self.incident {
             return Some(ArmRefusal::Incident);
         }
-        let maskable = |encoding: &Encoding| matches!(encoding, Encoding::Pcmu | Encoding::Pcma);
         let any = media
             .payload_types
             .iter()
-            .any(|(_, encoding)| maskable(encoding));
+            .any(|(_, encoding)| encoding.audio().is_some());
         (!any).then_some(ArmRefusal::Codec)
     }
 
@@ -327,20 +326,7 @@ fn leg_media(audio: &Audio, mux: bool, how: &How<'_>) -> Option<LegMedia> {
         rtp,
         rtcp: if mux { rtp } else { rtcp },
         source: how.source,
-        payload_types: audio
-            .payload_types
-            .iter()
-            .map(|(payload_type, codec)| (*payload_type, encoding(*codec)))
-            .collect(),
+        payload_types: audio.payload_types.clone(),
         packet_time: audio.packet_time,
     })
-}
-
-const fn encoding(codec: Codec) -> Encoding {
-    match codec {
-        Codec::Pcmu => Encoding::Pcmu,
-        Codec::Pcma => Encoding::Pcma,
-        Codec::TelephoneEvent(clock_hz) => Encoding::TelephoneEvent(clock_hz),
-        Codec::Other => Encoding::Other,
-    }
 }

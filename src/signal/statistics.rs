@@ -8,7 +8,8 @@ use super::record::{CallRecord, LegRecord};
 use crate::{
     media::{CallStats, LegStats},
     proto::{
-        call::{Encoding, LegMedia},
+        call::LegMedia,
+        encoding::AudioCodec,
         leg::Leg,
         ng::{Dict, Value},
     },
@@ -166,9 +167,6 @@ fn codec_name(media: &LegMedia) -> Option<&'static str> {
     media
         .payload_types
         .iter()
-        .find_map(|(_, encoding)| match encoding {
-            Encoding::Pcmu => Some("PCMU/8000"),
-            Encoding::Pcma => Some("PCMA/8000"),
-            Encoding::TelephoneEvent(_) | Encoding::Other => None,
-        })
+        .find_map(|(_, encoding)| encoding.audio())
+        .map(AudioCodec::rtpmap)
 }

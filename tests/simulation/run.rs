@@ -10,10 +10,11 @@ use rand::{RngExt, SeedableRng, rngs::StdRng};
 use tonewall::{
     media::SlotSource,
     proto::{
-        call::{Call, Channel, Command, Encoding, Forward, Holder, LegMedia, Output, SourcePolicy},
+        call::{Call, Channel, Command, Forward, Holder, LegMedia, Output, SourcePolicy},
         capture::{CaptureEventKind, CaptureSettings},
         card::{Brand, CapturedField},
         codec::Law,
+        encoding::{AudioCodec, Encoding},
         field::Field,
         id::PaymentId,
         leg::Leg,
@@ -232,8 +233,8 @@ fn script(plan: &Plan, rng: &mut StdRng) -> Script {
 fn leg(port: u16, law: Law, events: bool) -> LegMedia {
     let address = ([127, 0, 0, 1], port).into();
     let mut payload_types = vec![match law {
-        Law::Mu => (0, Encoding::Pcmu),
-        Law::A => (8, Encoding::Pcma),
+        Law::Mu => (0, Encoding::Audio(AudioCodec::Pcmu)),
+        Law::A => (8, Encoding::Audio(AudioCodec::Pcma)),
     }];
     if events {
         payload_types.push((EVENT, Encoding::TelephoneEvent(8_000)));

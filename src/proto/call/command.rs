@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::proto::{
     capture::{CaptureEvent, CaptureSettings},
     card::CapturedField,
+    encoding::Encoding,
     field::Field,
     id::PaymentId,
     leg::Leg,
@@ -25,20 +26,6 @@ pub enum Holder {
     Ng,
     /// A crash or take-over while this call was armed: held until the call ends.
     Recovered,
-}
-
-/// One codec that a leg's SDP names.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Encoding {
-    /// G.711 mu-law, 8000 Hz (RFC 3551 §4.5.14).
-    Pcmu,
-    /// G.711 A-law, 8000 Hz.
-    Pcma,
-    /// RFC 4733 telephone-event with its clock rate in Hz.
-    TelephoneEvent(u32),
-    /// Anything else: relayed while unarmed, silence while armed.
-    Other,
 }
 
 /// What signalling agreed for one leg. Replaced as a whole by every offer and answer.

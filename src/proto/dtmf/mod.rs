@@ -146,6 +146,12 @@ impl Ear {
         std::mem::take(&mut self.state.press_told)
     }
 
+    /// Samples heard or lost so far.
+    #[must_use]
+    pub fn heard(&self) -> u64 {
+        self.state.heard
+    }
+
     /// Whether a key is down now, by tone or by event.
     #[must_use]
     pub fn key_is_down(&self) -> bool {

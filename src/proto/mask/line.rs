@@ -8,10 +8,10 @@ use zeroize::Zeroize;
 /// datagram.
 const CAPACITY: usize = 4_096;
 
-/// A ring of G.711 codewords with a mark on each that must not be heard. Positions count samples
-/// since the line was made. Wiped on drop.
-pub(super) struct Line {
-    codes: Box<[u8; CAPACITY]>,
+/// A ring of G.711 codewords (`u8`) or linear samples (`i16`) with a mark on each that must not be
+/// heard. Positions count samples since the line was made. Wiped on drop.
+pub(super) struct Line<T: Copy + Default + Zeroize> {
+    codes: Box<[T; CAPACITY]>,
     marked: Box<[bool; CAPACITY]>,
     start: u64,
     end: u64,
@@ -19,10 +19,10 @@ pub(super) struct Line {
     marked_until: u64,
 }
 
-impl Line {
+impl<T: Copy + Default + Zeroize> Line<T> {
     pub(super) fn new() -> Self {
         Self {
-            codes: Box::new([0; CAPACITY]),
+            codes: Box::new([T::default(); CAPACITY]),
             marked: Box::new([false; CAPACITY]),
             start: 0,
             end: 0,
@@ -58,7 +58,7 @@ impl Line {
     }
 
     /// Appends; what finds no room is dropped, oldest first (it was to be silence by then).
-    pub(super) fn push(&mut self, code: u8, marked: bool) {
+    pub(super) fn push(&mut self, code: T, marked: bool) {
         if self.room() == 0 {
             self.start += 1;
         }
@@ -69,7 +69,7 @@ impl Line {
     }
 
     /// Appends unmarked codewords, as [`Line::push`] does each.
-    pub(super) fn extend(&mut self, codes: &[u8]) {
+    pub(super) fn extend(&mut self, codes: &[T]) {
         for codes in codes.chunks(CAPACITY) {
             let missing = codes.len().saturating_sub(self.room());
             self.start += missing as u64;
@@ -98,7 +98,7 @@ impl Line {
 
     /// Takes `frame.len()` codewords, as many as there are; whether any of them is marked, or
     /// missing.
-    pub(super) fn take(&mut self, frame: &mut [u8]) -> bool {
+    pub(super) fn take(&mut self, frame: &mut [T]) -> bool {
         let taken = frame.len().min(self.len());
         let mut any = taken < frame.len();
         let end = self.start + taken as u64;
@@ -107,7 +107,7 @@ impl Line {
             let (now, later) = rest.split_at_mut(place.len());
             now.copy_from_slice(&self.codes[place.clone()]);
             // A frame that left is a log of what was said, or of a key.
-            self.codes[place.clone()].fill(0);
+            self.codes[place.clone()].fill(T::default());
             any |= self.marked[place].iter().fold(false, |any, &one| any | one);
             rest = later;
         }
@@ -121,12 +121,12 @@ impl Line {
             && (self.start..self.end).all(|position| !self.marked[Self::slot(position)])
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = u8> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = T> {
         (self.start..self.end).map(|position| self.codes[Self::slot(position)])
     }
 
     /// Writes every codeword that waits anew.
-    pub(super) fn recode(&mut self, anew: impl Fn(u8) -> u8) {
+    pub(super) fn recode(&mut self, anew: impl Fn(T) -> T) {
         for position in self.start..self.end {
             let code = &mut self.codes[Self::slot(position)];
             *code = anew(*code);
@@ -140,7 +140,7 @@ impl Line {
     }
 }
 
-impl Drop for Line {
+impl<T: Copy + Default + Zeroize> Drop for Line<T> {
     fn drop(&mut self) {
         self.codes.zeroize();
     }
@@ -153,7 +153,7 @@ mod tests {
     #[test]
     fn a_span_marks_what_waits_and_what_has_yet_to_come() {
         let mut line = Line::new();
-        (0..10).for_each(|code| line.push(code, false));
+        (0..10u8).for_each(|code| line.push(code, false));
         line.mark(5..12);
         (10..20).for_each(|code| line.push(code, false));
         let mut frame = [0; 5];

@@ -73,7 +73,7 @@ pub struct Takeover {
 /// leaves.
 pub struct Masker {
     start: MaskerStart,
-    line: Line,
+    line: Line<u8>,
     /// Samples heard so far, on the detector's scale.
     heard: u64,
     marker: bool,

@@ -8,6 +8,7 @@ use std::{
 use sdp_types::{Attribute, Connection, Media, Session};
 
 use super::normalise::normalise;
+use crate::proto::encoding::{AudioCodec, Encoding};
 
 /// Longest description; real ones have 200 to 6000 bytes.
 const MAX_BYTES: usize = 32 * 1024;
@@ -61,47 +62,29 @@ pub enum SdpError {
     Rtcp,
 }
 
-/// A codec of the audio line.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Codec {
-    /// G.711 mu-law, 8000 Hz.
-    Pcmu,
-    /// G.711 A-law, 8000 Hz.
-    Pcma,
-    /// RFC 4733 telephone-event with its clock rate in Hz.
-    TelephoneEvent(u32),
-    /// Anything else.
-    Other,
+/// By the value of `a=rtpmap` after the payload type: `PCMU/8000` or `PCMU/8000/1`.
+fn of_rtpmap(encoding: &str) -> Encoding {
+    let mut parts = encoding.trim().split('/');
+    let name = parts.next().unwrap_or_default().to_ascii_lowercase();
+    let clock_hz: u32 = parts.next().and_then(|rate| rate.parse().ok()).unwrap_or(0);
+    let mono = parts.next().is_none_or(|channels| channels == "1");
+    match (name.as_str(), clock_hz, mono) {
+        ("pcmu", 8000, true) => Encoding::Audio(AudioCodec::Pcmu),
+        ("pcma", 8000, true) => Encoding::Audio(AudioCodec::Pcma),
+        ("telephone-event", 1.., true) => Encoding::TelephoneEvent(clock_hz),
+        ("tone", 1.., true) => Encoding::Tone(clock_hz),
+        // Of as many channels as its blocks have.
+        ("red", 1.., _) => Encoding::Red,
+        _ => Encoding::Other,
+    }
 }
 
-impl Codec {
-    /// Whether speech in it can be decoded and masked.
-    #[must_use]
-    pub const fn is_maskable(self) -> bool {
-        matches!(self, Self::Pcmu | Self::Pcma)
-    }
-
-    /// By the value of `a=rtpmap` after the payload type: `PCMU/8000` or `PCMU/8000/1`.
-    fn from_rtpmap(encoding: &str) -> Self {
-        let mut parts = encoding.trim().split('/');
-        let name = parts.next().unwrap_or_default().to_ascii_lowercase();
-        let clock_hz: u32 = parts.next().and_then(|rate| rate.parse().ok()).unwrap_or(0);
-        let mono = parts.next().is_none_or(|channels| channels == "1");
-        match (name.as_str(), clock_hz, mono) {
-            ("pcmu", 8000, true) => Self::Pcmu,
-            ("pcma", 8000, true) => Self::Pcma,
-            ("telephone-event", 1.., true) => Self::TelephoneEvent(clock_hz),
-            _ => Self::Other,
-        }
-    }
-
-    /// Payload types that need no `a=rtpmap` (RFC 3551 §6).
-    const fn of_static(payload_type: u8) -> Self {
-        match payload_type {
-            0 => Self::Pcmu,
-            8 => Self::Pcma,
-            _ => Self::Other,
-        }
+/// Payload types that need no `a=rtpmap` (RFC 3551 §6).
+const fn of_static(payload_type: u8) -> Encoding {
+    match payload_type {
+        0 => Encoding::Audio(AudioCodec::Pcmu),
+        8 => Encoding::Audio(AudioCodec::Pcma),
+        _ => Encoding::Other,
     }
 }
 
@@ -153,7 +136,7 @@ pub struct Audio {
     /// Whether it offers or accepts rtcp-mux (RFC 5761).
     pub mux: bool,
     /// The payload types of the `m=` line in its order, also those that are stripped.
-    pub payload_types: Vec<(u8, Codec)>,
+    pub payload_types: Vec<(u8, Encoding)>,
     /// 10 to 60 ms; 20 where the description is silent.
     pub packet_time: Duration,
     /// Who sends.
@@ -168,7 +151,7 @@ impl Audio {
     pub fn is_maskable(&self) -> bool {
         self.payload_types
             .iter()
-            .any(|(_, codec)| codec.is_maskable())
+            .any(|(_, encoding)| encoding.audio().is_some())
     }
 
     /// Refuses an address that cannot be reached from ours.
@@ -307,8 +290,8 @@ fn rtcp_of(media: &Media, rtp: IpAddr) -> Result<SocketAddr, SdpError> {
 }
 
 /// Formats that are no payload type are left out: they are stripped as what cannot be masked.
-fn payload_types(media: &Media) -> Vec<(u8, Codec)> {
-    let mut found: Vec<(u8, Codec)> = Vec::new();
+fn payload_types(media: &Media) -> Vec<(u8, Encoding)> {
+    let mut found: Vec<(u8, Encoding)> = Vec::new();
     for format in media.fmt.split_whitespace() {
         let payload_type = format.parse().ok().filter(|number: &u8| *number < 128);
         let Some(payload_type) = payload_type else {
@@ -317,8 +300,8 @@ fn payload_types(media: &Media) -> Vec<(u8, Codec)> {
         if found.iter().any(|(known, _)| *known == payload_type) {
             continue;
         }
-        let codec = rtpmap_of(media, payload_type)
-            .map_or_else(|| Codec::of_static(payload_type), Codec::from_rtpmap);
+        let codec =
+            rtpmap_of(media, payload_type).map_or_else(|| of_static(payload_type), of_rtpmap);
         found.push((payload_type, codec));
     }
     found

@@ -8,7 +8,7 @@ mod describe;
 mod normalise;
 mod rewrite;
 
-pub use describe::{Audio, Codec, Description, Direction, SdpError};
+pub use describe::{Audio, Description, Direction, SdpError};
 pub use rewrite::Rewrite;
 
 #[cfg(test)]

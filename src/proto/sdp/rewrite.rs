@@ -7,7 +7,9 @@ use std::net::IpAddr;
 
 use sdp_types::{Attribute, Connection, Media, Session};
 
-use super::describe::{Audio, Codec, Description, Direction, payload_type_of, rtpmap_of};
+use crate::proto::encoding::{AudioCodec, Encoding};
+
+use super::describe::{Audio, Description, Direction, payload_type_of, rtpmap_of};
 
 /// Attributes that speak of what the gateway does not do (ICE, SRTP, DTLS, bundling) or says
 /// itself. Those of ICE begin with `ice-`.
@@ -129,12 +131,14 @@ impl Rewrite {
 
     /// Which payload types stay: `None` leaves all, because stripping would leave no speech.
     fn kept(&self, media: &Media, audio: &Audio) -> Option<Vec<u8>> {
-        let stripped = |payload_type: u8, codec: Codec| {
-            let name = match codec {
-                Codec::Pcmu => "pcmu",
-                Codec::Pcma => "pcma",
-                Codec::TelephoneEvent(_) => "telephone-event",
-                Codec::Other => rtpmap_of(media, payload_type)
+        let stripped = |payload_type: u8, encoding: Encoding| {
+            let name = match encoding {
+                Encoding::Audio(AudioCodec::Pcmu) => "pcmu",
+                Encoding::Audio(AudioCodec::Pcma) => "pcma",
+                Encoding::TelephoneEvent(_) => "telephone-event",
+                Encoding::Tone(_) => "tone",
+                Encoding::Red => "red",
+                Encoding::Other => rtpmap_of(media, payload_type)
                     .and_then(|encoding| encoding.split('/').next())
                     .unwrap_or_default(),
             };
@@ -143,15 +147,15 @@ impl Rewrite {
                 .any(|word| word.eq_ignore_ascii_case(name))
         };
         let keep = |maskable_only: bool| -> Option<Vec<u8>> {
-            let kept: Vec<(u8, Codec)> = audio
+            let kept: Vec<(u8, Encoding)> = audio
                 .payload_types
                 .iter()
                 .copied()
-                .filter(|(_, codec)| !maskable_only || *codec != Codec::Other)
-                .filter(|(payload_type, codec)| !stripped(*payload_type, *codec))
+                .filter(|(_, encoding)| !maskable_only || passes(*encoding))
+                .filter(|(payload_type, encoding)| !stripped(*payload_type, *encoding))
                 .collect();
-            let speech = |(_, codec): &(u8, Codec)| {
-                codec.is_maskable() || (!maskable_only && *codec == Codec::Other)
+            let speech = |(_, encoding): &(u8, Encoding)| {
+                encoding.audio().is_some() || (!maskable_only && *encoding == Encoding::Other)
             };
             kept.iter()
                 .any(speech)
@@ -171,18 +175,14 @@ impl Rewrite {
                 .into_iter()
                 .partition(|attribute| codec_attribute(attribute).is_some());
         rest.retain(|attribute| !is_direction(attribute));
-        for (payload_type, codec) in &audio.payload_types {
+        for (payload_type, encoding) in &audio.payload_types {
             if kept.is_some_and(|kept| !kept.contains(payload_type)) {
                 continue;
             }
             let own = |attribute: &&Attribute| codec_attribute(attribute) == Some(*payload_type);
             let mapped = |attribute: &Attribute| attribute.attribute.eq_ignore_ascii_case("rtpmap");
             if !codecs.iter().filter(own).any(mapped) {
-                let name = match codec {
-                    Codec::Pcmu => Some("PCMU/8000"),
-                    Codec::Pcma => Some("PCMA/8000"),
-                    Codec::TelephoneEvent(_) | Codec::Other => None,
-                };
+                let name = encoding.audio().map(AudioCodec::rtpmap);
                 media.attributes.extend(
                     name.map(|name| {
                         Attribute::with_value("rtpmap", format!("{payload_type} {name}"))
@@ -216,6 +216,15 @@ impl Rewrite {
         if !held || self.replace_zero_address {
             connection.set_connection_ip_address(self.address);
         }
+    }
+}
+
+/// What both ends are let agree on where there is speech that can be masked. Tones that are described
+/// and redundancy are heard if they come all the same; neither is needed to talk.
+const fn passes(encoding: Encoding) -> bool {
+    match encoding {
+        Encoding::Audio(_) | Encoding::TelephoneEvent(_) => true,
+        Encoding::Tone(_) | Encoding::Red | Encoding::Other => false,
     }
 }
 

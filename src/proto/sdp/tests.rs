@@ -3,6 +3,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::*;
+use crate::proto::encoding::{AudioCodec, Encoding};
 
 fn lines(lines: &[&str]) -> String {
     lines.iter().map(|line| format!("{line}\r\n")).collect()
@@ -133,12 +134,12 @@ fn codecs_that_cannot_be_masked_are_stripped_with_their_attributes() {
     assert_eq!(
         description.audio().payload_types,
         [
-            (111, Codec::Other),
-            (9, Codec::Other),
-            (0, Codec::Pcmu),
-            (110, Codec::TelephoneEvent(48_000)),
-            (126, Codec::TelephoneEvent(8000)),
-            (13, Codec::Other),
+            (111, Encoding::Other),
+            (9, Encoding::Other),
+            (0, Encoding::Audio(AudioCodec::Pcmu)),
+            (110, Encoding::TelephoneEvent(48_000)),
+            (126, Encoding::TelephoneEvent(8000)),
+            (13, Encoding::Other),
         ]
     );
     let out = description.rewrite(&gateway());
@@ -177,7 +178,10 @@ fn a_payload_type_means_what_its_rtpmap_says() {
         .replace("AVP 0 8 101", "AVP 96 97 300 x");
     assert_eq!(
         parse(&sdp).audio().payload_types,
-        [(96, Codec::Pcmu), (97, Codec::Other)]
+        [
+            (96, Encoding::Audio(AudioCodec::Pcmu)),
+            (97, Encoding::Other)
+        ]
     );
 }
 

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use super::{fakes::*, *};
 use crate::proto::{
     audit::Event,
-    call::Encoding,
+    encoding::{AudioCodec, Encoding},
     id::Tenant,
     leg::Leg,
     ng::{CallerSide, Dict, Value},
@@ -66,8 +66,8 @@ async fn an_offer_and_its_answer_connect_two_legs() {
     assert_eq!(
         caller.payload_types,
         [
-            (0, Encoding::Pcmu),
-            (8, Encoding::Pcma),
+            (0, Encoding::Audio(AudioCodec::Pcmu)),
+            (8, Encoding::Audio(AudioCodec::Pcma)),
             (101, Encoding::TelephoneEvent(8000))
         ]
     );

@@ -205,7 +205,10 @@ fn a_tone_in_the_other_law_is_masked_and_the_voice_passes() {
 fn an_event_that_either_side_named_is_never_taken_for_audio() {
     let mut world = World::answered();
     let mut odd = leg(4_000);
-    odd.payload_types = vec![(0, Encoding::Pcmu), (EVENT, Encoding::Pcmu)];
+    odd.payload_types = vec![
+        (0, Encoding::Audio(AudioCodec::Pcmu)),
+        (EVENT, Encoding::Audio(AudioCodec::Pcmu)),
+    ];
     world.command(Command::SetLeg(Leg::Caller, odd));
     world.speak(2);
     world.command(Command::Arm(Holder::Ng));
@@ -220,7 +223,7 @@ fn what_leaves_follows_a_codec_that_the_agent_takes_no_longer() {
     let mut world = World::armed();
     let mut left = world.speak(5);
     let mut agent = leg(4_002);
-    agent.payload_types = vec![(8, Encoding::Pcma)];
+    agent.payload_types = vec![(8, Encoding::Audio(AudioCodec::Pcma))];
     world.command(Command::SetLeg(Leg::Agent, agent));
     let after = world.speak(20);
     assert!(after.iter().all(|d| header_of(d).payload_type == 8));

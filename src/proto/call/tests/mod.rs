@@ -4,7 +4,11 @@ mod reports;
 
 use std::{collections::HashSet, f64::consts::TAU};
 
-use crate::proto::{codec::Law, rtp::write_header};
+use crate::proto::{
+    codec::Law,
+    encoding::{AudioCodec, Encoding},
+    rtp::write_header,
+};
 
 use self::reports::sender_report;
 use super::*;
@@ -32,8 +36,8 @@ pub(super) fn leg(port: u16) -> LegMedia {
         rtcp: ([127, 0, 0, 1], port + 1).into(),
         source: SourcePolicy::Exact,
         payload_types: vec![
-            (0, Encoding::Pcmu),
-            (8, Encoding::Pcma),
+            (0, Encoding::Audio(AudioCodec::Pcmu)),
+            (8, Encoding::Audio(AudioCodec::Pcma)),
             (EVENT, Encoding::TelephoneEvent(8_000)),
             (FOREIGN_EVENT, Encoding::TelephoneEvent(48_000)),
         ],

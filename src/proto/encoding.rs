@@ -1,0 +1,60 @@
+//! What a payload type carries, as SDP names it.
+
+use serde::{Deserialize, Serialize};
+
+/// A codec of speech that can be decoded, masked and encoded again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum AudioCodec {
+    /// G.711 mu-law (RFC 3551 §4.5.14).
+    Pcmu,
+    /// G.711 A-law.
+    Pcma,
+}
+
+impl AudioCodec {
+    /// Name and clock rate as `a=rtpmap` has them (RFC 3551 §6).
+    #[must_use]
+    pub const fn rtpmap(self) -> &'static str {
+        match self {
+            Self::Pcmu => "PCMU/8000",
+            Self::Pcma => "PCMA/8000",
+        }
+    }
+}
+
+/// What packets of one payload type carry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Encoding {
+    /// Speech.
+    Audio(AudioCodec),
+    /// RFC 4733 telephone-event with its clock rate in Hz.
+    TelephoneEvent(u32),
+    /// RFC 4733 section 4 audio/tone with its clock rate in Hz.
+    Tone(u32),
+    /// RFC 2198 redundant audio data: blocks of other payload types.
+    Red,
+    /// Anything else: relayed while unarmed, silence while armed.
+    Other,
+}
+
+impl Encoding {
+    /// The codec, where it is speech that can be masked.
+    #[must_use]
+    pub const fn audio(self) -> Option<AudioCodec> {
+        match self {
+            Self::Audio(codec) => Some(codec),
+            Self::TelephoneEvent(_) | Self::Tone(_) | Self::Red | Self::Other => None,
+        }
+    }
+
+    /// Whether its payload can spell a key, so that it is never to be taken for speech.
+    #[must_use]
+    pub const fn tells_keys(self) -> bool {
+        match self {
+            Self::TelephoneEvent(_) | Self::Tone(_) | Self::Red => true,
+            Self::Audio(_) | Self::Other => false,
+        }
+    }
+}
