@@ -11,7 +11,10 @@ use crate::proto::{
     digit::Key,
     dtmf::{Ear, EventPacket, Verdict, code_of_tone},
     encoding::Encoding,
-    rtp::{ExtendedSequence, NamedEvent, NamedEvents, Red, RtpHeader, ToneDescription, difference},
+    rtp::{
+        EVENT_BYTES, ExtendedSequence, NamedEvent, NamedEvents, Red, RtpHeader, ToneDescription,
+        difference,
+    },
     secret::{KeySlot, Pressed},
     time::Now,
 };
@@ -277,7 +280,7 @@ impl Hearing {
         sink: &mut impl Sink,
     ) {
         match encoding {
-            Some(Encoding::TelephoneEvent(rate)) => {
+            Some(Encoding::TelephoneEvent(rate)) if payload.len() >= EVENT_BYTES => {
                 self.hear_events(NamedEvents::new(payload), timestamp, rate, keys, sink);
             }
             Some(Encoding::Tone(rate)) => match ToneDescription::parse(payload) {
@@ -300,7 +303,7 @@ impl Hearing {
                 Some(_) => {}
                 None => self.refuse(timestamp, in_order, sink),
             },
-            Some(Encoding::Red | Encoding::Other) | None => {
+            Some(Encoding::TelephoneEvent(_) | Encoding::Red | Encoding::Other) | None => {
                 self.refuse(timestamp, in_order, sink);
             }
         }

@@ -35,7 +35,8 @@ mod tests {
             for column in COLUMNS_HZ {
                 let code = code_of_tone(Some((row as u16, column as u16)));
                 for off in [-0.015, 0.015] {
-                    let hz = |nominal: f64| (nominal * (1.0 + off) + off.signum() * 2.0) as u16;
+                    let hz =
+                        |nominal: f64| (nominal * (1.0 + off) + off.signum() * 1.5).round() as u16;
                     assert_eq!(
                         code_of_tone(Some((hz(row), hz(column)))),
                         code,

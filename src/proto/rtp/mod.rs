@@ -7,8 +7,10 @@ pub mod rtcp;
 mod timeline;
 mod tone;
 
-pub use event::{NamedEvent, NamedEvents};
+pub use event::{EVENT_BYTES, NamedEvent, NamedEvents};
 pub use packet::{Kind, RtpError, RtpHeader, kind_of, shift, write_header};
+#[cfg(test)]
+pub(crate) use red::write_red;
 pub use red::{Red, RedBlock, RedError};
 pub use timeline::{ExtendedSequence, difference};
 pub use tone::{ToneDescription, ToneError};

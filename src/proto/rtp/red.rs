@@ -124,29 +124,30 @@ fn length_of([_, _, high, low]: [u8; REDUNDANT_HEADER]) -> usize {
     usize::from(u16::from_be_bytes([high, low]) & 0x3ff)
 }
 
+/// A RED payload of redundant blocks (payload type, offset, payload) and a primary one.
+#[cfg(test)]
+pub(crate) fn write_red(redundant: &[(u8, u16, &[u8])], primary: (u8, &[u8])) -> Vec<u8> {
+    let mut payload = Vec::new();
+    for (payload_type, offset, block) in redundant {
+        let word = (1 << 31)
+            | (u32::from(*payload_type) << 24)
+            | (u32::from(*offset) << 10)
+            | block.len() as u32;
+        payload.extend(word.to_be_bytes());
+    }
+    payload.push(primary.0);
+    for (_, _, block) in redundant {
+        payload.extend(*block);
+    }
+    payload.extend(primary.1);
+    payload
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
     use super::*;
-
-    /// Type, offset and payload of a redundant block; the last one is the primary.
-    fn packet(redundant: &[(u8, u16, &[u8])], primary: (u8, &[u8])) -> Vec<u8> {
-        let mut payload = Vec::new();
-        for (payload_type, offset, block) in redundant {
-            let word = (1 << 31)
-                | (u32::from(*payload_type) << 24)
-                | (u32::from(*offset) << 10)
-                | block.len() as u32;
-            payload.extend(word.to_be_bytes());
-        }
-        payload.push(primary.0);
-        for (_, _, block) in redundant {
-            payload.extend(*block);
-        }
-        payload.extend(primary.1);
-        payload
-    }
 
     fn read(payload: &[u8]) -> Result<Vec<(u8, u16, Vec<u8>)>, RedError> {
         let tell = |block: RedBlock<'_>| (block.payload_type, block.offset, block.payload.to_vec());
@@ -155,7 +156,7 @@ mod tests {
 
     #[test]
     fn every_block_is_read_the_earliest_instant_first_and_the_primary_last() {
-        let payload = packet(
+        let payload = write_red(
             &[(0, 160, &[1; 160]), (101, 16_383, &[2; 4]), (5, 320, &[])],
             (127, &[3; 7]),
         );
@@ -176,7 +177,7 @@ mod tests {
         assert_eq!(read(&[]), Err(RedError::Headers(0)));
         assert_eq!(read(&[0x80, 0, 0]), Err(RedError::Headers(3)));
         assert_eq!(read(&[0x80, 0, 0, 0]), Err(RedError::Headers(4)));
-        let mut cut = packet(&[(0, 160, &[1; 160])], (0, &[]));
+        let mut cut = write_red(&[(0, 160, &[1; 160])], (0, &[]));
         cut.pop();
         let blocks = RedError::Blocks {
             announced: 160,
@@ -184,8 +185,8 @@ mod tests {
         };
         assert_eq!(read(&cut), Err(blocks));
         let block = (0, 1, &[][..]);
-        assert_eq!(read(&packet(&[block; 15], (0, &[]))).unwrap().len(), 16);
-        let many = packet(&[block; 16], (0, &[]));
+        assert_eq!(read(&write_red(&[block; 15], (0, &[]))).unwrap().len(), 16);
+        let many = write_red(&[block; 16], (0, &[]));
         assert_eq!(read(&many), Err(RedError::TooMany));
     }
 

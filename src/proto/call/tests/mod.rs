@@ -1,6 +1,9 @@
+mod events;
 mod holding;
 mod masking;
+mod noninterference;
 mod reports;
+mod transports;
 
 use std::{collections::HashSet, f64::consts::TAU};
 
