@@ -8,9 +8,13 @@ use zeroize::Zeroize;
 use crate::proto::{
     capture::{Capture, CaptureFailure},
     codec::Law,
-    dtmf::{Ear, EventPacket, Order, Verdict},
+    digit::Key,
+    dtmf::{Ear, EventPacket, Order, Verdict, code_of_tone},
     encoding::Encoding,
-    rtp::{MAX_DATAGRAM, NamedEvents, RtpHeader, difference},
+    rtp::{
+        EVENT_BYTES, MAX_DATAGRAM, NamedEvent, NamedEvents, Red, RtpHeader, ToneDescription,
+        difference,
+    },
     secret::{KeySlot, Pressed},
     time::Now,
 };
@@ -42,6 +46,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 const STREAM_STOPPED: Duration = Duration::from_secs(1);
 /// A key that was down when the caller stopped counts as released after this long.
 const KEY_FORGOTTEN: Duration = Duration::from_secs(2);
+
 /// Takes what was heard, in the order of the caller's time. Positions and lengths are samples of 8 kHz.
 pub(super) trait Sink {
     /// Audio, with what the ear says of it. At most 20 ms at once.
@@ -58,6 +63,15 @@ pub(super) trait Sink {
     fn restart(&mut self, step: i32, passed: usize);
     /// Another source took over; the ear begins anew.
     fn source_changed(&mut self, ssrc: u32);
+}
+
+/// What one packet carries, or one block of RED.
+struct Packet<'a> {
+    encoding: Option<Encoding>,
+    payload: &'a [u8],
+    timestamp: u32,
+    /// Others were heard behind it.
+    late: bool,
 }
 
 /// A piece of the caller's audio.
@@ -100,6 +114,18 @@ impl Keys<'_> {
     }
 }
 
+/// Hears a key that a SIP INFO told on a stream that was armed before its first packet: there is
+/// nothing yet that could tell the same press.
+pub(super) fn hear_info_before_media(key: Key, capture: &mut Option<Capture>, now: Now) {
+    let mut keys = Keys {
+        capture,
+        open: true,
+        now,
+        presses: 0,
+    };
+    keys.hear(|slot, pressed| Ear::default().hear_info(key, slot, pressed));
+}
+
 /// A source that may take over the caller's stream.
 struct Candidate {
     ssrc: u32,
@@ -114,6 +140,7 @@ pub(super) struct Hearing {
     sequence: Resequencer,
     /// Timestamp of the next sample of the caller's audio, in the caller's numbers.
     expected: u32,
+    began: Instant,
     /// At first the beginning of listening.
     last_packet: Instant,
     /// Since when packets have come without a [`PAUSE`].
@@ -138,6 +165,7 @@ impl Hearing {
             ssrc,
             sequence: Resequencer::new(next_sequence),
             expected: next_timestamp,
+            began: now.instant,
             last_packet: now.instant,
             flowing_since: now.instant,
             last_audio: None,
@@ -186,12 +214,15 @@ impl Hearing {
             now,
             presses: 0,
         };
+        self.tell_clock(now);
+        let packet = Packet {
+            encoding,
+            payload,
+            timestamp: header.timestamp,
+            late: place == Place::Late,
+        };
         let order = match place {
-            Place::Next => {
-                self.hear(payload, header.timestamp, encoding, &mut keys, sink);
-                Order::Kept
-            }
-            Place::Late => self.hear_late(payload, header.timestamp, encoding, &mut keys, sink),
+            Place::Next | Place::Late => self.hear(&packet, types, &mut keys, sink),
             Place::Held | Place::Duplicate => Order::Kept,
         };
         self.note_presses(&keys, sink);
@@ -228,9 +259,14 @@ impl Hearing {
                 now,
                 presses: 0,
             };
-            let encoding = types.get(released.header.payload_type);
-            let timestamp = released.header.timestamp;
-            self.hear(released.payload, timestamp, encoding, &mut keys, sink);
+            let packet = Packet {
+                encoding: types.get(released.header.payload_type),
+                payload: released.payload,
+                timestamp: released.header.timestamp,
+                late: false,
+            };
+            self.tell_clock(now);
+            let _ = self.hear(&packet, types, &mut keys, sink);
             self.note_presses(&keys, sink);
         }
         self.sequence = sequence;
@@ -243,65 +279,35 @@ impl Hearing {
     }
 
     fn note_presses(&mut self, keys: &Keys<'_>, sink: &mut impl Sink) {
-        if self.ear.key_is_down() || keys.presses > 0 {
+        let pressed = self.ear.take_press();
+        if self.ear.key_is_down() || pressed {
             self.last_key = Some(keys.now.instant);
         }
         self.keys = self.keys.saturating_add(keys.presses);
-        if keys.presses > 0 {
+        if pressed {
             sink.pressed();
         }
     }
 
-    /// A packet in its turn.
-    fn hear(
-        &mut self,
-        payload: &[u8],
-        timestamp: u32,
-        encoding: Option<Encoding>,
-        keys: &mut Keys<'_>,
-        sink: &mut impl Sink,
-    ) {
-        match encoding {
-            Some(Encoding::TelephoneEvent(rate)) => {
-                let _ = self.hear_events(payload, timestamp, rate, false, keys, sink);
-            }
-            Some(encoding) => match law_of(encoding) {
-                Some(law) => {
-                    self.hear_audio(payload, timestamp, law, keys, sink);
-                    self.last_audio = Some(keys.now.instant);
-                }
-                None => self.refuse(timestamp, sink),
-            },
-            None => self.refuse(timestamp, sink),
-        }
+    /// Hears a key that a SIP INFO told. It has no time of the media, so its moment is the one at
+    /// which it came. Nothing of what leaves changes by it.
+    pub(super) fn hear_info(&mut self, key: Key, capture: &mut Option<Capture>, now: Now) {
+        self.tell_clock(now);
+        let mut keys = Keys {
+            capture,
+            open: true,
+            now,
+            presses: 0,
+        };
+        keys.hear(|slot, pressed| self.ear.hear_info(key, slot, pressed));
+        self.keys = self.keys.saturating_add(keys.presses);
+        // The key may still be down in the media, or not yet.
+        self.last_key = Some(now.instant);
     }
 
-    /// A packet behind which others were heard. For the agent it is too late: its place was filled.
-    fn hear_late(
-        &mut self,
-        payload: &[u8],
-        timestamp: u32,
-        encoding: Option<Encoding>,
-        keys: &mut Keys<'_>,
-        sink: &mut impl Sink,
-    ) -> Order {
-        if let Some(Encoding::TelephoneEvent(rate)) = encoding {
-            return self.hear_events(payload, timestamp, rate, true, keys, sink);
-        }
-        let Some(law) = encoding.and_then(law_of) else {
-            self.refused += 1;
-            return Order::Kept;
-        };
-        let position = i64::try_from(self.ear.heard()).unwrap_or(i64::MAX);
-        let start = position.saturating_add(i64::from(difference(timestamp, self.expected)));
-        let mut samples = [0i16; MAX_DATAGRAM];
-        for (sample, code) in samples.iter_mut().zip(payload) {
-            *sample = law.decode(*code);
-        }
-        let late = &samples[..payload.len().min(MAX_DATAGRAM)];
-        let order = keys.hear(|slot, pressed| self.ear.hear_late(late, start, slot, pressed));
-        samples.zeroize();
-        order
+    fn tell_clock(&mut self, now: Now) {
+        let since = now.instant.duration_since(self.began).as_millis();
+        self.ear.set_clock(u64::try_from(since).unwrap_or(u64::MAX));
     }
 
     /// Whether a packet of another SSRC, or with numbers of its own, belongs to a source that is to
@@ -332,15 +338,118 @@ impl Hearing {
         true
     }
 
+    /// Hears a packet in its turn, or one behind which others were heard.
+    fn hear(
+        &mut self,
+        packet: &Packet<'_>,
+        types: &PayloadTypes,
+        keys: &mut Keys<'_>,
+        sink: &mut impl Sink,
+    ) -> Order {
+        match packet.encoding {
+            Some(Encoding::Red) => self.hear_red(packet, types, keys, sink),
+            _ => self.hear_block(packet, keys, sink),
+        }
+    }
+
+    /// Hears what is no RED.
+    fn hear_block(
+        &mut self,
+        packet: &Packet<'_>,
+        keys: &mut Keys<'_>,
+        sink: &mut impl Sink,
+    ) -> Order {
+        match packet.encoding {
+            Some(Encoding::TelephoneEvent(rate)) if packet.payload.len() >= EVENT_BYTES => {
+                let events = NamedEvents::new(packet.payload);
+                self.hear_events(events, packet, rate, keys, sink)
+            }
+            Some(Encoding::Tone(rate)) => match ToneDescription::parse(packet.payload) {
+                Ok(tone) => {
+                    let event = NamedEvent {
+                        code: code_of_tone(tone.pair_hz()),
+                        end: false,
+                        duration: tone.duration(),
+                    };
+                    self.hear_events(std::iter::once(event), packet, rate, keys, sink)
+                }
+                Err(_) => self.refuse(packet, sink),
+            },
+            Some(encoding @ Encoding::Audio(_)) => match law_of(encoding) {
+                Some(law) if packet.late => self.hear_late_audio(packet, law, keys),
+                Some(law) => {
+                    self.hear_audio(packet, law, keys, sink);
+                    self.last_audio = Some(keys.now.instant);
+                    Order::Kept
+                }
+                None => self.refuse(packet, sink),
+            },
+            Some(Encoding::TelephoneEvent(_) | Encoding::Red | Encoding::Other) | None => {
+                self.refuse(packet, sink)
+            }
+        }
+    }
+
+    /// Hears every block of a RED packet, the earliest instant first: keys of whatever instant, and
+    /// audio that has not been heard. What was lost on the way fills its place; for the agent, if
+    /// that has not left.
+    fn hear_red(
+        &mut self,
+        packet: &Packet<'_>,
+        types: &PayloadTypes,
+        keys: &mut Keys<'_>,
+        sink: &mut impl Sink,
+    ) -> Order {
+        let Ok(red) = Red::parse(packet.payload) else {
+            return self.refuse(packet, sink);
+        };
+        let refused = self.refused;
+        let mut order = Order::Kept;
+        for block in red.blocks() {
+            let timestamp = packet.timestamp.wrapping_sub(block.offset.into());
+            let encoding = types.get(block.payload_type);
+            let is_audio = matches!(encoding, Some(Encoding::Audio(_)));
+            let behind = block.offset > 0 && difference(timestamp, self.expected) < 0;
+            let block = Packet {
+                encoding,
+                payload: block.payload,
+                timestamp,
+                // Redundant audio that was heard fills no hole, and nothing more comes of it.
+                late: packet.late || (is_audio && behind),
+            };
+            if self.hear_block(&block, keys, sink) == Order::Broken {
+                order = Order::Broken;
+            }
+        }
+        // It is one packet, however many of its blocks were not understood.
+        self.refused = self.refused.min(refused + 1);
+        order
+    }
+
+    /// Audio behind which other was heard. For the agent it is too late: its place was filled.
+    fn hear_late_audio(&mut self, packet: &Packet<'_>, law: Law, keys: &mut Keys<'_>) -> Order {
+        let position = i64::try_from(self.ear.heard()).unwrap_or(i64::MAX);
+        let behind = difference(packet.timestamp, self.expected);
+        let start = position.saturating_add(i64::from(behind));
+        let mut samples = [0i16; MAX_DATAGRAM];
+        for (sample, code) in samples.iter_mut().zip(packet.payload) {
+            *sample = law.decode(*code);
+        }
+        let late = &samples[..packet.payload.len().min(MAX_DATAGRAM)];
+        let order = keys.hear(|slot, pressed| self.ear.hear_late(late, start, slot, pressed));
+        samples.zeroize();
+        order
+    }
+
     fn hear_audio(
         &mut self,
-        payload: &[u8],
-        timestamp: u32,
+        packet: &Packet<'_>,
         law: Law,
         keys: &mut Keys<'_>,
         sink: &mut impl Sink,
     ) {
-        let step = difference(timestamp, self.expected);
+        let payload = packet.payload;
+        let step = difference(packet.timestamp, self.expected);
         let codes = if !(-MAX_GAP..=MAX_GAP).contains(&step) {
             self.restart(step, sink);
             payload
@@ -377,13 +486,13 @@ impl Hearing {
 
     fn hear_events(
         &mut self,
-        payload: &[u8],
-        timestamp: u32,
+        events: impl Iterator<Item = NamedEvent>,
+        packet: &Packet<'_>,
         rate: u32,
-        late: bool,
         keys: &mut Keys<'_>,
         sink: &mut impl Sink,
     ) -> Order {
+        let timestamp = packet.timestamp;
         // Without audio beside it the event itself moves the time on, so that the agent's stream
         // does not stop.
         let stopped = self
@@ -397,13 +506,13 @@ impl Hearing {
         let mut follows = None;
         let mut began = timestamp;
         let mut order = Order::Kept;
-        for event in NamedEvents::new(payload) {
+        for event in events {
             let samples = i64::from(event.duration) * 8_000 / i64::from(rate.max(1));
             let start =
                 follows.unwrap_or_else(|| self.event_start(timestamp, rate, samples, position));
             let until = start + samples;
             follows = Some(until);
-            let packet = EventPacket {
+            let told = EventPacket {
                 code: event.code,
                 start,
                 until,
@@ -413,10 +522,10 @@ impl Hearing {
             // Events packed into one packet follow each other in time (RFC 4733 section 2.5.1.5).
             began = began.wrapping_add(u32::from(event.duration));
             let verdict = keys.hear(|slot, pressed| {
-                if !late {
-                    return self.ear.hear_event(packet, slot, pressed);
+                if !packet.late {
+                    return self.ear.hear_event(told, slot, pressed);
                 }
-                let (verdict, of_this) = self.ear.hear_late_event(packet, slot, pressed);
+                let (verdict, of_this) = self.ear.hear_late_event(told, slot, pressed);
                 if of_this == Order::Broken {
                     order = Order::Broken;
                 }
@@ -453,12 +562,13 @@ impl Hearing {
     }
 
     /// Default-deny: not understood, so it becomes silence.
-    fn refuse(&mut self, timestamp: u32, sink: &mut impl Sink) {
+    fn refuse(&mut self, packet: &Packet<'_>, sink: &mut impl Sink) -> Order {
         self.refused += 1;
-        let step = difference(timestamp, self.expected);
-        if step > 0 && step <= MAX_GAP {
+        let step = difference(packet.timestamp, self.expected);
+        if !packet.late && step > 0 && step <= MAX_GAP {
             self.gap(step, sink);
         }
+        Order::Kept
     }
 
     /// `samples` of the caller's time without audio.

@@ -72,6 +72,9 @@ fn of_rtpmap(encoding: &str) -> Encoding {
         ("pcmu", 8000, true) => Encoding::Audio(AudioCodec::Pcmu),
         ("pcma", 8000, true) => Encoding::Audio(AudioCodec::Pcma),
         ("telephone-event", 1.., true) => Encoding::TelephoneEvent(clock_hz),
+        ("tone", 1.., true) => Encoding::Tone(clock_hz),
+        // Of as many channels as its blocks have.
+        ("red", 1.., _) => Encoding::Red,
         _ => Encoding::Other,
     }
 }
