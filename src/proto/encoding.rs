@@ -58,6 +58,10 @@ pub enum Encoding {
     Audio(AudioCodec),
     /// RFC 4733 telephone-event with its clock rate in Hz.
     TelephoneEvent(u32),
+    /// RFC 4733 section 4 audio/tone with its clock rate in Hz.
+    Tone(u32),
+    /// RFC 2198 redundant audio data: blocks of other payload types.
+    Red,
     /// Anything else: relayed while unarmed, silence while armed.
     Other,
 }
@@ -68,7 +72,16 @@ impl Encoding {
     pub const fn audio(self) -> Option<AudioCodec> {
         match self {
             Self::Audio(codec) => Some(codec),
-            Self::TelephoneEvent(_) | Self::Other => None,
+            Self::TelephoneEvent(_) | Self::Tone(_) | Self::Red | Self::Other => None,
+        }
+    }
+
+    /// Whether its payload can spell a key, so that it is never to be taken for speech.
+    #[must_use]
+    pub const fn tells_keys(self) -> bool {
+        match self {
+            Self::TelephoneEvent(_) | Self::Tone(_) | Self::Red => true,
+            Self::Audio(_) | Self::Other => false,
         }
     }
 }

@@ -7,6 +7,7 @@ use zeroize::Zeroize;
 use crate::proto::{
     capture::{Capture, CaptureFailure},
     codec::{Audio, Law, Wideband},
+    digit::Key,
     dtmf::{OutputCheck, Verdict},
     encoding::AudioCodec,
     mask::{LOOK_AHEAD, Masker, Outbox, Shifts, Unarmed},
@@ -121,8 +122,13 @@ impl Armed {
         }
     }
 
-    /// The independent check of what leaves: whether there is a tone in it. Then nothing of this batch leaves, and
-    /// nothing but silence ever after (PCI DSS 10.7.2).
+    /// Hears a key that a SIP INFO told; nothing leaves because of it.
+    pub(super) fn hear_info(&mut self, key: Key, capture: &mut Option<Capture>, now: Now) {
+        self.hearing.hear_info(key, capture, now);
+    }
+
+    /// The independent check of what leaves: whether there is a tone in it. Then nothing of this
+    /// batch leaves, and nothing but silence ever after (PCI DSS 10.7.2).
     fn check_output(&mut self, out: &mut Outbox) -> bool {
         let mut incident = false;
         for cleared in out.cleared() {

@@ -8,9 +8,13 @@ use zeroize::Zeroize;
 use crate::proto::{
     capture::{Capture, CaptureFailure},
     codec::{Audio, Form, Law, Wideband},
-    dtmf::{Ear, EventPacket, Order, Verdict},
+    digit::Key,
+    dtmf::{Ear, EventPacket, Order, Verdict, code_of_tone},
     encoding::{AudioCodec, Encoding},
-    rtp::{MAX_DATAGRAM, NamedEvents, RtpHeader, difference},
+    rtp::{
+        EVENT_BYTES, MAX_DATAGRAM, NamedEvent, NamedEvents, Red, RtpHeader, ToneDescription,
+        difference,
+    },
     secret::{KeySlot, Pressed},
     time::Now,
 };
@@ -63,6 +67,15 @@ pub(super) trait Sink {
     fn source_changed(&mut self, ssrc: u32);
 }
 
+/// What one packet carries, or one block of RED.
+struct Packet<'a> {
+    encoding: Option<Encoding>,
+    payload: &'a [u8],
+    timestamp: u32,
+    /// Others were heard behind it.
+    late: bool,
+}
+
 /// Where keys go: into the slot of the field that is open, if one is. The capture is told of each
 /// at once, so that a key that ends a field ends it before the next one.
 struct Keys<'a> {
@@ -93,6 +106,18 @@ impl Keys<'_> {
     }
 }
 
+/// Hears a key that a SIP INFO told on a stream that was armed before its first packet: there is
+/// nothing yet that could tell the same press.
+pub(super) fn hear_info_before_media(key: Key, capture: &mut Option<Capture>, now: Now) {
+    let mut keys = Keys {
+        capture,
+        open: true,
+        now,
+        presses: 0,
+    };
+    keys.hear(|slot, pressed| Ear::default().hear_info(key, slot, pressed));
+}
+
 /// A source that may take over the caller's stream.
 struct Candidate {
     ssrc: u32,
@@ -111,6 +136,7 @@ pub(super) struct Hearing {
     codec: AudioCodec,
     /// Decoders with a memory, each made when it is first needed.
     wideband: Vec<Wideband>,
+    began: Instant,
     /// At first the beginning of listening.
     last_packet: Instant,
     /// Since when packets have come without a [`PAUSE`].
@@ -143,6 +169,7 @@ impl Hearing {
             expected: next_timestamp,
             codec,
             wideband: Vec::with_capacity(WIDEBAND_CODECS),
+            began: now.instant,
             last_packet: now.instant,
             flowing_since: now.instant,
             last_audio: None,
@@ -191,12 +218,15 @@ impl Hearing {
             now,
             presses: 0,
         };
+        self.tell_clock(now);
+        let packet = Packet {
+            encoding,
+            payload,
+            timestamp: header.timestamp,
+            late: place == Place::Late,
+        };
         let order = match place {
-            Place::Next => {
-                self.hear(payload, header.timestamp, encoding, &mut keys, sink);
-                Order::Kept
-            }
-            Place::Late => self.hear_late(payload, header.timestamp, encoding, &mut keys, sink),
+            Place::Next | Place::Late => self.hear(&packet, types, &mut keys, sink),
             Place::Held | Place::Duplicate => Order::Kept,
         };
         self.note_presses(&keys, sink);
@@ -233,9 +263,14 @@ impl Hearing {
                 now,
                 presses: 0,
             };
-            let encoding = types.get(released.header.payload_type);
-            let timestamp = released.header.timestamp;
-            self.hear(released.payload, timestamp, encoding, &mut keys, sink);
+            let packet = Packet {
+                encoding: types.get(released.header.payload_type),
+                payload: released.payload,
+                timestamp: released.header.timestamp,
+                late: false,
+            };
+            self.tell_clock(now);
+            let _ = self.hear(&packet, types, &mut keys, sink);
             self.note_presses(&keys, sink);
         }
         self.sequence = sequence;
@@ -248,69 +283,35 @@ impl Hearing {
     }
 
     fn note_presses(&mut self, keys: &Keys<'_>, sink: &mut impl Sink) {
-        if self.ear.key_is_down() || keys.presses > 0 {
+        let pressed = self.ear.take_press();
+        if self.ear.key_is_down() || pressed {
             self.last_key = Some(keys.now.instant);
         }
         self.keys = self.keys.saturating_add(keys.presses);
-        if keys.presses > 0 {
+        if pressed {
             sink.pressed();
         }
     }
 
-    /// A packet in its turn.
-    fn hear(
-        &mut self,
-        payload: &[u8],
-        timestamp: u32,
-        encoding: Option<Encoding>,
-        keys: &mut Keys<'_>,
-        sink: &mut impl Sink,
-    ) {
-        match encoding {
-            Some(Encoding::TelephoneEvent(rate)) => {
-                let _ = self.hear_events(payload, timestamp, rate, false, keys, sink);
-            }
-            Some(encoding) => match encoding.audio() {
-                Some(codec) => {
-                    self.hear_audio(payload, timestamp, codec, keys, sink);
-                    self.last_audio = Some(keys.now.instant);
-                }
-                None => self.refuse(timestamp, sink),
-            },
-            None => self.refuse(timestamp, sink),
-        }
+    /// Hears a key that a SIP INFO told. It has no time of the media, so its moment is the one at
+    /// which it came. Nothing of what leaves changes by it.
+    pub(super) fn hear_info(&mut self, key: Key, capture: &mut Option<Capture>, now: Now) {
+        self.tell_clock(now);
+        let mut keys = Keys {
+            capture,
+            open: true,
+            now,
+            presses: 0,
+        };
+        keys.hear(|slot, pressed| self.ear.hear_info(key, slot, pressed));
+        self.keys = self.keys.saturating_add(keys.presses);
+        // The key may still be down in the media, or not yet.
+        self.last_key = Some(now.instant);
     }
 
-    /// A packet behind which others were heard. For the agent it is too late: its place was filled.
-    fn hear_late(
-        &mut self,
-        payload: &[u8],
-        timestamp: u32,
-        encoding: Option<Encoding>,
-        keys: &mut Keys<'_>,
-        sink: &mut impl Sink,
-    ) -> Order {
-        if let Some(Encoding::TelephoneEvent(rate)) = encoding {
-            return self.hear_events(payload, timestamp, rate, true, keys, sink);
-        }
-        let Some(codec) = encoding.and_then(Encoding::audio) else {
-            self.refused += 1;
-            return Order::Kept;
-        };
-        // A codec with memory cannot be decoded out of its order.
-        let Some(law) = codec.law() else {
-            return Order::Kept;
-        };
-        let position = i64::try_from(self.ear.heard()).unwrap_or(i64::MAX);
-        let start = position.saturating_add(i64::from(self.samples_until(timestamp)));
-        let mut samples = [0i16; MAX_DATAGRAM];
-        for (sample, code) in samples.iter_mut().zip(payload) {
-            *sample = law.decode(*code);
-        }
-        let late = &samples[..payload.len().min(MAX_DATAGRAM)];
-        let order = keys.hear(|slot, pressed| self.ear.hear_late(late, start, slot, pressed));
-        samples.zeroize();
-        order
+    fn tell_clock(&mut self, now: Now) {
+        let since = now.instant.duration_since(self.began).as_millis();
+        self.ear.set_clock(u64::try_from(since).unwrap_or(u64::MAX));
     }
 
     /// Whether a packet of another SSRC, or with numbers of its own, belongs to a source that is to
@@ -342,17 +343,126 @@ impl Hearing {
         true
     }
 
+    /// Hears a packet in its turn, or one behind which others were heard.
+    fn hear(
+        &mut self,
+        packet: &Packet<'_>,
+        types: &PayloadTypes,
+        keys: &mut Keys<'_>,
+        sink: &mut impl Sink,
+    ) -> Order {
+        match packet.encoding {
+            Some(Encoding::Red) => self.hear_red(packet, types, keys, sink),
+            _ => self.hear_block(packet, keys, sink),
+        }
+    }
+
+    /// Hears what is no RED.
+    fn hear_block(
+        &mut self,
+        packet: &Packet<'_>,
+        keys: &mut Keys<'_>,
+        sink: &mut impl Sink,
+    ) -> Order {
+        match packet.encoding {
+            Some(Encoding::TelephoneEvent(rate)) if packet.payload.len() >= EVENT_BYTES => {
+                let events = NamedEvents::new(packet.payload);
+                self.hear_events(events, packet, rate, keys, sink)
+            }
+            Some(Encoding::Tone(rate)) => match ToneDescription::parse(packet.payload) {
+                Ok(tone) => {
+                    let event = NamedEvent {
+                        code: code_of_tone(tone.pair_hz()),
+                        end: false,
+                        duration: tone.duration(),
+                    };
+                    self.hear_events(std::iter::once(event), packet, rate, keys, sink)
+                }
+                Err(_) => self.refuse(packet, sink),
+            },
+            Some(Encoding::Audio(codec)) if packet.late => {
+                self.hear_late_audio(packet, codec, keys)
+            }
+            Some(Encoding::Audio(codec)) => {
+                self.last_audio = Some(keys.now.instant);
+                self.hear_audio(packet, codec, keys, sink)
+            }
+            Some(Encoding::TelephoneEvent(_) | Encoding::Red | Encoding::Other) | None => {
+                self.refuse(packet, sink)
+            }
+        }
+    }
+
+    /// Hears every block of a RED packet, the earliest instant first: keys of whatever instant, and
+    /// audio that has not been heard. What was lost on the way fills its place; for the agent, if
+    /// that has not left.
+    fn hear_red(
+        &mut self,
+        packet: &Packet<'_>,
+        types: &PayloadTypes,
+        keys: &mut Keys<'_>,
+        sink: &mut impl Sink,
+    ) -> Order {
+        let Ok(red) = Red::parse(packet.payload) else {
+            return self.refuse(packet, sink);
+        };
+        let refused = self.refused;
+        let mut order = Order::Kept;
+        for block in red.blocks() {
+            let timestamp = packet.timestamp.wrapping_sub(block.offset.into());
+            let encoding = types.get(block.payload_type);
+            let is_audio = matches!(encoding, Some(Encoding::Audio(_)));
+            let behind = block.offset > 0 && difference(timestamp, self.expected) < 0;
+            let block = Packet {
+                encoding,
+                payload: block.payload,
+                timestamp,
+                // Redundant audio that was heard fills no hole, and nothing more comes of it.
+                late: packet.late || (is_audio && behind),
+            };
+            if self.hear_block(&block, keys, sink) == Order::Broken {
+                order = Order::Broken;
+            }
+        }
+        // It is one packet, however many of its blocks were not understood.
+        self.refused = self.refused.min(refused + 1);
+        order
+    }
+
+    /// Audio behind which other was heard. For the agent it is too late: its place was filled.
+    /// A codec with memory cannot be decoded out of its order.
+    fn hear_late_audio(
+        &mut self,
+        packet: &Packet<'_>,
+        codec: AudioCodec,
+        keys: &mut Keys<'_>,
+    ) -> Order {
+        let Some(law) = codec.law() else {
+            return Order::Kept;
+        };
+        let position = i64::try_from(self.ear.heard()).unwrap_or(i64::MAX);
+        let behind = self.samples_until(packet.timestamp);
+        let start = position.saturating_add(i64::from(behind));
+        let mut samples = [0i16; MAX_DATAGRAM];
+        for (sample, code) in samples.iter_mut().zip(packet.payload) {
+            *sample = law.decode(*code);
+        }
+        let late = &samples[..packet.payload.len().min(MAX_DATAGRAM)];
+        let order = keys.hear(|slot, pressed| self.ear.hear_late(late, start, slot, pressed));
+        samples.zeroize();
+        order
+    }
+
     fn hear_audio(
         &mut self,
-        payload: &[u8],
-        timestamp: u32,
+        packet: &Packet<'_>,
         codec: AudioCodec,
         keys: &mut Keys<'_>,
         sink: &mut impl Sink,
-    ) {
+    ) -> Order {
+        let (payload, timestamp) = (packet.payload, packet.timestamp);
         if codec.law().is_none() && codec.length_of(payload).is_err() {
-            self.refuse(timestamp, sink);
-            return;
+            return self.refuse(packet, sink);
         }
         self.follow_codec(timestamp, codec, sink);
         let step = self.samples_until(timestamp);
@@ -370,6 +480,7 @@ impl Hearing {
             Some(law) => self.hear_codes(payload, skip, law, keys, sink),
             None => self.hear_wideband(payload, skip, keys, sink),
         }
+        Order::Kept
     }
 
     fn hear_codes(
@@ -454,13 +565,13 @@ impl Hearing {
 
     fn hear_events(
         &mut self,
-        payload: &[u8],
-        timestamp: u32,
+        events: impl Iterator<Item = NamedEvent>,
+        packet: &Packet<'_>,
         rate: u32,
-        late: bool,
         keys: &mut Keys<'_>,
         sink: &mut impl Sink,
     ) -> Order {
+        let timestamp = packet.timestamp;
         // Without audio beside it the event itself moves the time on, so that the agent's stream
         // does not stop.
         let stopped = self
@@ -475,13 +586,13 @@ impl Hearing {
         let mut follows = None;
         let mut began = timestamp;
         let mut order = Order::Kept;
-        for event in NamedEvents::new(payload) {
+        for event in events {
             let samples = i64::from(event.duration) * 8_000 / i64::from(rate.max(1));
             let start =
                 follows.unwrap_or_else(|| self.event_start(timestamp, rate, samples, position));
             let until = start + samples;
             follows = Some(until);
-            let packet = EventPacket {
+            let told = EventPacket {
                 code: event.code,
                 start,
                 until,
@@ -491,10 +602,10 @@ impl Hearing {
             // Events packed into one packet follow each other in time (RFC 4733 section 2.5.1.5).
             began = began.wrapping_add(u32::from(event.duration));
             let verdict = keys.hear(|slot, pressed| {
-                if !late {
-                    return self.ear.hear_event(packet, slot, pressed);
+                if !packet.late {
+                    return self.ear.hear_event(told, slot, pressed);
                 }
-                let (verdict, of_this) = self.ear.hear_late_event(packet, slot, pressed);
+                let (verdict, of_this) = self.ear.hear_late_event(told, slot, pressed);
                 if of_this == Order::Broken {
                     order = Order::Broken;
                 }
@@ -531,12 +642,13 @@ impl Hearing {
     }
 
     /// Default-deny: not understood, so it becomes silence.
-    fn refuse(&mut self, timestamp: u32, sink: &mut impl Sink) {
+    fn refuse(&mut self, packet: &Packet<'_>, sink: &mut impl Sink) -> Order {
         self.refused += 1;
-        let step = self.samples_until(timestamp);
-        if step > 0 && step <= MAX_GAP {
+        let step = self.samples_until(packet.timestamp);
+        if !packet.late && step > 0 && step <= MAX_GAP {
             self.gap(step, sink);
         }
+        Order::Kept
     }
 
     /// `samples` of the caller's time without audio.

@@ -6,7 +6,7 @@ use crate::proto::{
     encoding::{AudioCodec, Encoding},
     mask::{Masker, MaskerStart, Outbox, Shifts, Unarmed},
     proof::MaskingProof,
-    rtp::{RtpHeader, difference, rtcp::Outgoing},
+    rtp::{Red, RtpHeader, difference, rtcp::Outgoing},
     time::Now,
 };
 
@@ -20,6 +20,11 @@ const MAX_LATE: i16 = 1_000;
 const MAX_LATE_SAMPLES: i32 = 80_000;
 /// The same for an event in a clock of its own: 10 s of 48 kHz.
 const MAX_LATE_FOREIGN: i32 = 480_000;
+/// Packets after an arming for which what is not understood does not leave: a retransmission or a
+/// repair may still bring back what was said or keyed while armed (5 s of 20 ms).
+const OPAQUE_PACKETS: u16 = 250;
+/// Comfort noise (RFC 3389, RFC 3551 §6): a level, and nothing of the past.
+const COMFORT_NOISE: u8 = 13;
 /// An event without an update for this long (100 ms of 8 kHz) has ended, though its end was lost.
 const EVENT_LOST_SAMPLES: i32 = 800;
 
@@ -30,14 +35,16 @@ pub(super) struct PayloadTypes {
 }
 
 impl PayloadTypes {
-    /// Every payload type that either side named: the caller's own meaning first, but an event is
-    /// never taken for anything else.
+    /// Every payload type that either side named: the caller's own meaning first. But what either
+    /// side says spells keys is never taken for anything else, and what either side names as what is
+    /// not understood here is not taken for speech.
     pub(super) fn of(caller: &LegMedia, agent: &LegMedia) -> Self {
         let mut encodings = [None; 128];
         for (number, encoding) in agent.payload_types.iter().chain(&caller.payload_types) {
             match encodings.get_mut(usize::from(*number)) {
-                Some(Some(Encoding::TelephoneEvent(_))) | None => {}
+                Some(Some(known)) if stays(*known, *encoding) => {}
                 Some(place) => *place = Some(*encoding),
+                None => {}
             }
         }
         // What the agent's side listed first is what it wants to hear.
@@ -62,6 +69,15 @@ impl PayloadTypes {
     }
 }
 
+/// Whether a payload type that one side said is `known` stays so where the other says `encoding`.
+const fn stays(known: Encoding, encoding: Encoding) -> bool {
+    match known {
+        Encoding::TelephoneEvent(_) | Encoding::Tone(_) | Encoding::Red => !encoding.tells_keys(),
+        Encoding::Other => encoding.audio().is_some(),
+        Encoding::Audio(_) => false,
+    }
+}
+
 /// Where an arming ended, as the caller counts. What is older does not leave any more: it came too
 /// late to be masked, or it is the rest of a key that was pressed while armed.
 #[derive(Clone, Copy)]
@@ -73,28 +89,69 @@ struct Floor {
     codec: AudioCodec,
     /// The last event whose clock is not the audio's.
     foreign_event: Option<u32>,
+    /// Packets for which what is not understood does not leave.
+    opaque_packets: u16,
 }
 
 impl Floor {
-    fn lies_above(&self, header: &RtpHeader, encoding: Option<Encoding>) -> bool {
+    fn lies_above(&self, header: &RtpHeader, payload: &[u8], types: &PayloadTypes) -> bool {
+        let encoding = types.get(header.payload_type);
         let behind = header.sequence.wrapping_sub(self.sequence) as i16;
-        let since = |timestamp| difference(header.timestamp, timestamp);
-        let old_event = match encoding {
-            Some(Encoding::TelephoneEvent(rate)) if rate == self.codec.clock_hz() => {
-                let late = since(self.timestamp) / self.codec.ticks().cast_signed();
-                since(self.timestamp) < 0 && late > -MAX_LATE_SAMPLES
+        let of_armed_time = (-MAX_LATE..0).contains(&behind)
+            || match encoding {
+                Some(Encoding::Red) => self.lies_above_a_block(header, payload, types),
+                encoding => self.is_old(encoding, header.timestamp),
+            };
+        let understood = match encoding {
+            Some(Encoding::Red) => Red::parse(payload).is_ok(),
+            Some(Encoding::Other) | None => header.payload_type == COMFORT_NOISE,
+            Some(_) => true,
+        };
+        (header.ssrc == self.ssrc && of_armed_time) || (!understood && self.opaque_packets > 0)
+    }
+
+    /// Whether a key or a tone that began at `timestamp` is one of the armed time.
+    fn is_old(&self, encoding: Option<Encoding>, timestamp: u32) -> bool {
+        let since = |last| difference(timestamp, last);
+        match encoding {
+            Some(Encoding::TelephoneEvent(rate) | Encoding::Tone(rate))
+                if rate == self.codec.clock_hz() =>
+            {
+                self.is_behind(timestamp)
             }
-            Some(Encoding::TelephoneEvent(_)) => self
+            Some(Encoding::TelephoneEvent(_) | Encoding::Tone(_)) => self
                 .foreign_event
                 .is_some_and(|last| (-MAX_LATE_FOREIGN..=0).contains(&since(last))),
-            Some(Encoding::Audio(_) | Encoding::Other) | None => false,
+            Some(Encoding::Audio(_) | Encoding::Red | Encoding::Other) | None => false,
+        }
+    }
+
+    /// Whether a timestamp of the audio's clock is one of the armed time.
+    fn is_behind(&self, timestamp: u32) -> bool {
+        is_late(difference(timestamp, self.timestamp), self.codec)
+    }
+
+    /// Whether RED repeats anything of the armed time, be it a key or the audio of one.
+    fn lies_above_a_block(&self, header: &RtpHeader, payload: &[u8], types: &PayloadTypes) -> bool {
+        let Ok(red) = Red::parse(payload) else {
+            return false;
         };
-        header.ssrc == self.ssrc && ((-MAX_LATE..0).contains(&behind) || old_event)
+        red.blocks().any(|block| {
+            let began = header.timestamp.wrapping_sub(block.offset.into());
+            (block.offset > 0 && self.is_behind(began))
+                || self.is_old(types.get(block.payload_type), began)
+        })
     }
 
     fn is_out_of_reach(&self, header: &RtpHeader) -> bool {
         header.ssrc == self.ssrc && header.sequence.wrapping_sub(self.sequence) as i16 > MAX_LATE
     }
+}
+
+/// Whether so many ticks of the codec's clock are a step back that packets make, and no new
+/// beginning.
+const fn is_late(ticks: i32, codec: AudioCodec) -> bool {
+    ticks < 0 && ticks / codec.ticks().cast_signed() >= -MAX_LATE_SAMPLES
 }
 
 /// How far the stream has got, in the numbers that left.
@@ -116,9 +173,7 @@ impl Progress {
             return self;
         };
         let behind = self.sequence.wrapping_sub(last.sequence) as i16;
-        let ticks = self.codec.ticks().cast_signed();
-        let earlier = difference(self.timestamp, last.timestamp);
-        let overtaken = earlier < 0 && earlier / ticks > -MAX_LATE_SAMPLES;
+        let overtaken = is_late(difference(self.timestamp, last.timestamp), self.codec);
         Self {
             ssrc: self.ssrc,
             codec: self.codec,
@@ -156,6 +211,12 @@ impl OpenEvent {
         let since = difference(timestamp, until) / codec.ticks().cast_signed();
         (-EVENT_LOST_SAMPLES..=EVENT_LOST_SAMPLES).contains(&since)
     }
+}
+
+/// Payload type and payload of the primary block of a RED payload.
+fn primary(payload: &[u8]) -> Option<(u8, &[u8])> {
+    let primary = Red::parse(payload).ok()?.blocks().last()?;
+    Some((primary.payload_type, primary.payload))
 }
 
 enum Mode {
@@ -286,28 +347,32 @@ impl CallerStream {
         let Mode::Open(unarmed) = &self.mode else {
             return;
         };
-        let encoding = types.get(header.payload_type);
-        if let Some(floor) = self.floor {
-            if floor.lies_above(header, encoding) {
+        let payload = datagram.get(header.payload.clone()).unwrap_or_default();
+        if let Some(floor) = &mut self.floor {
+            if floor.lies_above(header, payload, types) {
                 return;
             }
+            floor.opaque_packets = floor.opaque_packets.saturating_sub(1);
             // Numbers wrap: what is far behind would one day look ahead.
             if floor.is_out_of_reach(header) {
                 self.floor = None;
             }
         }
         out.relay(datagram, self.shifts, unarmed);
-        let payload = datagram.get(header.payload.clone()).unwrap_or_default();
         self.relayed_packets = self.relayed_packets.wrapping_add(1);
         self.relayed_octets = self.relayed_octets.wrapping_add(payload.len() as u32);
         let timestamp = header.timestamp.wrapping_add(self.shifts.timestamp);
         let mut after = timestamp;
-        match encoding {
+        let (payload_type, payload) = match types.get(header.payload_type) {
+            Some(Encoding::Red) => primary(payload).unwrap_or((header.payload_type, &[])),
+            _ => (header.payload_type, payload),
+        };
+        match types.get(payload_type) {
             Some(Encoding::TelephoneEvent(rate)) => {
                 if let Some(&event) = payload.first_chunk::<4>() {
                     let ended = event[1] & 0x80 != 0;
                     self.open_event = (!ended).then_some(OpenEvent {
-                        payload_type: header.payload_type,
+                        payload_type,
                         timestamp,
                         payload: event,
                     });
@@ -321,11 +386,13 @@ impl CallerStream {
                     after = last.timestamp;
                 }
             }
+            // Neither says how many samples it covers.
+            Some(Encoding::Tone(_) | Encoding::Red) | None => {}
             Some(encoding) => {
                 let mut ticks = payload.len() as u32;
                 if let Some(codec) = encoding.audio() {
                     let length = codec.length_of(payload).unwrap_or_default();
-                    self.last_audio = Some((header.payload_type, codec));
+                    self.last_audio = Some((payload_type, codec));
                     self.frame = length;
                     ticks = length as u32 * codec.ticks();
                 }
@@ -335,7 +402,6 @@ impl CallerStream {
                     .open_event
                     .filter(|event| event.goes_on_at(after, codec));
             }
-            None => {}
         }
         let progress = Progress {
             ssrc: header.ssrc,
@@ -445,6 +511,7 @@ impl CallerStream {
                     timestamp,
                     codec: armed.hearing().codec(),
                     foreign_event: armed.hearing().last_foreign_event(),
+                    opaque_packets: OPAQUE_PACKETS,
                 });
                 let codec = armed.hearing().codec();
                 let (progress, shifts, unarmed) = armed.release();

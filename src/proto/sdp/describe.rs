@@ -76,6 +76,9 @@ fn of_rtpmap(encoding: &str) -> Encoding {
         // Always these two numbers, whatever is sent (RFC 7587 §7).
         ("opus", 48_000, "2") => Encoding::Audio(AudioCodec::Opus),
         ("telephone-event", 1.., "1") => Encoding::TelephoneEvent(clock_hz),
+        ("tone", 1.., "1") => Encoding::Tone(clock_hz),
+        // Of as many channels as its blocks have.
+        ("red", 1.., _) => Encoding::Red,
         _ => Encoding::Other,
     }
 }

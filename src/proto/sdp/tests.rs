@@ -225,6 +225,44 @@ fn a_payload_type_means_what_its_rtpmap_says() {
 }
 
 #[test]
+fn redundancy_and_described_tones_are_understood_and_not_agreed_on() {
+    let sdp = audio(&[
+        "a=rtpmap:121 RED/8000/1",
+        "a=fmtp:121 0/101",
+        "a=rtpmap:122 tone/8000",
+        "a=rtpmap:63 red/48000/2",
+        "a=rtpmap:124 rtx/8000",
+        "a=fmtp:124 apt=0",
+        "a=rtpmap:125 ulpfec/8000",
+        "a=rtpmap:126 telephone-event/16000",
+    ])
+    .replace("AVP 0 8 101", "AVP 121 122 63 124 125 126 0 8 101 13");
+    let description = parse(&sdp);
+    let of = |number: u8| {
+        let known = &description.audio().payload_types;
+        known.iter().find(|(known, _)| *known == number).unwrap().1
+    };
+    assert_eq!(of(121), Encoding::Red);
+    assert_eq!(of(63), Encoding::Red);
+    assert_eq!(of(122), Encoding::Tone(8_000));
+    assert_eq!(of(126), Encoding::TelephoneEvent(16_000));
+    for opaque in [124, 125, 13] {
+        assert_eq!(of(opaque), Encoding::Other);
+    }
+    let out = description.rewrite(&gateway());
+    assert!(out.contains("RTP/AVP 126 0 8 101\r\n"), "{out}");
+    for gone in ["RED", "red", "tone/", "rtx", "ulpfec", "apt="] {
+        assert!(!out.contains(gone), "{gone} in {out}");
+    }
+    let told = Rewrite {
+        strip: vec!["telephone-event".to_owned()],
+        ..gateway()
+    };
+    let out = description.rewrite(&told);
+    assert!(out.contains("RTP/AVP 0 8\r\n"), "{out}");
+}
+
+#[test]
 fn only_the_first_audio_line_is_relayed() {
     let sdp = audio(&[
         "m=video 4000 RTP/AVP 96",
@@ -232,13 +270,24 @@ fn only_the_first_audio_line_is_relayed() {
         "a=sendrecv",
         "m=audio 5000 RTP/AVP 0",
         "m=image 6000 udptl t38",
+        "m=text 7000 RTP/AVP 98 99",
+        "a=rtpmap:98 t140/1000",
+        "a=rtpmap:99 red/1000",
+        "m=application 8000 UDP/BFCP *",
+        "m=message 9000 TCP/MSRP *",
+        "a=path:msrp://198.51.100.1:9000/s;tcp",
     ]);
     let out = rewritten(&sdp);
     assert!(out.contains("m=audio 30000 RTP/AVP 0 8 101\r\n"));
     assert!(out.contains("m=video 0 RTP/AVP 96\r\n"), "{out}");
     assert!(out.contains("m=audio 0 RTP/AVP 0\r\n"));
     assert!(out.contains("m=image 0 udptl t38\r\n"));
-    assert!(!out.contains("H264"));
+    assert!(out.contains("m=text 0 RTP/AVP 98 99\r\n"));
+    assert!(out.contains("m=application 0 UDP/BFCP *\r\n"));
+    assert!(out.contains("m=message 0 TCP/MSRP *\r\n"));
+    for gone in ["H264", "t140", "red/1000", "msrp:"] {
+        assert!(!out.contains(gone), "{gone} in {out}");
+    }
 }
 
 #[test]
