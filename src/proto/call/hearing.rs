@@ -7,10 +7,10 @@ use zeroize::Zeroize;
 
 use crate::proto::{
     capture::{Capture, CaptureFailure},
-    codec::Law,
+    codec::{Audio, Form, Law, Wideband},
     digit::Key,
     dtmf::{Ear, EventPacket, Order, Verdict, code_of_tone},
-    encoding::Encoding,
+    encoding::{AudioCodec, Encoding},
     rtp::{
         EVENT_BYTES, MAX_DATAGRAM, NamedEvent, NamedEvents, Red, RtpHeader, ToneDescription,
         difference,
@@ -21,7 +21,7 @@ use crate::proto::{
 
 use super::{
     sequence::{Place, Resequencer},
-    stream::{PayloadTypes, law_of},
+    stream::PayloadTypes,
 };
 
 /// Longest stretch of lost audio that is filled; beyond it the timeline starts anew.
@@ -46,6 +46,8 @@ const PAUSE: Duration = Duration::from_millis(100);
 const STREAM_STOPPED: Duration = Duration::from_secs(1);
 /// A key that was down when the caller stopped counts as released after this long.
 const KEY_FORGOTTEN: Duration = Duration::from_secs(2);
+/// Codecs that are decoded into samples of 16 kHz.
+const WIDEBAND_CODECS: usize = 2;
 
 /// Takes what was heard, in the order of the caller's time. Positions and lengths are samples of 8 kHz.
 pub(super) trait Sink {
@@ -72,16 +74,6 @@ struct Packet<'a> {
     timestamp: u32,
     /// Others were heard behind it.
     late: bool,
-}
-
-/// A piece of the caller's audio.
-pub(super) struct Audio<'a> {
-    /// Its codewords.
-    pub(super) codes: &'a [u8],
-    /// Their law.
-    pub(super) law: Law,
-    /// The same, decoded.
-    pub(super) samples: &'a [i16],
 }
 
 /// Where keys go: into the slot of the field that is open, if one is. The capture is told of each
@@ -140,6 +132,10 @@ pub(super) struct Hearing {
     sequence: Resequencer,
     /// Timestamp of the next sample of the caller's audio, in the caller's numbers.
     expected: u32,
+    /// The codec of the caller's audio, whose clock these numbers have.
+    codec: AudioCodec,
+    /// Decoders with a memory, each made when it is first needed.
+    wideband: Vec<Wideband>,
     began: Instant,
     /// At first the beginning of listening.
     last_packet: Instant,
@@ -159,12 +155,20 @@ pub(super) struct Hearing {
 
 impl Hearing {
     /// Listens from the packet on that has these numbers.
-    pub(super) fn new(ssrc: u32, next_sequence: u16, next_timestamp: u32, now: Now) -> Self {
+    pub(super) fn new(
+        ssrc: u32,
+        next_sequence: u16,
+        next_timestamp: u32,
+        codec: AudioCodec,
+        now: Now,
+    ) -> Self {
         Self {
             ear: Ear::default(),
             ssrc,
             sequence: Resequencer::new(next_sequence),
             expected: next_timestamp,
+            codec,
+            wideband: Vec::with_capacity(WIDEBAND_CODECS),
             began: now.instant,
             last_packet: now.instant,
             flowing_since: now.instant,
@@ -204,7 +208,7 @@ impl Hearing {
             self.came_packets = self.came_packets.wrapping_add(1);
             self.came_octets = self.came_octets.wrapping_add(payload.len() as u32);
             // Also what is held has come.
-            if encoding.and_then(law_of).is_some() {
+            if encoding.and_then(Encoding::audio).is_some() {
                 self.last_audio = Some(now.instant);
             }
         }
@@ -330,6 +334,7 @@ impl Hearing {
         }
         self.candidate = None;
         self.ear = Ear::default();
+        self.wideband.clear();
         self.foreign_event = None;
         self.ssrc = header.ssrc;
         sink.source_changed(header.ssrc);
@@ -375,15 +380,10 @@ impl Hearing {
                 }
                 Err(_) => self.refuse(packet, sink),
             },
-            Some(encoding @ Encoding::Audio(_)) => match law_of(encoding) {
-                Some(law) if packet.late => self.hear_late_audio(packet, law, keys),
-                Some(law) => {
-                    self.hear_audio(packet, law, keys, sink);
-                    self.last_audio = Some(keys.now.instant);
-                    Order::Kept
-                }
-                None => self.refuse(packet, sink),
-            },
+            Some(Encoding::Audio(codec)) if packet.late => {
+                self.hear_late_audio(packet, codec, keys)
+            }
+            Some(Encoding::Audio(codec)) => self.hear_audio(packet, codec, keys, sink),
             Some(Encoding::TelephoneEvent(_) | Encoding::Red | Encoding::Other) | None => {
                 self.refuse(packet, sink)
             }
@@ -427,10 +427,18 @@ impl Hearing {
     }
 
     /// Audio behind which other was heard. For the agent it is too late: its place was filled.
-    fn hear_late_audio(&mut self, packet: &Packet<'_>, law: Law, keys: &mut Keys<'_>) -> Order {
+    fn hear_late_audio(
+        &mut self,
+        packet: &Packet<'_>,
+        codec: AudioCodec,
+        keys: &mut Keys<'_>,
+    ) -> Order {
+        // A codec with memory cannot be decoded out of its order.
+        let Some(law) = codec.law() else {
+            return Order::Kept;
+        };
         let position = i64::try_from(self.ear.heard()).unwrap_or(i64::MAX);
-        let behind = difference(packet.timestamp, self.expected);
-        let start = position.saturating_add(i64::from(behind));
+        let start = position.saturating_add(i64::from(self.samples_until(packet.timestamp)));
         let mut samples = [0i16; MAX_DATAGRAM];
         for (sample, code) in samples.iter_mut().zip(packet.payload) {
             *sample = law.decode(*code);
@@ -444,24 +452,43 @@ impl Hearing {
     fn hear_audio(
         &mut self,
         packet: &Packet<'_>,
+        codec: AudioCodec,
+        keys: &mut Keys<'_>,
+        sink: &mut impl Sink,
+    ) -> Order {
+        let (payload, timestamp) = (packet.payload, packet.timestamp);
+        if codec.law().is_none() && codec.length_of(payload).is_err() {
+            return self.refuse(packet, sink);
+        }
+        self.follow_codec(timestamp, codec, sink);
+        let step = self.samples_until(timestamp);
+        let skip = if !(-MAX_GAP..=MAX_GAP).contains(&step) {
+            self.restart(timestamp, sink);
+            0
+        } else if step > 0 {
+            self.gap(step, sink);
+            0
+        } else {
+            // An event covered the beginning of this packet already.
+            usize::try_from(-step).unwrap_or(usize::MAX)
+        };
+        match codec.law() {
+            Some(law) => self.hear_codes(payload, skip, law, keys, sink),
+            None => self.hear_wideband(payload, skip, keys, sink),
+        }
+        self.last_audio = Some(keys.now.instant);
+        Order::Kept
+    }
+
+    fn hear_codes(
+        &mut self,
+        payload: &[u8],
+        skip: usize,
         law: Law,
         keys: &mut Keys<'_>,
         sink: &mut impl Sink,
     ) {
-        let payload = packet.payload;
-        let step = difference(packet.timestamp, self.expected);
-        let codes = if !(-MAX_GAP..=MAX_GAP).contains(&step) {
-            self.restart(step, sink);
-            payload
-        } else if step > 0 {
-            self.gap(step, sink);
-            payload
-        } else {
-            // An event covered the beginning of this packet already.
-            payload
-                .get(usize::try_from(-step).unwrap_or(usize::MAX)..)
-                .unwrap_or_default()
-        };
+        let codes = payload.get(skip..).unwrap_or_default();
         if codes.is_empty() {
             return;
         }
@@ -474,14 +501,63 @@ impl Hearing {
             }
             let verdict = keys.hear(|slot, pressed| self.ear.hear_audio(samples, slot, pressed));
             let audio = Audio {
-                codes,
-                law,
                 samples,
+                form: Form::Codewords(law, codes),
             };
             sink.audio(&audio, &verdict);
         }
         self.expected = self.expected.wrapping_add(codes.len() as u32);
         samples.zeroize();
+    }
+
+    fn hear_wideband(
+        &mut self,
+        payload: &[u8],
+        skip: usize,
+        keys: &mut Keys<'_>,
+        sink: &mut impl Sink,
+    ) {
+        let Some(wideband) = decoder_of(&mut self.wideband, self.codec) else {
+            return;
+        };
+        let Ok(length) = wideband.decode(payload) else {
+            // Its time passes all the same: as a loss, when the next one comes.
+            wideband.lose(0);
+            self.refused += 1;
+            return;
+        };
+        sink.packet_time(length);
+        for from in (skip..length).step_by(PIECE) {
+            let audio = wideband.piece(from, from + PIECE);
+            let verdict =
+                keys.hear(|slot, pressed| self.ear.hear_audio(audio.samples, slot, pressed));
+            sink.audio(&audio, &verdict);
+        }
+        wideband.finish();
+        let heard = length.saturating_sub(skip) as u32;
+        self.expected = self
+            .expected
+            .wrapping_add(heard.wrapping_mul(self.codec.ticks()));
+    }
+
+    /// The caller goes on in another codec. Decoders keep nothing of what was before, and what was
+    /// not heard to its end is not to be heard; numbers in another clock begin anew.
+    fn follow_codec(&mut self, timestamp: u32, codec: AudioCodec, sink: &mut impl Sink) {
+        let before = std::mem::replace(&mut self.codec, codec);
+        if before == codec {
+            return;
+        }
+        if before.clock_hz() != codec.clock_hz() {
+            self.expected = timestamp;
+        }
+        if before.law().is_none() || codec.law().is_none() {
+            self.gap(0, sink);
+        }
+    }
+
+    /// Samples of 8 kHz from what was heard to `timestamp`.
+    const fn samples_until(&self, timestamp: u32) -> i32 {
+        difference(timestamp, self.expected) / self.codec.ticks().cast_signed()
     }
 
     fn hear_events(
@@ -498,9 +574,10 @@ impl Hearing {
         let stopped = self
             .last_audio
             .is_none_or(|last| keys.now.instant.duration_since(last) >= AUDIO_STOPPED);
-        let step = difference(timestamp, self.expected);
-        if rate == 8_000 && stopped && step > MAX_GAP && i64::from(step) < SAME_CLOCK {
-            self.restart(step, sink);
+        let step = self.samples_until(timestamp);
+        let same_clock = rate == self.codec.clock_hz();
+        if same_clock && stopped && step > MAX_GAP && i64::from(step) < SAME_CLOCK {
+            self.restart(timestamp, sink);
         }
         let position = i64::try_from(self.ear.heard()).unwrap_or(i64::MAX);
         let mut follows = None;
@@ -544,8 +621,8 @@ impl Hearing {
     /// is the audio's; otherwise it tells how long after the event before. Where that makes no
     /// sense, this packet came when the event had lasted as long as it says.
     fn event_start(&mut self, timestamp: u32, rate: u32, samples: i64, position: i64) -> i64 {
-        let step = i64::from(difference(timestamp, self.expected));
-        if rate == 8_000 && step.abs() < SAME_CLOCK {
+        let step = i64::from(self.samples_until(timestamp));
+        if rate == self.codec.clock_hz() && step.abs() < SAME_CLOCK {
             return position + step;
         }
         let start = self
@@ -564,7 +641,7 @@ impl Hearing {
     /// Default-deny: not understood, so it becomes silence.
     fn refuse(&mut self, packet: &Packet<'_>, sink: &mut impl Sink) -> Order {
         self.refused += 1;
-        let step = difference(packet.timestamp, self.expected);
+        let step = self.samples_until(packet.timestamp);
         if !packet.late && step > 0 && step <= MAX_GAP {
             self.gap(step, sink);
         }
@@ -574,17 +651,28 @@ impl Hearing {
     /// `samples` of the caller's time without audio.
     fn gap(&mut self, samples: i32, sink: &mut impl Sink) {
         let samples = usize::try_from(samples).unwrap_or(0);
+        self.lose(samples);
         let verdict = self.ear.hear_gap(samples);
         sink.gap(samples, &verdict);
-        self.expected = self.expected.wrapping_add(samples as u32);
+        let ticks = (samples as u32).wrapping_mul(self.codec.ticks());
+        self.expected = self.expected.wrapping_add(ticks);
     }
 
-    /// The caller's timeline jumps by `step`.
-    fn restart(&mut self, step: i32, sink: &mut impl Sink) {
-        self.expected = self.expected.wrapping_add_signed(step);
+    /// The caller's timeline jumps to `timestamp`.
+    fn restart(&mut self, timestamp: u32, sink: &mut impl Sink) {
+        let step = self.samples_until(timestamp);
+        self.expected = timestamp;
         let passed = usize::try_from(step.clamp(0, 8_000)).unwrap_or(0);
+        self.lose(passed);
         self.ear.hear_jump(passed);
         sink.restart(step, passed);
+    }
+
+    /// What comes next does not follow what was decoded last.
+    fn lose(&mut self, samples: usize) {
+        for wideband in &mut self.wideband {
+            wideband.lose(samples);
+        }
     }
 
     /// Whether the caller sends nothing any more, or is on hold.
@@ -615,6 +703,11 @@ impl Hearing {
         (self.sequence.last().next_low(), self.expected)
     }
 
+    /// The codec whose clock [`Hearing::goes_on`] has.
+    pub(super) const fn codec(&self) -> AudioCodec {
+        self.codec
+    }
+
     /// Timestamp of the last event whose clock is not the audio's.
     pub(super) fn last_foreign_event(&self) -> Option<u32> {
         self.foreign_event.map(|(timestamp, _)| timestamp)
@@ -639,4 +732,12 @@ impl Hearing {
     pub(super) const fn ear_mut(&mut self) -> &mut Ear {
         &mut self.ear
     }
+}
+
+/// The decoder of a codec of 16 kHz, made where there is none.
+fn decoder_of(all: &mut Vec<Wideband>, codec: AudioCodec) -> Option<&mut Wideband> {
+    if !all.iter().any(|wideband| wideband.codec() == codec) {
+        all.extend(Wideband::new(codec));
+    }
+    all.iter_mut().find(|wideband| wideband.codec() == codec)
 }

@@ -1,3 +1,4 @@
+mod codecs;
 mod events;
 mod holding;
 mod masking;
