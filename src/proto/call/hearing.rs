@@ -383,10 +383,7 @@ impl Hearing {
             Some(Encoding::Audio(codec)) if packet.late => {
                 self.hear_late_audio(packet, codec, keys)
             }
-            Some(Encoding::Audio(codec)) => {
-                self.last_audio = Some(keys.now.instant);
-                self.hear_audio(packet, codec, keys, sink)
-            }
+            Some(Encoding::Audio(codec)) => self.hear_audio(packet, codec, keys, sink),
             Some(Encoding::TelephoneEvent(_) | Encoding::Red | Encoding::Other) | None => {
                 self.refuse(packet, sink)
             }
@@ -430,19 +427,18 @@ impl Hearing {
     }
 
     /// Audio behind which other was heard. For the agent it is too late: its place was filled.
-    /// A codec with memory cannot be decoded out of its order.
     fn hear_late_audio(
         &mut self,
         packet: &Packet<'_>,
         codec: AudioCodec,
         keys: &mut Keys<'_>,
     ) -> Order {
+        // A codec with memory cannot be decoded out of its order.
         let Some(law) = codec.law() else {
             return Order::Kept;
         };
         let position = i64::try_from(self.ear.heard()).unwrap_or(i64::MAX);
-        let behind = self.samples_until(packet.timestamp);
-        let start = position.saturating_add(i64::from(behind));
+        let start = position.saturating_add(i64::from(self.samples_until(packet.timestamp)));
         let mut samples = [0i16; MAX_DATAGRAM];
         for (sample, code) in samples.iter_mut().zip(packet.payload) {
             *sample = law.decode(*code);
@@ -480,6 +476,7 @@ impl Hearing {
             Some(law) => self.hear_codes(payload, skip, law, keys, sink),
             None => self.hear_wideband(payload, skip, keys, sink),
         }
+        self.last_audio = Some(keys.now.instant);
         Order::Kept
     }
 

@@ -110,25 +110,25 @@ impl Floor {
         (header.ssrc == self.ssrc && of_armed_time) || (!understood && self.opaque_packets > 0)
     }
 
+    /// Whether `timestamp`, in the audio's clock, lies before the end of the armed time.
+    fn is_before(&self, timestamp: u32) -> bool {
+        let since = difference(timestamp, self.timestamp);
+        since < 0 && since / self.codec.ticks().cast_signed() > -MAX_LATE_SAMPLES
+    }
+
     /// Whether a key or a tone that began at `timestamp` is one of the armed time.
     fn is_old(&self, encoding: Option<Encoding>, timestamp: u32) -> bool {
-        let since = |last| difference(timestamp, last);
         match encoding {
             Some(Encoding::TelephoneEvent(rate) | Encoding::Tone(rate))
                 if rate == self.codec.clock_hz() =>
             {
-                self.is_behind(timestamp)
+                self.is_before(timestamp)
             }
             Some(Encoding::TelephoneEvent(_) | Encoding::Tone(_)) => self
                 .foreign_event
-                .is_some_and(|last| (-MAX_LATE_FOREIGN..=0).contains(&since(last))),
+                .is_some_and(|last| (-MAX_LATE_FOREIGN..=0).contains(&difference(timestamp, last))),
             Some(Encoding::Audio(_) | Encoding::Red | Encoding::Other) | None => false,
         }
-    }
-
-    /// Whether a timestamp of the audio's clock is one of the armed time.
-    fn is_behind(&self, timestamp: u32) -> bool {
-        is_late(difference(timestamp, self.timestamp), self.codec)
     }
 
     /// Whether RED repeats anything of the armed time, be it a key or the audio of one.
@@ -138,7 +138,7 @@ impl Floor {
         };
         red.blocks().any(|block| {
             let began = header.timestamp.wrapping_sub(block.offset.into());
-            (block.offset > 0 && self.is_behind(began))
+            (block.offset > 0 && self.is_before(began))
                 || self.is_old(types.get(block.payload_type), began)
         })
     }
@@ -146,12 +146,6 @@ impl Floor {
     fn is_out_of_reach(&self, header: &RtpHeader) -> bool {
         header.ssrc == self.ssrc && header.sequence.wrapping_sub(self.sequence) as i16 > MAX_LATE
     }
-}
-
-/// Whether so many ticks of the codec's clock are a step back that packets make, and no new
-/// beginning.
-const fn is_late(ticks: i32, codec: AudioCodec) -> bool {
-    ticks < 0 && ticks / codec.ticks().cast_signed() >= -MAX_LATE_SAMPLES
 }
 
 /// How far the stream has got, in the numbers that left.
@@ -173,7 +167,9 @@ impl Progress {
             return self;
         };
         let behind = self.sequence.wrapping_sub(last.sequence) as i16;
-        let overtaken = is_late(difference(self.timestamp, last.timestamp), self.codec);
+        let ticks = self.codec.ticks().cast_signed();
+        let earlier = difference(self.timestamp, last.timestamp);
+        let overtaken = earlier < 0 && earlier / ticks > -MAX_LATE_SAMPLES;
         Self {
             ssrc: self.ssrc,
             codec: self.codec,
