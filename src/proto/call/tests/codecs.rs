@@ -210,7 +210,7 @@ fn assert_nothing_of(talk: &Talk, codec: (u8, AudioCodec), row_hz: f64, column_h
     for hz in [row_hz, column_hz] {
         let most = most_of(&heard, rate_hz, hz);
         assert!(
-            most < TONE / 150.0,
+            most < TONE / 100.0,
             "{codec:?}, {row_hz} + {column_hz}: {most} of {hz} Hz"
         );
     }
