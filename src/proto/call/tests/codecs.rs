@@ -186,8 +186,9 @@ fn solve(mut matrix: [[f64; 4]; 4], mut right: [f64; 4]) -> [f64; 4] {
     for i in 0..4 {
         for j in i + 1..4 {
             let factor = matrix[j][i] / matrix[i][i];
-            for k in i..4 {
-                matrix[j][k] -= factor * matrix[i][k];
+            let above = matrix[i];
+            for (value, above) in matrix[j].iter_mut().zip(above).skip(i) {
+                *value -= factor * above;
             }
             right[j] -= factor * right[i];
         }
