@@ -180,7 +180,10 @@ impl Hearing {
     ) -> bool {
         let since = self.highest.nearest(header.sequence).since(self.highest);
         let known = header.ssrc == self.ssrc && since >= -MAX_MISORDER;
-        if !known && !self.follow(header, now, sink) {
+        // Repairs and retransmissions have sources of their own, which are never the caller's voice.
+        let understood = !matches!(types.get(header.payload_type), Some(Encoding::Other) | None);
+        let followed = known || (understood && self.follow(header, now, sink));
+        if !followed {
             self.refused += 1;
             return false;
         }

@@ -259,13 +259,13 @@ impl State {
         }
         if let Some(key) = Key::from_event(event.code) {
             let now = self.moment();
-            if !self.events.hear(event, heard) {
-                self.merge.event_goes_on(event.code, now);
-            } else {
+            if self.events.hear(event, heard) {
                 let told = self
                     .merge
                     .hear(Source::Event, event.code, event.start, false, now);
                 self.count(told, key, press);
+            } else {
+                self.merge.event_goes_on(event.code, now);
             }
         }
         verdict(suspect)
