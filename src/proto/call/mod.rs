@@ -7,6 +7,7 @@
 mod armed;
 mod command;
 mod hearing;
+mod sequence;
 mod stream;
 #[cfg(test)]
 mod tests;
@@ -199,8 +200,8 @@ impl Call {
     }
 
     fn note(&mut self, heard: &Heard) {
-        if heard.source_changed {
-            self.fail_capture(CaptureFailure::MediaChanged);
+        if let Some(failure) = heard.failure {
+            self.fail_capture(failure);
         }
         if heard.incident && !self.incident {
             self.incident = true;
@@ -267,8 +268,9 @@ impl Call {
     /// towards the agent (as RTP) is in `out`.
     pub fn handle_timeout(&mut self, now: Now, out: &mut Outbox) {
         out.clear();
-        if let Some(armed) = self.stream.armed_mut() {
-            armed.handle_timeout(out);
+        if let (Some(armed), Some(types)) = (self.stream.armed_mut(), &self.types) {
+            let heard = armed.handle_timeout(types, &mut self.capture, now, out);
+            self.note(&heard);
         }
         if let Some(capture) = &mut self.capture {
             capture.handle_timeout(now);
@@ -287,7 +289,9 @@ impl Call {
             .then_some(self.armed_since)
             .flatten();
         let capture = self.capture.as_ref().and_then(Capture::poll_timeout);
-        [release, farewell, capture].into_iter().flatten().min()
+        let held = self.stream.poll_timeout();
+        let all = [release, farewell, capture, held];
+        all.into_iter().flatten().min()
     }
 
     /// A command of the control plane.

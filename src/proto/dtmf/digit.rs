@@ -405,6 +405,11 @@ impl Digits {
         self.press.told > 0 || self.candidate.told >= LEAST_HOPS / 4
     }
 
+    /// Whether the hop that was judged last told the last recognised press.
+    pub(super) const fn press_sounds(&self) -> bool {
+        self.press.told > 0 && self.press.silent == 0 && self.press.lost == 0
+    }
+
     /// Whether the last recognised press still goes on.
     pub(super) fn press_goes_on(&self) -> bool {
         self.press.told > 0

@@ -133,8 +133,7 @@ impl Rewrite {
     fn kept(&self, media: &Media, audio: &Audio) -> Option<Vec<u8>> {
         let stripped = |payload_type: u8, encoding: Encoding| {
             let name = match encoding {
-                Encoding::Audio(AudioCodec::Pcmu) => "pcmu",
-                Encoding::Audio(AudioCodec::Pcma) => "pcma",
+                Encoding::Audio(codec) => codec.name(),
                 Encoding::TelephoneEvent(_) => "telephone-event",
                 Encoding::Tone(_) => "tone",
                 Encoding::Red => "red",

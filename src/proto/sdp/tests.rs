@@ -122,11 +122,11 @@ fn codecs_that_cannot_be_masked_are_stripped_with_their_attributes() {
         "o=- 1 1 IN IP4 198.51.100.1",
         "s=-",
         "t=0 0",
-        "m=audio 2000 RTP/AVP 111 9 0 110 126 13",
+        "m=audio 2000 RTP/AVP 103 18 0 110 126 13",
         "c=IN IP4 198.51.100.1",
-        "a=rtpmap:111 opus/48000/2",
-        "a=fmtp:111 minptime=10",
-        "a=rtpmap:9 G722/8000",
+        "a=rtpmap:103 ISAC/16000",
+        "a=fmtp:103 minptime=10",
+        "a=rtpmap:18 G729/8000",
         "a=rtpmap:110 telephone-event/48000",
         "a=rtpmap:126 telephone-event/8000",
     ]);
@@ -134,8 +134,8 @@ fn codecs_that_cannot_be_masked_are_stripped_with_their_attributes() {
     assert_eq!(
         description.audio().payload_types,
         [
-            (111, Encoding::Other),
-            (9, Encoding::Other),
+            (103, Encoding::Other),
+            (18, Encoding::Other),
             (0, Encoding::Audio(AudioCodec::Pcmu)),
             (110, Encoding::TelephoneEvent(48_000)),
             (126, Encoding::TelephoneEvent(8000)),
@@ -144,18 +144,57 @@ fn codecs_that_cannot_be_masked_are_stripped_with_their_attributes() {
     );
     let out = description.rewrite(&gateway());
     assert!(out.contains("m=audio 30000 RTP/AVP 0 110 126\r\n"), "{out}");
-    assert!(!out.contains("opus") && !out.contains("minptime") && !out.contains("G722"));
+    assert!(!out.contains("ISAC") && !out.contains("minptime") && !out.contains("G729"));
+}
+
+#[test]
+fn opus_and_g722_stay_in_their_place_with_what_belongs_to_them() {
+    let sdp = lines(&[
+        "v=0",
+        "o=- 1 1 IN IP4 198.51.100.1",
+        "s=-",
+        "t=0 0",
+        "m=audio 2000 RTP/AVP 111 63 9 96 97 110",
+        "c=IN IP4 198.51.100.1",
+        "a=rtpmap:111 OPUS/48000/2",
+        "a=fmtp:111 minptime=10;useinbandfec=1",
+        "a=rtpmap:96 opus/48000",
+        "a=rtpmap:97 G722/16000",
+        "a=rtpmap:110 telephone-event/48000",
+    ]);
+    let description = parse(&sdp);
+    assert_eq!(
+        description.audio().payload_types,
+        [
+            (111, Encoding::Audio(AudioCodec::Opus)),
+            (63, Encoding::Other),
+            (9, Encoding::Audio(AudioCodec::G722)),
+            // No stream of these names has such a clock.
+            (96, Encoding::Other),
+            (97, Encoding::Other),
+            (110, Encoding::TelephoneEvent(48_000)),
+        ]
+    );
+    let out = description.rewrite(&gateway());
+    assert!(out.contains("m=audio 30000 RTP/AVP 111 9 110\r\n"), "{out}");
+    assert!(out.contains("a=rtpmap:111 OPUS/48000/2\r\na=fmtp:111 minptime=10;useinbandfec=1\r\n"));
+    assert!(out.contains("a=rtpmap:9 G722/8000\r\n"), "{out}");
+    let told = Rewrite {
+        strip: vec!["opus".to_owned()],
+        ..gateway()
+    };
+    assert!(description.rewrite(&told).contains("RTP/AVP 9 110\r\n"));
 }
 
 #[test]
 fn where_nothing_can_be_masked_the_codecs_stay_and_it_is_reported() {
-    let sdp = audio(&["a=rtpmap:111 opus/48000/2"]).replace("AVP 0 8 101", "AVP 111 101");
+    let sdp = audio(&["a=rtpmap:103 ISAC/16000"]).replace("AVP 0 8 101", "AVP 103 101");
     let description = parse(&sdp);
     assert!(!description.audio().is_maskable());
     assert!(
         description
             .rewrite(&gateway())
-            .contains("RTP/AVP 111 101\r\n")
+            .contains("RTP/AVP 103 101\r\n")
     );
 }
 

@@ -1,9 +1,11 @@
+mod codecs;
 mod events;
 mod holding;
 mod info;
 mod masking;
 mod noninterference;
 mod reports;
+mod sequence;
 mod transports;
 
 use std::{collections::HashSet, f64::consts::TAU};
