@@ -3,14 +3,13 @@
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 use tonewall::proto::codec::Law;
 
-use crate::{
-    common::{
-        gateway::{Agent, Fate, Journey, Network},
-        peers::{Peer, Peers},
-        signal::{MS, encode, power_of},
-    },
+use crate::common::{
+    chance::common_length,
+    gateway::{Agent, Fate, Journey, Network},
     listener::{Audio, Guess, listen, rounding},
+    peers::{Peer, Peers},
     presses::{Noise, Press, noise},
+    signal::{MS, encode, power_of},
 };
 
 /// Keys of one call: a card, its expiry, and a bit.
@@ -243,7 +242,7 @@ impl Cell {
             told: Peer::ALL.map(|peer| {
                 let told = peers.decode(peer, &played)?;
                 let keyed: Vec<u8> = presses.iter().map(|press| b'0' + press.digit).collect();
-                Some(common(told.as_bytes(), &keyed))
+                Some(common_length(told.as_bytes(), &keyed))
             }),
             strange_frames: agent.strange_frames,
             incidents: agent.incidents,
@@ -356,22 +355,4 @@ fn gate(press: &Press, packet: usize, fates: &[Fate]) -> Gate {
         frame(first) - frame(press.from),
         frame(last) - frame(press.until),
     ))
-}
-
-/// Length of the longest common subsequence: digits told in their order.
-fn common(told: &[u8], keyed: &[u8]) -> usize {
-    let mut best = vec![0; keyed.len() + 1];
-    for digit in told {
-        let mut diagonal = 0;
-        for (at, key) in keyed.iter().enumerate() {
-            let above = best[at + 1];
-            best[at + 1] = if digit == key {
-                diagonal + 1
-            } else {
-                above.max(best[at])
-            };
-            diagonal = above;
-        }
-    }
-    best[keyed.len()]
 }

@@ -11,9 +11,7 @@ mod common;
 
 mod calibration;
 mod cells;
-mod listener;
 mod plot;
-mod presses;
 mod statistics;
 
 use std::process::ExitCode;
@@ -22,15 +20,16 @@ use clap::Parser;
 
 use cells::{CONDITIONS, Cell, KEYS_PER_CALL, Outcome};
 use common::{
+    chance::highest_of_chance,
     jobs,
     options::Options,
     peers::{Peer, Peers},
+    presses::Noise,
     report::{Report, Table},
     signal::MS,
 };
 use plot::{Curve, Plot};
-use presses::Noise;
-use statistics::{Sums, gate_bits, highest_of_chance};
+use statistics::{Sums, gate_bits};
 
 /// Rows, from a silent line down.
 const ROWS: [Option<f64>; 7] = [

@@ -69,20 +69,6 @@ impl Sums {
     }
 }
 
-/// The count that chance exceeds with less than `probability` where each of `trials` succeeds with
-/// probability `chance`.
-pub(crate) fn highest_of_chance(trials: usize, chance: f64, probability: f64) -> usize {
-    let mut log = trials as f64 * (1.0 - chance).ln();
-    let mut above = 1.0 - log.exp();
-    let mut count = 0;
-    while above > probability && count < trials {
-        count += 1;
-        log += ((trials - count + 1) as f64 / count as f64 * chance / (1.0 - chance)).ln();
-        above -= log.exp();
-    }
-    count
-}
-
 /// Bits that the gate tells of a digit: mutual information, less what the same gates seem to tell of
 /// the same digits shuffled.
 pub(crate) fn gate_bits<'a>(outcomes: impl Iterator<Item = &'a Outcome>) -> f64 {
