@@ -11,6 +11,7 @@ mod common;
 
 mod calibration;
 mod cells;
+mod gate;
 mod plot;
 mod statistics;
 
@@ -88,6 +89,8 @@ fn main() -> ExitCode {
     let calls = calls(keys_a_row, seed);
     let outcomes = jobs::run("armed calls", &calls, |cell| cell.run(&peers));
     judge(&outcomes, &peers, &mut report);
+    let presses = if options.quick { 10_000 } else { 100_000 };
+    gate::judge(seed, presses, &mut report);
     let svg = curves(&outcomes, &options);
     if !sound {
         report.say("**VOID**: the listener is not ideal, so nothing here says that nothing leaks.");
