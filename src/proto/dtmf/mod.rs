@@ -11,7 +11,7 @@ mod event;
 mod merge;
 mod suspect;
 #[cfg(test)]
-mod tests;
+pub(in crate::proto) mod tests;
 
 use std::ops::Range;
 

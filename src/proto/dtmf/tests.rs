@@ -5,7 +5,7 @@ mod check;
 mod digit;
 mod event;
 mod reference;
-mod signal;
+pub(in crate::proto) mod signal;
 mod suspect;
 
 use proptest::prelude::*;

@@ -1,3 +1,4 @@
+mod adversarial;
 mod holding;
 mod masking;
 mod reports;
