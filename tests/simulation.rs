@@ -89,6 +89,36 @@ fn odd_packet_times_pauses_and_jumping_timestamps_leak_nothing() {
 }
 
 #[test]
+fn where_every_fifth_packet_is_overtaken_no_more_than_1_percent_of_the_voice_is_concealed() {
+    let clean = run_many("in order", 200, Plan::clean);
+    let swapped = run_many("swapped", 200, Plan::swapped);
+    assert_eq!(swapped.voice_sent, clean.voice_sent, "not the same voices");
+    let more = swapped
+        .voice_concealed
+        .saturating_sub(clean.voice_concealed);
+    println!("{more} packets more are concealed");
+    assert!(more * 100 <= swapped.voice_sent, "{more} more: {swapped}");
+    assert_eq!((swapped.fields_wrong, swapped.asked_again()), (0, 0));
+}
+
+#[test]
+fn with_a_loss_of_5_percent_and_delays_of_60_ms_nothing_leaks_and_no_wrong_card_is_taken() {
+    let totals = run_many("scattered", 200, Plan::scattered);
+    assert_eq!(totals.fields_wrong, 0);
+}
+
+#[test]
+fn with_a_loss_of_1_percent_999_of_1000_tones_are_heard() {
+    let totals = run_many("1 % lost", 400, |seed| Plan::tones_lost(seed, 0.01));
+    assert_eq!(totals.fields_wrong, 0);
+    // Nearly always a single digit is missing where one is.
+    assert!(
+        totals.asked_again() * 1_000 < totals.digits_asked,
+        "{totals}"
+    );
+}
+
+#[test]
 fn two_callers_who_key_different_digits_as_events_look_alike_to_the_agent() {
     let (first, count) = seeds(40);
     println!("non-interference: seeds {first} to {}", first + count - 1);

@@ -13,6 +13,8 @@ pub(crate) struct Impairment {
     pub(crate) swap: f64,
     /// Most that a packet is delayed, in samples; order is kept.
     pub(crate) jitter: usize,
+    /// Most that a packet is delayed beside that, each by itself: they overtake each other.
+    pub(crate) scatter: usize,
     /// Packets that are no part of the call: other payload types, RTCP extensions, rubbish.
     pub(crate) strangers: f64,
 }
@@ -23,6 +25,7 @@ impl Impairment {
         duplicate: 0.0,
         swap: 0.0,
         jitter: 0,
+        scatter: 0,
         strangers: 0.0,
     };
 }
@@ -41,7 +44,8 @@ pub(crate) fn carry(sent: Vec<Sent>, how: Impairment, rng: &mut StdRng) -> Vec<(
             continue;
         }
         // Overtaken by the next one.
-        let late = if rng.random_bool(how.swap) { 170 } else { 0 };
+        let swapped = if rng.random_bool(how.swap) { 170 } else { 0 };
+        let late = swapped + rng.random_range(0..=how.scatter);
         if rng.random_bool(how.duplicate) {
             arrived.push((packet.at + late + 1, packet.datagram.clone()));
         }

@@ -7,6 +7,7 @@
 mod armed;
 mod command;
 mod hearing;
+mod sequence;
 mod stream;
 #[cfg(test)]
 mod tests;
@@ -31,6 +32,7 @@ use super::{
     mask::{Outbox, Rebuilt},
     proof::MaskingProof,
     rtp::{Kind, MAX_DATAGRAM, RtpError, RtpHeader, kind_of, rtcp},
+    sip::{InfoError, read_key},
     time::Now,
 };
 
@@ -62,6 +64,15 @@ pub enum Forward {
     ToAgentRtp,
     /// What the outbox holds goes to the agent as RTCP.
     ToAgentRtcp,
+}
+
+/// What is to be done with a SIP INFO of the caller.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum InfoForward {
+    /// The call is not armed: the request may go to the agent, its body is untouched.
+    Relay,
+    /// It stays here: its key was taken, its body overwritten.
+    Keep,
 }
 
 /// Why nothing left.
@@ -189,8 +200,8 @@ impl Call {
     }
 
     fn note(&mut self, heard: &Heard) {
-        if heard.source_changed {
-            self.fail_capture(CaptureFailure::MediaChanged);
+        if let Some(failure) = heard.failure {
+            self.fail_capture(failure);
         }
         if heard.incident && !self.incident {
             self.incident = true;
@@ -198,6 +209,30 @@ impl Call {
             self.outputs.push_back(Output::Incident);
         }
         self.drain_capture();
+    }
+
+    /// The body of a SIP INFO request of the caller that carries DTMF. While armed the key in it goes
+    /// where keys of the media go, one press counted once whichever of them tell it, and the body is
+    /// overwritten; nothing of what leaves towards the agent depends on it. A request that the
+    /// transport repeats is its transaction's to recognise (RFC 3261 section 17.2.2), not this one's.
+    ///
+    /// # Errors
+    /// [`InfoError`] when an armed call's body does not tell one key. It is overwritten all the same,
+    /// and the request stays here.
+    pub fn handle_info(&mut self, body: &mut [u8], now: Now) -> Result<InfoForward, InfoError> {
+        if !self.stream.is_armed() {
+            return Ok(InfoForward::Relay);
+        }
+        let key = read_key(body)?;
+        if let Some(armed) = self.stream.armed_mut() {
+            armed.hear_info(key, &mut self.capture, now);
+        } else {
+            hearing::hear_info_before_media(key, &mut self.capture, now);
+            self.proof.keys_heard += 1;
+        }
+        self.drain_capture();
+        self.try_release(now);
+        Ok(InfoForward::Keep)
     }
 
     /// The agent's reports speak of numbers that the gateway made; the caller knows its own.
@@ -233,8 +268,9 @@ impl Call {
     /// towards the agent (as RTP) is in `out`.
     pub fn handle_timeout(&mut self, now: Now, out: &mut Outbox) {
         out.clear();
-        if let Some(armed) = self.stream.armed_mut() {
-            armed.handle_timeout(out);
+        if let (Some(armed), Some(types)) = (self.stream.armed_mut(), &self.types) {
+            let heard = armed.handle_timeout(types, &mut self.capture, now, out);
+            self.note(&heard);
         }
         if let Some(capture) = &mut self.capture {
             capture.handle_timeout(now);
@@ -253,7 +289,9 @@ impl Call {
             .then_some(self.armed_since)
             .flatten();
         let capture = self.capture.as_ref().and_then(Capture::poll_timeout);
-        [release, farewell, capture].into_iter().flatten().min()
+        let held = self.stream.poll_timeout();
+        let all = [release, farewell, capture, held];
+        all.into_iter().flatten().min()
     }
 
     /// A command of the control plane.

@@ -1,13 +1,15 @@
-//! Hearing keys: events, tones, and one press counted once.
+//! Hearing keys: events, tones, SIP INFO, and one press counted once.
 //!
 //! Two decisions on one bank of tones. *Suspect* ([`Verdict`]) is early and permissive and tells
 //! what must not be heard; *digit* is strict (ITU-T Q.24) and goes straight into the slot. Matching
-//! tones with events is `merge`'s part; [`OutputCheck`] stands apart and checks the result.
+//! the sources with each other is `merge`'s part; [`OutputCheck`] stands apart and checks the result.
 
 mod bank;
 mod check;
+mod described;
 mod digit;
 mod event;
+mod late;
 mod merge;
 mod suspect;
 #[cfg(test)]
@@ -18,12 +20,14 @@ use std::ops::Range;
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
 pub use check::OutputCheck;
+pub use described::code_of_tone;
 
 use self::{
     bank::{Bank, HOP},
     digit::{Digits, Told},
     event::Events,
-    merge::{Merge, Source},
+    late::{History, Presses, brings_to_light},
+    merge::{Merge, Moment, Source},
     suspect::HOLD_SAMPLES,
 };
 use super::{
@@ -85,7 +89,18 @@ impl Drop for EventPacket {
     }
 }
 
-/// Listens to one armed caller leg: in-band tones and events, always both.
+/// Whether the keys that were taken are in the order in which they were pressed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use]
+pub enum Order {
+    /// As far as is known.
+    Kept,
+    /// What came late shows a press that belongs before one that was taken, or that two were taken
+    /// where there was one: the caller has to be asked again.
+    Broken,
+}
+
+/// Listens to one armed caller leg: in-band tones, events and SIP INFO, always all three.
 ///
 /// What it knows is wiped when it is dropped; it stays where it is in memory, so that moving it
 /// leaves no copy behind. Deliberately absent: `Clone`, `Debug`.
@@ -95,6 +110,12 @@ pub struct Ear {
 }
 
 impl Ear {
+    /// What is heard from here on came at this moment, in milliseconds of a monotonic clock. It is
+    /// all that ties an INFO, which has no time of the media, to what the media tells.
+    pub fn set_clock(&mut self, came_ms: u64) {
+        self.state.came_ms = self.state.came_ms.max(came_ms);
+    }
+
     /// Hears audio that follows what was heard before.
     pub fn hear_audio(
         &mut self,
@@ -111,14 +132,65 @@ impl Ear {
         self.state.hear_gap(samples as u64)
     }
 
-    /// Hears an event packet. Order, repeats and losses do not matter.
+    /// Hears an event packet in its turn. Repeats and losses do not matter.
     pub fn hear_event(
         &mut self,
         event: EventPacket,
         slot: Option<&mut KeySlot>,
         pressed: &mut dyn FnMut(Pressed),
     ) -> Verdict {
-        self.state.hear_event(&event, &mut store(slot, pressed))
+        let taken = &mut store(slot, pressed);
+        self.state.hear_event(&event, false, taken).0
+    }
+
+    /// The caller's timeline jumps by `samples`, all of which are a gap: audio from before it has no
+    /// place any more if it comes late.
+    pub fn hear_jump(&mut self, samples: usize) {
+        let _ = self.state.hear_gap(samples as u64);
+        self.state.history.close();
+    }
+
+    /// Hears audio that was taken for lost and came after all: `start` is its place on the scale of
+    /// the samples heard. Of the last 400 ms it fills the holes that it fits into, and is heard with
+    /// what surrounds it; a press that it completes counts. What is not late costs nothing here, a
+    /// packet that is about as much as 400 ms of audio.
+    pub fn hear_late(
+        &mut self,
+        samples: &[i16],
+        start: i64,
+        slot: Option<&mut KeySlot>,
+        pressed: &mut dyn FnMut(Pressed),
+    ) -> Order {
+        self.state
+            .hear_late(samples, start, &mut store(slot, pressed))
+    }
+
+    /// Hears an event packet behind which others were heard.
+    pub fn hear_late_event(
+        &mut self,
+        event: EventPacket,
+        slot: Option<&mut KeySlot>,
+        pressed: &mut dyn FnMut(Pressed),
+    ) -> (Verdict, Order) {
+        self.state
+            .hear_event(&event, true, &mut store(slot, pressed))
+    }
+
+    /// Hears a key that a SIP INFO told.
+    pub fn hear_info(
+        &mut self,
+        key: Key,
+        slot: Option<&mut KeySlot>,
+        pressed: &mut dyn FnMut(Pressed),
+    ) {
+        self.state.hear_info(key, &mut store(slot, pressed));
+    }
+
+    /// Whether the media has told a press since this was asked last: counted now, or before, when
+    /// an INFO told it. What leaves towards the agent follows this, so that an INFO changes nothing
+    /// of it.
+    pub fn take_press(&mut self) -> bool {
+        std::mem::take(&mut self.state.press_told)
     }
 
     /// Samples heard or lost so far.
@@ -153,6 +225,8 @@ struct State {
     digits: Digits,
     events: Events,
     merge: Merge,
+    history: History,
+    presses: Presses,
     /// The hop that is not complete.
     hop: [i16; HOP],
     hop_filled: usize,
@@ -161,6 +235,10 @@ struct State {
     heard: u64,
     /// Until where what was suspected so far must not be heard.
     held_until: u64,
+    /// When what is heard now came.
+    came_ms: u64,
+    /// Whether the media has told a press that nobody asked about so far.
+    press_told: bool,
 }
 
 impl State {
@@ -182,6 +260,7 @@ impl State {
             self.feed(now.len(), false, &mut suspect, press);
             rest = later;
         }
+        self.history.keep(samples);
         self.forget();
         if self.events.key_is_down(self.heard as i64) {
             self.suspect(&mut suspect, from, self.heard + HOLD_SAMPLES);
@@ -204,6 +283,7 @@ impl State {
         }
         let end = self.heard.saturating_add(samples - fed).min(END_SAMPLES);
         self.heard = self.heard.max(end);
+        self.history.lose_until(self.heard);
         self.forget();
         if samples > 0 {
             self.suspect(&mut suspect, from.saturating_sub(GUARD_SAMPLES), self.heard);
@@ -211,7 +291,12 @@ impl State {
         verdict(suspect)
     }
 
-    fn hear_event(&mut self, event: &EventPacket, press: &mut dyn FnMut(Key)) -> Verdict {
+    fn hear_event(
+        &mut self,
+        event: &EventPacket,
+        late: bool,
+        press: &mut dyn FnMut(Key),
+    ) -> (Verdict, Order) {
         let heard = self.heard as i64;
         let mut suspect = None;
         let from = u64::try_from(event.start)
@@ -228,15 +313,108 @@ impl State {
             let from = self.heard.saturating_sub(GUARD_SAMPLES);
             self.suspect(&mut suspect, from, self.heard + HOLD_SAMPLES);
         }
-        if let Some(key) = Key::from_event(event.code)
-            && self.events.hear(event, heard)
-            && self
-                .merge
-                .is_new(Source::Event, event.code, event.start, heard)
-        {
+        let mut order = Order::Kept;
+        if let Some(key) = Key::from_event(event.code) {
+            let now = self.moment();
+            if !self.events.hear(event, heard) {
+                self.merge.event_goes_on(event.code, now);
+            } else {
+                let start = event.start.min(heard);
+                let source = Source::Event;
+                let told = self.merge.hear(source, event.code, event.start, false, now);
+                if late && told == merge::Told::First && !self.presses.is_newest(start) {
+                    order = Order::Broken;
+                } else if self.counts(told) {
+                    self.presses.count_event(start);
+                    press(key);
+                }
+            }
+        }
+        (verdict(suspect), order)
+    }
+
+    fn hear_late(&mut self, samples: &[i16], start: i64, press: &mut dyn FnMut(Key)) -> Order {
+        let Some(filled) = self.history.fill(start, samples) else {
+            return Order::Kept;
+        };
+        let begin = self.history.begin();
+        self.bank = Bank::default();
+        self.digits = Digits::default();
+        self.presses.hear_again(begin);
+        let whole = self.heard - self.hop_filled as u64;
+        let (mut order, mut counted, mut counts) = (Order::Kept, false, false);
+        let mut hop = [0; HOP];
+        for ago in (1..=self.history.hops_before(whole)).rev() {
+            let from = whole - ago * HOP as u64;
+            let lost = self.history.copy(from, &mut hop);
+            let until = (from + HOP as u64) as i64;
+            match self.hear_hop_again(&hop, lost, until) {
+                Told::Press { code, start } => {
+                    counts = self.presses.tell(code, start, until)
+                        && brings_to_light(&filled, start, until, begin)
+                        && self.is_new_tone(code, start);
+                    let Some(key) = Key::from_event(code).filter(|_| counts) else {
+                        continue;
+                    };
+                    // One that is not the newest, or not the only one, would stand in a wrong place.
+                    if counted || !self.presses.is_newest(start) {
+                        order = Order::Broken;
+                    } else {
+                        counted = true;
+                        self.presses.count(start);
+                        press(key);
+                    }
+                }
+                Told::Nothing if self.digits.press_sounds() => {
+                    if !self.presses.go_on(until) {
+                        order = Order::Broken;
+                    }
+                    if counts {
+                        self.merge.tone_goes_on(Moment {
+                            heard: until,
+                            ..self.moment()
+                        });
+                    }
+                }
+                Told::Nothing => {}
+            }
+        }
+        hop.zeroize();
+        self.hop_lost = self.history.copy(whole, &mut self.hop[..self.hop_filled]);
+        order
+    }
+
+    fn hear_hop_again(&mut self, hop: &[i16; HOP], lost: u32, until: i64) -> Told {
+        self.bank.push(hop);
+        if lost > 0 {
+            self.digits.lose(lost);
+        }
+        if lost == HOP as u32 {
+            return Told::Nothing;
+        }
+        self.digits.judge(&self.bank, until)
+    }
+
+    fn hear_info(&mut self, key: Key, press: &mut dyn FnMut(Key)) {
+        let now = self.moment();
+        self.merge.forget(now);
+        if self.merge.hear_info(key.code(), now) {
+            self.presses.count_event(now.heard);
             press(key);
         }
-        verdict(suspect)
+    }
+
+    const fn moment(&self) -> Moment {
+        Moment {
+            heard: self.heard as i64,
+            came_ms: self.came_ms,
+        }
+    }
+
+    /// Whether a press that the media told is to be counted: nothing has told it before.
+    fn counts(&mut self, told: merge::Told) -> bool {
+        self.press_told |= told != merge::Told::Again;
+        told == merge::Told::First
     }
 
     /// Takes `samples` more of the hop, which stand in it already.
@@ -282,17 +460,27 @@ impl State {
     fn judge(&mut self, press: &mut dyn FnMut(Key)) {
         let heard = self.heard as i64;
         if let Told::Press { code, start } = self.digits.judge(&self.bank, heard) {
-            let resumed = self.events.cover(code, start, start + COVERED_SAMPLES);
-            let new = self.merge.is_new(Source::Tone, code, start, heard);
-            if new
-                && !resumed
+            if self.presses.tell(code, start, heard)
+                && self.is_new_tone(code, start)
                 && let Some(key) = Key::from_event(code)
             {
+                self.presses.count(start);
                 press(key);
             }
         } else if self.digits.press_goes_on() {
-            self.merge.tone_goes_on(heard);
+            self.merge.tone_goes_on(self.moment());
+            if self.digits.press_sounds() {
+                self.presses.go_on(heard);
+            }
         }
+    }
+
+    /// Whether a press that a tone tells was told by nothing else.
+    fn is_new_tone(&mut self, code: u8, start: i64) -> bool {
+        let resumed = self.events.cover(code, start, start + COVERED_SAMPLES);
+        let now = self.moment();
+        let told = self.merge.hear(Source::Tone, code, start, resumed, now);
+        self.counts(told)
     }
 
     fn suspect(&mut self, suspect: &mut Option<Range<u64>>, from: u64, until: u64) {
@@ -309,7 +497,8 @@ impl State {
 
     fn forget(&mut self) {
         self.events.forget(self.heard as i64);
-        self.merge.forget(self.heard as i64);
+        self.merge.forget(self.moment());
+        self.presses.forget(self.history.begin());
     }
 }
 

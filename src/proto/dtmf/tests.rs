@@ -4,6 +4,7 @@ mod bank;
 mod check;
 mod digit;
 mod event;
+mod late;
 mod reference;
 pub(in crate::proto) mod signal;
 mod suspect;
@@ -46,6 +47,12 @@ impl Listener {
         self.state.hear_gap(samples as u64)
     }
 
+    fn info(&mut self, code: u8) {
+        let key = Key::from_event(code).unwrap();
+        let codes = &mut self.heard.codes;
+        self.state.hear_info(key, &mut |key| codes.push(key.code()));
+    }
+
     fn event(&mut self, code: u8, start: i64, until: i64, end: bool, timestamp: u32) -> Verdict {
         let event = EventPacket {
             code,
@@ -57,9 +64,36 @@ impl Listener {
         let mut codes = Vec::new();
         let verdict = self
             .state
-            .hear_event(&event, &mut |key| codes.push(key.code()));
+            .hear_event(&event, false, &mut |key| codes.push(key.code()));
         self.heard.codes.extend(codes);
-        verdict
+        verdict.0
+    }
+
+    /// An event packet that others have overtaken.
+    fn late_event(&mut self, code: u8, start: i64, until: i64, timestamp: u32) -> Order {
+        let event = EventPacket {
+            code,
+            start,
+            until,
+            end: false,
+            timestamp,
+        };
+        let mut codes = Vec::new();
+        let (_, order) = self
+            .state
+            .hear_event(&event, true, &mut |key| codes.push(key.code()));
+        self.heard.codes.extend(codes);
+        order
+    }
+
+    /// Audio that was taken for lost.
+    fn late(&mut self, samples: &[i16], start: usize) -> Order {
+        let mut codes = Vec::new();
+        let order = self
+            .state
+            .hear_late(samples, start as i64, &mut |key| codes.push(key.code()));
+        self.heard.codes.extend(codes);
+        order
     }
 }
 
@@ -69,17 +103,30 @@ enum Input {
     Audio(Vec<i16>),
     Gap(usize),
     Event(u8, i64, i64, bool, u32),
+    Late(Vec<i16>, i64),
+    LateEvent(u8, i64, i64, u32),
+    Jump(usize),
+    Info(u8, u64),
+}
+
+fn loud() -> impl Strategy<Value = i16> {
+    prop_oneof![any::<i16>(), Just(i16::MIN), Just(i16::MAX), Just(0)]
 }
 
 fn input() -> impl Strategy<Value = Input> {
-    let loud = prop_oneof![any::<i16>(), Just(i16::MIN), Just(i16::MAX), Just(0)];
     prop_oneof![
-        4 => prop::collection::vec(loud, 0..480).prop_map(Input::Audio),
-        1 => prop_oneof![0..700_usize, any::<usize>()].prop_map(Input::Gap),
+        4 => prop::collection::vec(loud(), 0..480).prop_map(Input::Audio),
+        2 => prop_oneof![0..700_usize, any::<usize>()].prop_map(Input::Gap),
+        2 => (prop::collection::vec(loud(), 0..480), prop_oneof![0..9_000_i64, any::<i64>()])
+            .prop_map(|(samples, start)| Input::Late(samples, start)),
+        1 => (any::<u8>(), -9_000..9_000_i64, any::<i64>(), 0..4_u32)
+            .prop_map(|(code, start, until, at)| Input::LateEvent(code, start, until, at)),
+        1 => prop_oneof![0..700_usize, any::<usize>()].prop_map(Input::Jump),
         2 => (any::<u8>(), -9_000..9_000_i64, -9_000..9_000_i64, any::<bool>(), 0..4_u32)
             .prop_map(|(code, start, until, end, at)| Input::Event(code, start, until, end, at)),
         1 => (any::<u8>(), any::<i64>(), any::<i64>(), any::<bool>(), any::<u32>())
             .prop_map(|(code, start, until, end, at)| Input::Event(code, start, until, end, at)),
+        1 => (0..16_u8, any::<u64>()).prop_map(|(code, at)| Input::Info(code, at)),
     ]
 }
 
@@ -99,9 +146,26 @@ proptest! {
                     ear.hear_audio(&samples, None, &mut press)
                 }
                 Input::Gap(samples) => ear.hear_gap(samples),
+                Input::Late(samples, start) => {
+                    let _ = ear.hear_late(&samples, start, None, &mut press);
+                    continue;
+                }
+                Input::LateEvent(code, start, until, timestamp) => {
+                    let event = EventPacket { code, start, until, end: false, timestamp };
+                    ear.hear_late_event(event, None, &mut press).0
+                }
+                Input::Jump(samples) => {
+                    ear.hear_jump(samples);
+                    continue;
+                }
                 Input::Event(code, start, until, end, timestamp) => {
                     let event = EventPacket { code, start, until, end, timestamp };
                     ear.hear_event(event, None, &mut press)
+                }
+                Input::Info(code, at) => {
+                    ear.set_clock(at);
+                    ear.hear_info(Key::from_event(code).unwrap(), None, &mut press);
+                    continue;
                 }
             };
             prop_assert!(verdict.suspect().is_none_or(|s| s.start < s.end));

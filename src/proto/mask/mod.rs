@@ -7,6 +7,7 @@
 
 mod line;
 mod masker;
+mod voice;
 
 pub use masker::{LOOK_AHEAD, Masker, MaskerStart, Takeover};
 
@@ -30,8 +31,8 @@ impl<'a> Cleared<'a> {
     }
 }
 
-/// Most datagrams that one input can release: what waits (72 ms) and a gap of 150 ms in packets of
-/// 10 ms are 23.
+/// Most datagrams that one input can release: what waits (72 ms), a gap of 150 ms and what was held
+/// behind it (60 ms) in packets of 10 ms are 29.
 const MOST_DATAGRAMS: usize = 32;
 /// A datagram of our own: header and at most 60 ms of 8 kHz G.711.
 const OWN_DATAGRAM: usize = HEADER_BYTES + 480;

@@ -1,7 +1,12 @@
 mod adversarial;
+mod codecs;
+mod events;
 mod holding;
 mod masking;
+mod noninterference;
 mod reports;
+mod sequence;
+mod transports;
 
 use std::{collections::HashSet, f64::consts::TAU};
 
