@@ -192,6 +192,10 @@ impl Hearing {
                 Order::Kept
             }
             Place::Late => self.hear_late(payload, header.timestamp, encoding, &mut keys, sink),
+            // Some senders count their events apart from their audio.
+            Place::Duplicate if matches!(encoding, Some(Encoding::TelephoneEvent(_))) => {
+                self.hear_late(payload, header.timestamp, encoding, &mut keys, sink)
+            }
             Place::Held | Place::Duplicate => Order::Kept,
         };
         self.note_presses(&keys, sink);

@@ -1,5 +1,6 @@
 mod holding;
 mod masking;
+mod network;
 mod reports;
 mod sequence;
 
