@@ -389,7 +389,7 @@ fn another_packet_time_in_mid_call_leaves_no_seam() {
             line.packets.clear();
             let mut arrivals = Vec::new();
             while at + 480 <= line.codes.len() {
-                let samples = if at < 19_200 || at > 25_000 {
+                let samples = if !(19_200..=25_000).contains(&at) {
                     before
                 } else {
                     after
