@@ -25,6 +25,7 @@ const FLOORS: &[&[(&str, &[&str])]] = &[
         ("ng", &[]),
         // Derives what the media path has to know of a leg.
         ("sdp", &[]),
+        ("sip", &[]),
     ],
     &[("dtmf", &[]), ("card", &[]), ("audit", &[])],
     &[("mask", &[]), ("capture", &[]), ("payment", &[])],
@@ -319,6 +320,7 @@ fn secrets_cannot_be_printed_copied_or_sent() {
         "CapturedField",
         "NamedEvent",
         "EventPacket",
+        "ToneDescription",
     ];
     let forbidden = ["Debug", "Display", "Clone", "Copy", "Serialize"];
     let mut wrong = Vec::new();

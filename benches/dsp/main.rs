@@ -21,8 +21,9 @@ use common::{
 use tonewall::{
     media::SlotSource,
     proto::{
-        codec::Law,
+        codec::{Audio, Form, Law},
         dtmf::{Ear, OutputCheck},
+        encoding::AudioCodec,
         mask::{Masker, MaskerStart, Outbox, Unarmed},
         secret::KeySlot,
     },
@@ -56,7 +57,7 @@ impl Leg {
         let start = MaskerStart {
             ssrc: 1,
             payload_type: 0,
-            law: Law::Mu,
+            codec: AudioCodec::Pcmu,
             sequence: 0,
             timestamp: 0,
             frame: FRAME,
@@ -79,7 +80,11 @@ impl Leg {
         let verdict = self
             .ear
             .hear_audio(&samples, Some(&mut self.slot), &mut |_| presses += 1);
-        self.masker.push(codes, &verdict);
+        let audio = Audio {
+            samples: &samples[..codes.len()],
+            form: Form::Codewords(Law::Mu, codes),
+        };
+        self.masker.push(&audio, &verdict);
         if presses > 0 {
             self.presses += presses;
             self.masker.note_press();

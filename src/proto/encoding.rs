@@ -10,15 +10,42 @@ pub enum AudioCodec {
     Pcmu,
     /// G.711 A-law.
     Pcma,
+    /// ITU-T G.722 at 64 kbit/s.
+    G722,
+    /// Opus (RFC 6716, RFC 7587), whatever its channels.
+    Opus,
 }
 
 impl AudioCodec {
-    /// Name and clock rate as `a=rtpmap` has them (RFC 3551 §6).
+    /// Name, clock rate and channels as `a=rtpmap` has them (RFC 3551 §6, RFC 7587 §7).
     #[must_use]
     pub const fn rtpmap(self) -> &'static str {
         match self {
             Self::Pcmu => "PCMU/8000",
             Self::Pcma => "PCMA/8000",
+            Self::G722 => "G722/8000",
+            Self::Opus => "opus/48000/2",
+        }
+    }
+
+    /// Its name alone.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Pcmu => "PCMU",
+            Self::Pcma => "PCMA",
+            Self::G722 => "G722",
+            Self::Opus => "opus",
+        }
+    }
+
+    /// Clock rate of its RTP timestamps in Hz. That of G.722 is not its sampling rate, by an old
+    /// error that stands (RFC 3551 §4.5.2).
+    #[must_use]
+    pub const fn clock_hz(self) -> u32 {
+        match self {
+            Self::Pcmu | Self::Pcma | Self::G722 => 8_000,
+            Self::Opus => 48_000,
         }
     }
 }
@@ -31,6 +58,10 @@ pub enum Encoding {
     Audio(AudioCodec),
     /// RFC 4733 telephone-event with its clock rate in Hz.
     TelephoneEvent(u32),
+    /// RFC 4733 section 4 audio/tone with its clock rate in Hz.
+    Tone(u32),
+    /// RFC 2198 redundant audio data: blocks of other payload types.
+    Red,
     /// Anything else: relayed while unarmed, silence while armed.
     Other,
 }
@@ -41,7 +72,16 @@ impl Encoding {
     pub const fn audio(self) -> Option<AudioCodec> {
         match self {
             Self::Audio(codec) => Some(codec),
-            Self::TelephoneEvent(_) | Self::Other => None,
+            Self::TelephoneEvent(_) | Self::Tone(_) | Self::Red | Self::Other => None,
+        }
+    }
+
+    /// Whether its payload can spell a key, so that it is never to be taken for speech.
+    #[must_use]
+    pub const fn tells_keys(self) -> bool {
+        match self {
+            Self::TelephoneEvent(_) | Self::Tone(_) | Self::Red => true,
+            Self::Audio(_) | Self::Other => false,
         }
     }
 }

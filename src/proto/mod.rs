@@ -18,6 +18,7 @@ pub mod ng;
 pub mod rtp;
 pub mod sdp;
 pub mod secret;
+pub mod sip;
 // Floor 2: mechanisms; they do not name each other.
 pub mod audit;
 pub mod card;

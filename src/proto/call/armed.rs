@@ -6,7 +6,10 @@ use zeroize::Zeroize;
 
 use crate::proto::{
     capture::{Capture, CaptureFailure},
+    codec::{Audio, Law, Wideband},
+    digit::Key,
     dtmf::{OutputCheck, Verdict},
+    encoding::AudioCodec,
     mask::{LOOK_AHEAD, Masker, Outbox, Shifts, Unarmed},
     proof::MaskingProof,
     rtp::{HEADER_BYTES, RtpHeader},
@@ -15,8 +18,8 @@ use crate::proto::{
 
 use super::{
     command::LegMedia,
-    hearing::{Audio, Hearing, PIECE, Sink},
-    stream::{OpenEvent, PayloadTypes, law_of},
+    hearing::{Hearing, PIECE, Sink},
+    stream::{OpenEvent, PayloadTypes},
 };
 
 /// How long a release waits for a quiet moment.
@@ -38,22 +41,25 @@ pub(super) struct Armed {
     hearing: Hearing,
     masker: Masker,
     check: OutputCheck,
+    /// Decodes what left, for the check, where it is no G.711.
+    decoded: Option<Wideband>,
     farewell: Option<OpenEvent>,
     checked: u64,
     leaked: u32,
 }
 
 impl Armed {
-    /// `next_sequence` and `next_timestamp` are the caller's own.
+    /// `next_sequence` and `next_timestamp` are the caller's own, the latter in the clock of `codec`.
     pub(super) fn new(
         masker: Masker,
-        next_sequence: u16,
-        next_timestamp: u32,
+        (next_sequence, next_timestamp): (u16, u32),
+        codec: AudioCodec,
         farewell: Option<OpenEvent>,
         now: Now,
     ) -> Self {
         Self {
-            hearing: Hearing::new(masker.ssrc(), next_sequence, next_timestamp, now),
+            hearing: Hearing::new(masker.ssrc(), next_sequence, next_timestamp, codec, now),
+            decoded: Wideband::new(masker.codec().1),
             masker,
             check: OutputCheck::default(),
             farewell,
@@ -67,13 +73,14 @@ impl Armed {
     pub(super) fn agree(&mut self, agent: &LegMedia) {
         let codecs = || {
             let named = agent.payload_types.iter();
-            named.filter_map(|(number, encoding)| Some((*number, law_of(*encoding)?)))
+            named.filter_map(|(number, encoding)| Some((*number, encoding.audio()?)))
         };
         let now = self.masker.codec();
-        if let Some((payload_type, law)) = codecs().next()
+        if let Some((payload_type, codec)) = codecs().next()
             && !codecs().any(|codec| codec == now)
         {
-            self.masker.set_codec(payload_type, law);
+            self.masker.set_codec(payload_type, codec);
+            self.decoded = Wideband::new(codec);
         }
     }
 
@@ -115,22 +122,21 @@ impl Armed {
         }
     }
 
-    /// The independent check of what leaves: whether there is a tone in it. Then nothing of this batch leaves, and
-    /// nothing but silence ever after (PCI DSS 10.7.2).
+    /// Hears a key that a SIP INFO told; nothing leaves because of it.
+    pub(super) fn hear_info(&mut self, key: Key, capture: &mut Option<Capture>, now: Now) {
+        self.hearing.hear_info(key, capture, now);
+    }
+
+    /// The independent check of what leaves: whether there is a tone in it. Then nothing of this
+    /// batch leaves, and nothing but silence ever after (PCI DSS 10.7.2).
     fn check_output(&mut self, out: &mut Outbox) -> bool {
         let mut incident = false;
-        let law = self.masker.law();
         for cleared in out.cleared() {
             let payload = cleared.datagram().get(HEADER_BYTES..).unwrap_or_default();
-            let mut samples = [0i16; PIECE];
-            for piece in payload.chunks(PIECE) {
-                let samples = &mut samples[..piece.len()];
-                for (sample, code) in samples.iter_mut().zip(piece) {
-                    *sample = law.decode(*code);
-                }
-                incident |= self.check.listen(samples);
-            }
-            samples.zeroize();
+            incident |= match self.masker.codec().1.law() {
+                Some(law) => self.hears_in_codes(payload, law),
+                None => self.hears_in_packet(payload),
+            };
             self.checked += 1;
         }
         if incident {
@@ -138,6 +144,33 @@ impl Armed {
             self.masker.mute();
             out.wipe();
         }
+        incident
+    }
+
+    fn hears_in_codes(&mut self, payload: &[u8], law: Law) -> bool {
+        let mut incident = false;
+        let mut samples = [0i16; PIECE];
+        for piece in payload.chunks(PIECE) {
+            let samples = &mut samples[..piece.len()];
+            for (sample, code) in samples.iter_mut().zip(piece) {
+                *sample = law.decode(*code);
+            }
+            incident |= self.check.listen(samples);
+        }
+        samples.zeroize();
+        incident
+    }
+
+    /// What the agent's phone will make of the packet. One that it could not decode is none of ours.
+    fn hears_in_packet(&mut self, payload: &[u8]) -> bool {
+        let Some(decoded) = &mut self.decoded else {
+            return true;
+        };
+        let Ok(length) = decoded.decode(payload) else {
+            return true;
+        };
+        let incident = self.check.listen(decoded.piece(0, length).samples);
+        decoded.finish();
         incident
     }
 
@@ -193,7 +226,7 @@ impl Armed {
     /// What stands now between the caller's timestamps and those that leave, for sender reports:
     /// other than after a release, what waits still leaves.
     pub(super) fn timestamp_shift(&self) -> u32 {
-        let waiting = self.masker.waiting() as u32;
+        let waiting = self.masker.waiting() as u32 * self.masker.ticks();
         self.shifts().timestamp.wrapping_add(waiting)
     }
 
@@ -225,18 +258,7 @@ impl Armed {
 
 impl Sink for Masker {
     fn audio(&mut self, audio: &Audio<'_>, verdict: &Verdict) {
-        let law = self.law();
-        if audio.law == law {
-            self.push(audio.codes, verdict);
-            return;
-        }
-        let mut codes = [0; PIECE];
-        let codes = &mut codes[..audio.samples.len()];
-        for (code, sample) in codes.iter_mut().zip(audio.samples) {
-            *code = law.encode(*sample);
-        }
-        self.push(codes, verdict);
-        codes.zeroize();
+        self.push(audio, verdict);
     }
 
     fn gap(&mut self, samples: usize, verdict: &Verdict) {
@@ -269,10 +291,31 @@ impl Sink for Masker {
 }
 
 #[cfg(test)]
+use crate::proto::codec::Form;
+
+#[cfg(test)]
+impl Armed {
+    /// Puts audio of 16 kHz into the line as if the ear had heard nothing in it.
+    pub(super) fn let_pass(&mut self, wide: &[i16]) {
+        let samples: Vec<i16> = wide.iter().step_by(2).copied().collect();
+        let silence = vec![0; samples.len()];
+        let deaf = self.hearing.ear_mut().hear_audio(&silence, None, &mut drop);
+        let audio = Audio {
+            samples: &samples,
+            form: Form::Wide(wide),
+        };
+        self.masker.push(&audio, &deaf);
+    }
+}
+
+#[cfg(test)]
 mod tests {
-    use crate::proto::call::{
-        ArmRefusal, Command, Holder, Output,
-        tests::{World, five},
+    use crate::proto::{
+        call::{
+            ArmRefusal, Command, Holder, Output,
+            tests::{World, five},
+        },
+        codec::Law,
     };
 
     #[test]
@@ -280,11 +323,9 @@ mod tests {
         let mut world = World::armed();
         // The ear is deaf: its verdict on silence clears a tone.
         let armed = world.call.stream.armed_mut().unwrap();
-        let deaf = armed
-            .hearing
-            .ear_mut()
-            .hear_audio(&[0; 960], None, &mut drop);
-        armed.masker.push(&five(0, 960), &deaf);
+        let codes: Vec<u8> = (0..960).flat_map(|n| [five(n, 1)[0]; 2]).collect();
+        let wide: Vec<i16> = codes.iter().map(|code| Law::Mu.decode(*code)).collect();
+        armed.let_pass(&wide);
         let left = world.speak(20);
         let spoken = |datagram: &&Vec<u8>| datagram[12..].iter().any(|code| *code != 0xff);
         assert_eq!(left.iter().filter(spoken).count(), 0);

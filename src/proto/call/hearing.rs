@@ -7,17 +7,21 @@ use zeroize::Zeroize;
 
 use crate::proto::{
     capture::{Capture, CaptureFailure},
-    codec::Law,
-    dtmf::{Ear, EventPacket, Order, Verdict},
-    encoding::Encoding,
-    rtp::{MAX_DATAGRAM, NamedEvents, RtpHeader, difference},
+    codec::{Audio, Form, Law, Wideband},
+    digit::Key,
+    dtmf::{Ear, EventPacket, Order, Verdict, code_of_tone},
+    encoding::{AudioCodec, Encoding},
+    rtp::{
+        EVENT_BYTES, MAX_DATAGRAM, NamedEvent, NamedEvents, Red, RtpHeader, ToneDescription,
+        difference,
+    },
     secret::{KeySlot, Pressed},
     time::Now,
 };
 
 use super::{
     sequence::{Place, Resequencer},
-    stream::{PayloadTypes, law_of},
+    stream::PayloadTypes,
 };
 
 /// Longest stretch of lost audio that is filled; beyond it the timeline starts anew.
@@ -42,6 +46,9 @@ const PAUSE: Duration = Duration::from_millis(100);
 const STREAM_STOPPED: Duration = Duration::from_secs(1);
 /// A key that was down when the caller stopped counts as released after this long.
 const KEY_FORGOTTEN: Duration = Duration::from_secs(2);
+/// Codecs that are decoded into samples of 16 kHz.
+const WIDEBAND_CODECS: usize = 2;
+
 /// Takes what was heard, in the order of the caller's time. Positions and lengths are samples of 8 kHz.
 pub(super) trait Sink {
     /// Audio, with what the ear says of it. At most 20 ms at once.
@@ -60,14 +67,13 @@ pub(super) trait Sink {
     fn source_changed(&mut self, ssrc: u32);
 }
 
-/// A piece of the caller's audio.
-pub(super) struct Audio<'a> {
-    /// Its codewords.
-    pub(super) codes: &'a [u8],
-    /// Their law.
-    pub(super) law: Law,
-    /// The same, decoded.
-    pub(super) samples: &'a [i16],
+/// What one packet carries, or one block of RED.
+struct Packet<'a> {
+    encoding: Option<Encoding>,
+    payload: &'a [u8],
+    timestamp: u32,
+    /// Others were heard behind it.
+    late: bool,
 }
 
 /// Where keys go: into the slot of the field that is open, if one is. The capture is told of each
@@ -100,6 +106,18 @@ impl Keys<'_> {
     }
 }
 
+/// Hears a key that a SIP INFO told on a stream that was armed before its first packet: there is
+/// nothing yet that could tell the same press.
+pub(super) fn hear_info_before_media(key: Key, capture: &mut Option<Capture>, now: Now) {
+    let mut keys = Keys {
+        capture,
+        open: true,
+        now,
+        presses: 0,
+    };
+    keys.hear(|slot, pressed| Ear::default().hear_info(key, slot, pressed));
+}
+
 /// A source that may take over the caller's stream.
 struct Candidate {
     ssrc: u32,
@@ -114,6 +132,11 @@ pub(super) struct Hearing {
     sequence: Resequencer,
     /// Timestamp of the next sample of the caller's audio, in the caller's numbers.
     expected: u32,
+    /// The codec of the caller's audio, whose clock these numbers have.
+    codec: AudioCodec,
+    /// Decoders with a memory, each made when it is first needed.
+    wideband: Vec<Wideband>,
+    began: Instant,
     /// At first the beginning of listening.
     last_packet: Instant,
     /// Since when packets have come without a [`PAUSE`].
@@ -132,12 +155,21 @@ pub(super) struct Hearing {
 
 impl Hearing {
     /// Listens from the packet on that has these numbers.
-    pub(super) fn new(ssrc: u32, next_sequence: u16, next_timestamp: u32, now: Now) -> Self {
+    pub(super) fn new(
+        ssrc: u32,
+        next_sequence: u16,
+        next_timestamp: u32,
+        codec: AudioCodec,
+        now: Now,
+    ) -> Self {
         Self {
             ear: Ear::default(),
             ssrc,
             sequence: Resequencer::new(next_sequence),
             expected: next_timestamp,
+            codec,
+            wideband: Vec::with_capacity(WIDEBAND_CODECS),
+            began: now.instant,
             last_packet: now.instant,
             flowing_since: now.instant,
             last_audio: None,
@@ -176,7 +208,7 @@ impl Hearing {
             self.came_packets = self.came_packets.wrapping_add(1);
             self.came_octets = self.came_octets.wrapping_add(payload.len() as u32);
             // Also what is held has come.
-            if encoding.and_then(law_of).is_some() {
+            if encoding.and_then(Encoding::audio).is_some() {
                 self.last_audio = Some(now.instant);
             }
         }
@@ -186,15 +218,18 @@ impl Hearing {
             now,
             presses: 0,
         };
+        self.tell_clock(now);
+        let packet = Packet {
+            encoding,
+            payload,
+            timestamp: header.timestamp,
+            late: place != Place::Next,
+        };
         let order = match place {
-            Place::Next => {
-                self.hear(payload, header.timestamp, encoding, &mut keys, sink);
-                Order::Kept
-            }
-            Place::Late => self.hear_late(payload, header.timestamp, encoding, &mut keys, sink),
+            Place::Next | Place::Late => self.hear(&packet, types, &mut keys, sink),
             // Some senders count their events apart from their audio.
             Place::Duplicate if matches!(encoding, Some(Encoding::TelephoneEvent(_))) => {
-                self.hear_late(payload, header.timestamp, encoding, &mut keys, sink)
+                self.hear(&packet, types, &mut keys, sink)
             }
             Place::Held | Place::Duplicate => Order::Kept,
         };
@@ -232,9 +267,14 @@ impl Hearing {
                 now,
                 presses: 0,
             };
-            let encoding = types.get(released.header.payload_type);
-            let timestamp = released.header.timestamp;
-            self.hear(released.payload, timestamp, encoding, &mut keys, sink);
+            let packet = Packet {
+                encoding: types.get(released.header.payload_type),
+                payload: released.payload,
+                timestamp: released.header.timestamp,
+                late: false,
+            };
+            self.tell_clock(now);
+            let _ = self.hear(&packet, types, &mut keys, sink);
             self.note_presses(&keys, sink);
         }
         self.sequence = sequence;
@@ -247,65 +287,35 @@ impl Hearing {
     }
 
     fn note_presses(&mut self, keys: &Keys<'_>, sink: &mut impl Sink) {
-        if self.ear.key_is_down() || keys.presses > 0 {
+        let pressed = self.ear.take_press();
+        if self.ear.key_is_down() || pressed {
             self.last_key = Some(keys.now.instant);
         }
         self.keys = self.keys.saturating_add(keys.presses);
-        if keys.presses > 0 {
+        if pressed {
             sink.pressed();
         }
     }
 
-    /// A packet in its turn.
-    fn hear(
-        &mut self,
-        payload: &[u8],
-        timestamp: u32,
-        encoding: Option<Encoding>,
-        keys: &mut Keys<'_>,
-        sink: &mut impl Sink,
-    ) {
-        match encoding {
-            Some(Encoding::TelephoneEvent(rate)) => {
-                let _ = self.hear_events(payload, timestamp, rate, false, keys, sink);
-            }
-            Some(encoding) => match law_of(encoding) {
-                Some(law) => {
-                    self.hear_audio(payload, timestamp, law, keys, sink);
-                    self.last_audio = Some(keys.now.instant);
-                }
-                None => self.refuse(timestamp, sink),
-            },
-            None => self.refuse(timestamp, sink),
-        }
+    /// Hears a key that a SIP INFO told. It has no time of the media, so its moment is the one at
+    /// which it came. Nothing of what leaves changes by it.
+    pub(super) fn hear_info(&mut self, key: Key, capture: &mut Option<Capture>, now: Now) {
+        self.tell_clock(now);
+        let mut keys = Keys {
+            capture,
+            open: true,
+            now,
+            presses: 0,
+        };
+        keys.hear(|slot, pressed| self.ear.hear_info(key, slot, pressed));
+        self.keys = self.keys.saturating_add(keys.presses);
+        // The key may still be down in the media, or not yet.
+        self.last_key = Some(now.instant);
     }
 
-    /// A packet behind which others were heard. For the agent it is too late: its place was filled.
-    fn hear_late(
-        &mut self,
-        payload: &[u8],
-        timestamp: u32,
-        encoding: Option<Encoding>,
-        keys: &mut Keys<'_>,
-        sink: &mut impl Sink,
-    ) -> Order {
-        if let Some(Encoding::TelephoneEvent(rate)) = encoding {
-            return self.hear_events(payload, timestamp, rate, true, keys, sink);
-        }
-        let Some(law) = encoding.and_then(law_of) else {
-            self.refused += 1;
-            return Order::Kept;
-        };
-        let position = i64::try_from(self.ear.heard()).unwrap_or(i64::MAX);
-        let start = position.saturating_add(i64::from(difference(timestamp, self.expected)));
-        let mut samples = [0i16; MAX_DATAGRAM];
-        for (sample, code) in samples.iter_mut().zip(payload) {
-            *sample = law.decode(*code);
-        }
-        let late = &samples[..payload.len().min(MAX_DATAGRAM)];
-        let order = keys.hear(|slot, pressed| self.ear.hear_late(late, start, slot, pressed));
-        samples.zeroize();
-        order
+    fn tell_clock(&mut self, now: Now) {
+        let since = now.instant.duration_since(self.began).as_millis();
+        self.ear.set_clock(u64::try_from(since).unwrap_or(u64::MAX));
     }
 
     /// Whether a packet of another SSRC, or with numbers of its own, belongs to a source that is to
@@ -328,6 +338,7 @@ impl Hearing {
         }
         self.candidate = None;
         self.ear = Ear::default();
+        self.wideband.clear();
         self.foreign_event = None;
         self.ssrc = header.ssrc;
         sink.source_changed(header.ssrc);
@@ -336,27 +347,152 @@ impl Hearing {
         true
     }
 
+    /// Hears a packet in its turn, or one behind which others were heard.
+    fn hear(
+        &mut self,
+        packet: &Packet<'_>,
+        types: &PayloadTypes,
+        keys: &mut Keys<'_>,
+        sink: &mut impl Sink,
+    ) -> Order {
+        match packet.encoding {
+            Some(Encoding::Red) => self.hear_red(packet, types, keys, sink),
+            _ => self.hear_block(packet, keys, sink),
+        }
+    }
+
+    /// Hears what is no RED.
+    fn hear_block(
+        &mut self,
+        packet: &Packet<'_>,
+        keys: &mut Keys<'_>,
+        sink: &mut impl Sink,
+    ) -> Order {
+        match packet.encoding {
+            Some(Encoding::TelephoneEvent(rate)) if packet.payload.len() >= EVENT_BYTES => {
+                let events = NamedEvents::new(packet.payload);
+                self.hear_events(events, packet, rate, keys, sink)
+            }
+            Some(Encoding::Tone(rate)) => match ToneDescription::parse(packet.payload) {
+                Ok(tone) => {
+                    let event = NamedEvent {
+                        code: code_of_tone(tone.pair_hz()),
+                        end: false,
+                        duration: tone.duration(),
+                    };
+                    self.hear_events(std::iter::once(event), packet, rate, keys, sink)
+                }
+                Err(_) => self.refuse(packet, sink),
+            },
+            Some(Encoding::Audio(codec)) if packet.late => {
+                self.hear_late_audio(packet, codec, keys)
+            }
+            Some(Encoding::Audio(codec)) => self.hear_audio(packet, codec, keys, sink),
+            Some(Encoding::TelephoneEvent(_) | Encoding::Red | Encoding::Other) | None => {
+                self.refuse(packet, sink)
+            }
+        }
+    }
+
+    /// Hears every block of a RED packet, the earliest instant first: keys of whatever instant, and
+    /// audio that has not been heard. What was lost on the way fills its place; for the agent, if
+    /// that has not left.
+    fn hear_red(
+        &mut self,
+        packet: &Packet<'_>,
+        types: &PayloadTypes,
+        keys: &mut Keys<'_>,
+        sink: &mut impl Sink,
+    ) -> Order {
+        let Ok(red) = Red::parse(packet.payload) else {
+            return self.refuse(packet, sink);
+        };
+        let refused = self.refused;
+        let mut order = Order::Kept;
+        for block in red.blocks() {
+            let timestamp = packet.timestamp.wrapping_sub(block.offset.into());
+            let encoding = types.get(block.payload_type);
+            let is_audio = matches!(encoding, Some(Encoding::Audio(_)));
+            let behind = block.offset > 0 && difference(timestamp, self.expected) < 0;
+            let block = Packet {
+                encoding,
+                payload: block.payload,
+                timestamp,
+                // Redundant audio that was heard fills no hole, and nothing more comes of it.
+                late: packet.late || (is_audio && behind),
+            };
+            if self.hear_block(&block, keys, sink) == Order::Broken {
+                order = Order::Broken;
+            }
+        }
+        // It is one packet, however many of its blocks were not understood.
+        self.refused = self.refused.min(refused + 1);
+        order
+    }
+
+    /// Audio behind which other was heard. For the agent it is too late: its place was filled.
+    fn hear_late_audio(
+        &mut self,
+        packet: &Packet<'_>,
+        codec: AudioCodec,
+        keys: &mut Keys<'_>,
+    ) -> Order {
+        // A codec with memory cannot be decoded out of its order.
+        let Some(law) = codec.law() else {
+            return Order::Kept;
+        };
+        let position = i64::try_from(self.ear.heard()).unwrap_or(i64::MAX);
+        let start = position.saturating_add(i64::from(self.samples_until(packet.timestamp)));
+        let mut samples = [0i16; MAX_DATAGRAM];
+        for (sample, code) in samples.iter_mut().zip(packet.payload) {
+            *sample = law.decode(*code);
+        }
+        let late = &samples[..packet.payload.len().min(MAX_DATAGRAM)];
+        let order = keys.hear(|slot, pressed| self.ear.hear_late(late, start, slot, pressed));
+        samples.zeroize();
+        order
+    }
+
     fn hear_audio(
         &mut self,
+        packet: &Packet<'_>,
+        codec: AudioCodec,
+        keys: &mut Keys<'_>,
+        sink: &mut impl Sink,
+    ) -> Order {
+        let (payload, timestamp) = (packet.payload, packet.timestamp);
+        if codec.law().is_none() && codec.length_of(payload).is_err() {
+            return self.refuse(packet, sink);
+        }
+        self.follow_codec(timestamp, codec, sink);
+        let step = self.samples_until(timestamp);
+        let skip = if !(-MAX_GAP..=MAX_GAP).contains(&step) {
+            self.restart(timestamp, sink);
+            0
+        } else if step > 0 {
+            self.gap(step, sink);
+            0
+        } else {
+            // An event covered the beginning of this packet already.
+            usize::try_from(-step).unwrap_or(usize::MAX)
+        };
+        match codec.law() {
+            Some(law) => self.hear_codes(payload, skip, law, keys, sink),
+            None => self.hear_wideband(payload, skip, keys, sink),
+        }
+        self.last_audio = Some(keys.now.instant);
+        Order::Kept
+    }
+
+    fn hear_codes(
+        &mut self,
         payload: &[u8],
-        timestamp: u32,
+        skip: usize,
         law: Law,
         keys: &mut Keys<'_>,
         sink: &mut impl Sink,
     ) {
-        let step = difference(timestamp, self.expected);
-        let codes = if !(-MAX_GAP..=MAX_GAP).contains(&step) {
-            self.restart(step, sink);
-            payload
-        } else if step > 0 {
-            self.gap(step, sink);
-            payload
-        } else {
-            // An event covered the beginning of this packet already.
-            payload
-                .get(usize::try_from(-step).unwrap_or(usize::MAX)..)
-                .unwrap_or_default()
-        };
+        let codes = payload.get(skip..).unwrap_or_default();
         if codes.is_empty() {
             return;
         }
@@ -369,9 +505,8 @@ impl Hearing {
             }
             let verdict = keys.hear(|slot, pressed| self.ear.hear_audio(samples, slot, pressed));
             let audio = Audio {
-                codes,
-                law,
                 samples,
+                form: Form::Codewords(law, codes),
             };
             sink.audio(&audio, &verdict);
         }
@@ -379,35 +514,86 @@ impl Hearing {
         samples.zeroize();
     }
 
-    fn hear_events(
+    fn hear_wideband(
         &mut self,
         payload: &[u8],
-        timestamp: u32,
+        skip: usize,
+        keys: &mut Keys<'_>,
+        sink: &mut impl Sink,
+    ) {
+        let Some(wideband) = decoder_of(&mut self.wideband, self.codec) else {
+            return;
+        };
+        let Ok(length) = wideband.decode(payload) else {
+            // Its time passes all the same: as a loss, when the next one comes.
+            wideband.lose(0);
+            self.refused += 1;
+            return;
+        };
+        sink.packet_time(length);
+        for from in (skip..length).step_by(PIECE) {
+            let audio = wideband.piece(from, from + PIECE);
+            let verdict =
+                keys.hear(|slot, pressed| self.ear.hear_audio(audio.samples, slot, pressed));
+            sink.audio(&audio, &verdict);
+        }
+        wideband.finish();
+        let heard = length.saturating_sub(skip) as u32;
+        self.expected = self
+            .expected
+            .wrapping_add(heard.wrapping_mul(self.codec.ticks()));
+    }
+
+    /// The caller goes on in another codec. Decoders keep nothing of what was before, and what was
+    /// not heard to its end is not to be heard; numbers in another clock begin anew.
+    fn follow_codec(&mut self, timestamp: u32, codec: AudioCodec, sink: &mut impl Sink) {
+        let before = std::mem::replace(&mut self.codec, codec);
+        if before == codec {
+            return;
+        }
+        if before.clock_hz() != codec.clock_hz() {
+            self.expected = timestamp;
+        }
+        if before.law().is_none() || codec.law().is_none() {
+            self.gap(0, sink);
+        }
+    }
+
+    /// Samples of 8 kHz from what was heard to `timestamp`.
+    const fn samples_until(&self, timestamp: u32) -> i32 {
+        difference(timestamp, self.expected) / self.codec.ticks().cast_signed()
+    }
+
+    fn hear_events(
+        &mut self,
+        events: impl Iterator<Item = NamedEvent>,
+        packet: &Packet<'_>,
         rate: u32,
-        late: bool,
         keys: &mut Keys<'_>,
         sink: &mut impl Sink,
     ) -> Order {
+        let timestamp = packet.timestamp;
         // Without audio beside it the event itself moves the time on, so that the agent's stream
         // does not stop.
         let stopped = self
             .last_audio
             .is_none_or(|last| keys.now.instant.duration_since(last) >= AUDIO_STOPPED);
-        let step = difference(timestamp, self.expected);
-        if rate == 8_000 && stopped && step > MAX_GAP && i64::from(step) < SAME_CLOCK {
-            self.restart(step, sink);
+        let step = self.samples_until(timestamp);
+        let same_clock = rate == self.codec.clock_hz();
+        if same_clock && stopped && step > MAX_GAP && i64::from(step) < SAME_CLOCK {
+            self.restart(timestamp, sink);
         }
         let position = i64::try_from(self.ear.heard()).unwrap_or(i64::MAX);
         let mut follows = None;
         let mut began = timestamp;
         let mut order = Order::Kept;
-        for event in NamedEvents::new(payload) {
+        for event in events {
             let samples = i64::from(event.duration) * 8_000 / i64::from(rate.max(1));
             let start =
                 follows.unwrap_or_else(|| self.event_start(timestamp, rate, samples, position));
             let until = start + samples;
             follows = Some(until);
-            let packet = EventPacket {
+            let told = EventPacket {
                 code: event.code,
                 start,
                 until,
@@ -417,10 +603,10 @@ impl Hearing {
             // Events packed into one packet follow each other in time (RFC 4733 section 2.5.1.5).
             began = began.wrapping_add(u32::from(event.duration));
             let verdict = keys.hear(|slot, pressed| {
-                if !late {
-                    return self.ear.hear_event(packet, slot, pressed);
+                if !packet.late {
+                    return self.ear.hear_event(told, slot, pressed);
                 }
-                let (verdict, of_this) = self.ear.hear_late_event(packet, slot, pressed);
+                let (verdict, of_this) = self.ear.hear_late_event(told, slot, pressed);
                 if of_this == Order::Broken {
                     order = Order::Broken;
                 }
@@ -439,8 +625,8 @@ impl Hearing {
     /// is the audio's; otherwise it tells how long after the event before. Where that makes no
     /// sense, this packet came when the event had lasted as long as it says.
     fn event_start(&mut self, timestamp: u32, rate: u32, samples: i64, position: i64) -> i64 {
-        let step = i64::from(difference(timestamp, self.expected));
-        if rate == 8_000 && step.abs() < SAME_CLOCK {
+        let step = i64::from(self.samples_until(timestamp));
+        if rate == self.codec.clock_hz() && step.abs() < SAME_CLOCK {
             return position + step;
         }
         let start = self
@@ -457,28 +643,40 @@ impl Hearing {
     }
 
     /// Default-deny: not understood, so it becomes silence.
-    fn refuse(&mut self, timestamp: u32, sink: &mut impl Sink) {
+    fn refuse(&mut self, packet: &Packet<'_>, sink: &mut impl Sink) -> Order {
         self.refused += 1;
-        let step = difference(timestamp, self.expected);
-        if step > 0 && step <= MAX_GAP {
+        let step = self.samples_until(packet.timestamp);
+        if !packet.late && step > 0 && step <= MAX_GAP {
             self.gap(step, sink);
         }
+        Order::Kept
     }
 
     /// `samples` of the caller's time without audio.
     fn gap(&mut self, samples: i32, sink: &mut impl Sink) {
         let samples = usize::try_from(samples).unwrap_or(0);
+        self.lose(samples);
         let verdict = self.ear.hear_gap(samples);
         sink.gap(samples, &verdict);
-        self.expected = self.expected.wrapping_add(samples as u32);
+        let ticks = (samples as u32).wrapping_mul(self.codec.ticks());
+        self.expected = self.expected.wrapping_add(ticks);
     }
 
-    /// The caller's timeline jumps by `step`.
-    fn restart(&mut self, step: i32, sink: &mut impl Sink) {
-        self.expected = self.expected.wrapping_add_signed(step);
+    /// The caller's timeline jumps to `timestamp`.
+    fn restart(&mut self, timestamp: u32, sink: &mut impl Sink) {
+        let step = self.samples_until(timestamp);
+        self.expected = timestamp;
         let passed = usize::try_from(step.clamp(0, 8_000)).unwrap_or(0);
+        self.lose(passed);
         self.ear.hear_jump(passed);
         sink.restart(step, passed);
+    }
+
+    /// What comes next does not follow what was decoded last.
+    fn lose(&mut self, samples: usize) {
+        for wideband in &mut self.wideband {
+            wideband.lose(samples);
+        }
     }
 
     /// Whether the caller sends nothing any more, or is on hold.
@@ -509,6 +707,11 @@ impl Hearing {
         (self.sequence.last().next_low(), self.expected)
     }
 
+    /// The codec whose clock [`Hearing::goes_on`] has.
+    pub(super) const fn codec(&self) -> AudioCodec {
+        self.codec
+    }
+
     /// Timestamp of the last event whose clock is not the audio's.
     pub(super) fn last_foreign_event(&self) -> Option<u32> {
         self.foreign_event.map(|(timestamp, _)| timestamp)
@@ -533,4 +736,12 @@ impl Hearing {
     pub(super) const fn ear_mut(&mut self) -> &mut Ear {
         &mut self.ear
     }
+}
+
+/// The decoder of a codec of 16 kHz, made where there is none.
+fn decoder_of(all: &mut Vec<Wideband>, codec: AudioCodec) -> Option<&mut Wideband> {
+    if !all.iter().any(|wideband| wideband.codec() == codec) {
+        all.extend(Wideband::new(codec));
+    }
+    all.iter_mut().find(|wideband| wideband.codec() == codec)
 }

@@ -32,6 +32,7 @@ use super::{
     mask::{Outbox, Rebuilt},
     proof::MaskingProof,
     rtp::{Kind, MAX_DATAGRAM, RtpError, RtpHeader, kind_of, rtcp},
+    sip::{InfoError, read_key},
     time::Now,
 };
 
@@ -63,6 +64,15 @@ pub enum Forward {
     ToAgentRtp,
     /// What the outbox holds goes to the agent as RTCP.
     ToAgentRtcp,
+}
+
+/// What is to be done with a SIP INFO of the caller.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum InfoForward {
+    /// The call is not armed: the request may go to the agent, its body is untouched.
+    Relay,
+    /// It stays here: its key was taken, its body overwritten.
+    Keep,
 }
 
 /// Why nothing left.
@@ -199,6 +209,30 @@ impl Call {
             self.outputs.push_back(Output::Incident);
         }
         self.drain_capture();
+    }
+
+    /// The body of a SIP INFO request of the caller that carries DTMF. While armed the key in it goes
+    /// where keys of the media go, one press counted once whichever of them tell it, and the body is
+    /// overwritten; nothing of what leaves towards the agent depends on it. A request that the
+    /// transport repeats is its transaction's to recognise (RFC 3261 section 17.2.2), not this one's.
+    ///
+    /// # Errors
+    /// [`InfoError`] when an armed call's body does not tell one key. It is overwritten all the same,
+    /// and the request stays here.
+    pub fn handle_info(&mut self, body: &mut [u8], now: Now) -> Result<InfoForward, InfoError> {
+        if !self.stream.is_armed() {
+            return Ok(InfoForward::Relay);
+        }
+        let key = read_key(body)?;
+        if let Some(armed) = self.stream.armed_mut() {
+            armed.hear_info(key, &mut self.capture, now);
+        } else {
+            hearing::hear_info_before_media(key, &mut self.capture, now);
+            self.proof.keys_heard += 1;
+        }
+        self.drain_capture();
+        self.try_release(now);
+        Ok(InfoForward::Keep)
     }
 
     /// The agent's reports speak of numbers that the gateway made; the caller knows its own.

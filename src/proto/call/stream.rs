@@ -3,42 +3,48 @@
 use std::time::{Duration, Instant};
 
 use crate::proto::{
-    codec::Law,
     encoding::{AudioCodec, Encoding},
     mask::{Masker, MaskerStart, Outbox, Shifts, Unarmed},
     proof::MaskingProof,
-    rtp::{RtpHeader, difference, rtcp::Outgoing},
+    rtp::{Red, RtpHeader, difference, rtcp::Outgoing},
     time::Now,
 };
 
 use super::{LegMedia, armed::Armed};
 
-/// Packet time where nothing was heard yet: 20 ms of 8 kHz.
+/// Packet time where nothing was heard yet, in samples of 8 kHz: 20 ms.
 const DEFAULT_FRAME: usize = 160;
 /// Furthest behind, in packets, that one still belongs to what came before.
 const MAX_LATE: i16 = 1_000;
-/// The same in samples: 10 s.
+/// The same in samples of 8 kHz: 10 s.
 const MAX_LATE_SAMPLES: i32 = 80_000;
 /// The same for an event in a clock of its own: 10 s of 48 kHz.
 const MAX_LATE_FOREIGN: i32 = 480_000;
-/// An event without an update for this long (100 ms) has ended, though its end was lost.
+/// Packets after an arming for which what is not understood does not leave: a retransmission or a
+/// repair may still bring back what was said or keyed while armed (5 s of 20 ms).
+const OPAQUE_PACKETS: u16 = 250;
+/// Comfort noise (RFC 3389, RFC 3551 §6): a level, and nothing of the past.
+const COMFORT_NOISE: u8 = 13;
+/// An event without an update for this long (100 ms of 8 kHz) has ended, though its end was lost.
 const EVENT_LOST_SAMPLES: i32 = 800;
 
 /// What the two legs' SDP say of payload types, looked up by number.
 pub(super) struct PayloadTypes {
     encodings: [Option<Encoding>; 128],
-    preferred: Option<(u8, Law)>,
+    preferred: Option<(u8, AudioCodec)>,
 }
 
 impl PayloadTypes {
-    /// Every payload type that either side named: the caller's own meaning first, but an event is
-    /// never taken for anything else.
+    /// Every payload type that either side named: the caller's own meaning first. But what either
+    /// side says spells keys is never taken for anything else, and what either side names as what is
+    /// not understood here is not taken for speech.
     pub(super) fn of(caller: &LegMedia, agent: &LegMedia) -> Self {
         let mut encodings = [None; 128];
         for (number, encoding) in agent.payload_types.iter().chain(&caller.payload_types) {
             match encodings.get_mut(usize::from(*number)) {
-                Some(Some(Encoding::TelephoneEvent(_))) | None => {}
+                Some(Some(known)) if stays(*known, *encoding) => {}
                 Some(place) => *place = Some(*encoding),
+                None => {}
             }
         }
         // What the agent's side listed first is what it wants to hear.
@@ -46,7 +52,7 @@ impl PayloadTypes {
             .payload_types
             .iter()
             .chain(&caller.payload_types)
-            .find_map(|(number, encoding)| Some((*number, law_of(*encoding)?)));
+            .find_map(|(number, encoding)| Some((*number, encoding.audio()?)));
         Self {
             encodings,
             preferred,
@@ -58,16 +64,17 @@ impl PayloadTypes {
     }
 
     /// A codec that can be decoded and masked.
-    pub(super) const fn preferred(&self) -> Option<(u8, Law)> {
+    pub(super) const fn preferred(&self) -> Option<(u8, AudioCodec)> {
         self.preferred
     }
 }
 
-pub(super) const fn law_of(encoding: Encoding) -> Option<Law> {
-    match encoding {
-        Encoding::Audio(AudioCodec::Pcmu) => Some(Law::Mu),
-        Encoding::Audio(AudioCodec::Pcma) => Some(Law::A),
-        Encoding::TelephoneEvent(_) | Encoding::Other => None,
+/// Whether a payload type that one side said is `known` stays so where the other says `encoding`.
+const fn stays(known: Encoding, encoding: Encoding) -> bool {
+    match known {
+        Encoding::TelephoneEvent(_) | Encoding::Tone(_) | Encoding::Red => !encoding.tells_keys(),
+        Encoding::Other => encoding.audio().is_some(),
+        Encoding::Audio(_) => false,
     }
 }
 
@@ -78,24 +85,62 @@ struct Floor {
     ssrc: u32,
     sequence: u16,
     timestamp: u32,
+    /// The codec whose clock the timestamp has.
+    codec: AudioCodec,
     /// The last event whose clock is not the audio's.
     foreign_event: Option<u32>,
+    /// Packets for which what is not understood does not leave.
+    opaque_packets: u16,
 }
 
 impl Floor {
-    fn lies_above(&self, header: &RtpHeader, encoding: Option<Encoding>) -> bool {
+    fn lies_above(&self, header: &RtpHeader, payload: &[u8], types: &PayloadTypes) -> bool {
+        let encoding = types.get(header.payload_type);
         let behind = header.sequence.wrapping_sub(self.sequence) as i16;
-        let since = |timestamp| difference(header.timestamp, timestamp);
-        let old_event = match encoding {
-            Some(Encoding::TelephoneEvent(8_000)) => {
-                (-MAX_LATE_SAMPLES..0).contains(&since(self.timestamp))
-            }
-            Some(Encoding::TelephoneEvent(_)) => self
-                .foreign_event
-                .is_some_and(|last| (-MAX_LATE_FOREIGN..=0).contains(&since(last))),
-            Some(Encoding::Audio(_) | Encoding::Other) | None => false,
+        let of_armed_time = (-MAX_LATE..0).contains(&behind)
+            || match encoding {
+                Some(Encoding::Red) => self.lies_above_a_block(header, payload, types),
+                encoding => self.is_old(encoding, header.timestamp),
+            };
+        let understood = match encoding {
+            Some(Encoding::Red) => Red::parse(payload).is_ok(),
+            Some(Encoding::Other) | None => header.payload_type == COMFORT_NOISE,
+            Some(_) => true,
         };
-        header.ssrc == self.ssrc && ((-MAX_LATE..0).contains(&behind) || old_event)
+        (header.ssrc == self.ssrc && of_armed_time) || (!understood && self.opaque_packets > 0)
+    }
+
+    /// Whether `timestamp`, in the audio's clock, lies before the end of the armed time.
+    fn is_before(&self, timestamp: u32) -> bool {
+        let since = difference(timestamp, self.timestamp);
+        since < 0 && since / self.codec.ticks().cast_signed() > -MAX_LATE_SAMPLES
+    }
+
+    /// Whether a key or a tone that began at `timestamp` is one of the armed time.
+    fn is_old(&self, encoding: Option<Encoding>, timestamp: u32) -> bool {
+        match encoding {
+            Some(Encoding::TelephoneEvent(rate) | Encoding::Tone(rate))
+                if rate == self.codec.clock_hz() =>
+            {
+                self.is_before(timestamp)
+            }
+            Some(Encoding::TelephoneEvent(_) | Encoding::Tone(_)) => self
+                .foreign_event
+                .is_some_and(|last| (-MAX_LATE_FOREIGN..=0).contains(&difference(timestamp, last))),
+            Some(Encoding::Audio(_) | Encoding::Red | Encoding::Other) | None => false,
+        }
+    }
+
+    /// Whether RED repeats anything of the armed time, be it a key or the audio of one.
+    fn lies_above_a_block(&self, header: &RtpHeader, payload: &[u8], types: &PayloadTypes) -> bool {
+        let Ok(red) = Red::parse(payload) else {
+            return false;
+        };
+        red.blocks().any(|block| {
+            let began = header.timestamp.wrapping_sub(block.offset.into());
+            (block.offset > 0 && self.is_before(began))
+                || self.is_old(types.get(block.payload_type), began)
+        })
     }
 
     fn is_out_of_reach(&self, header: &RtpHeader) -> bool {
@@ -111,6 +156,8 @@ struct Progress {
     sequence: u16,
     /// Timestamp after the last audio that left.
     timestamp: u32,
+    /// The codec whose clock it has.
+    codec: AudioCodec,
 }
 
 impl Progress {
@@ -120,15 +167,18 @@ impl Progress {
             return self;
         };
         let behind = self.sequence.wrapping_sub(last.sequence) as i16;
+        let ticks = self.codec.ticks().cast_signed();
         let earlier = difference(self.timestamp, last.timestamp);
+        let overtaken = earlier < 0 && earlier / ticks > -MAX_LATE_SAMPLES;
         Self {
             ssrc: self.ssrc,
+            codec: self.codec,
             sequence: if (-MAX_LATE..0).contains(&behind) {
                 last.sequence
             } else {
                 self.sequence
             },
-            timestamp: if (-MAX_LATE_SAMPLES..0).contains(&earlier) {
+            timestamp: if overtaken && self.codec.clock_hz() == last.codec.clock_hz() {
                 last.timestamp
             } else {
                 self.timestamp
@@ -149,13 +199,20 @@ pub(super) struct OpenEvent {
 impl OpenEvent {
     /// Whether it may still be going on when audio has come as far as `timestamp`. Some gateways
     /// send audio beside their events.
-    fn goes_on_at(&self, timestamp: u32) -> bool {
+    fn goes_on_at(&self, timestamp: u32, codec: AudioCodec) -> bool {
         let [_, _, high, low] = self.payload;
         let until = self
             .timestamp
             .wrapping_add(u32::from(u16::from_be_bytes([high, low])));
-        (-EVENT_LOST_SAMPLES..=EVENT_LOST_SAMPLES).contains(&difference(timestamp, until))
+        let since = difference(timestamp, until) / codec.ticks().cast_signed();
+        (-EVENT_LOST_SAMPLES..=EVENT_LOST_SAMPLES).contains(&since)
     }
+}
+
+/// Payload type and payload of the primary block of a RED payload.
+fn primary(payload: &[u8]) -> Option<(u8, &[u8])> {
+    let primary = Red::parse(payload).ok()?.blocks().last()?;
+    Some((primary.payload_type, primary.payload))
 }
 
 enum Mode {
@@ -173,7 +230,7 @@ enum Mode {
 pub(super) struct CallerStream {
     mode: Mode,
     progress: Option<Progress>,
-    last_audio: Option<(u8, Law)>,
+    last_audio: Option<(u8, AudioCodec)>,
     frame: usize,
     open_event: Option<OpenEvent>,
     floor: Option<Floor>,
@@ -286,28 +343,32 @@ impl CallerStream {
         let Mode::Open(unarmed) = &self.mode else {
             return;
         };
-        let encoding = types.get(header.payload_type);
-        if let Some(floor) = self.floor {
-            if floor.lies_above(header, encoding) {
+        let payload = datagram.get(header.payload.clone()).unwrap_or_default();
+        if let Some(floor) = &mut self.floor {
+            if floor.lies_above(header, payload, types) {
                 return;
             }
+            floor.opaque_packets = floor.opaque_packets.saturating_sub(1);
             // Numbers wrap: what is far behind would one day look ahead.
             if floor.is_out_of_reach(header) {
                 self.floor = None;
             }
         }
         out.relay(datagram, self.shifts, unarmed);
-        let payload = datagram.get(header.payload.clone()).unwrap_or_default();
         self.relayed_packets = self.relayed_packets.wrapping_add(1);
         self.relayed_octets = self.relayed_octets.wrapping_add(payload.len() as u32);
         let timestamp = header.timestamp.wrapping_add(self.shifts.timestamp);
         let mut after = timestamp;
-        match encoding {
+        let (payload_type, payload) = match types.get(header.payload_type) {
+            Some(Encoding::Red) => primary(payload).unwrap_or((header.payload_type, &[])),
+            _ => (header.payload_type, payload),
+        };
+        match types.get(payload_type) {
             Some(Encoding::TelephoneEvent(rate)) => {
                 if let Some(&event) = payload.first_chunk::<4>() {
                     let ended = event[1] & 0x80 != 0;
                     self.open_event = (!ended).then_some(OpenEvent {
-                        payload_type: header.payload_type,
+                        payload_type,
                         timestamp,
                         payload: event,
                     });
@@ -315,19 +376,28 @@ impl CallerStream {
                     after = timestamp.wrapping_add(u32::from(duration));
                 }
                 // Another clock tells nothing of where the audio is.
-                if let (true, Some(last)) = (rate != 8_000, self.progress) {
+                if let Some(last) = self.progress
+                    && rate != last.codec.clock_hz()
+                {
                     after = last.timestamp;
                 }
             }
+            // Neither says how many samples it covers.
+            Some(Encoding::Tone(_) | Encoding::Red) | None => {}
             Some(encoding) => {
-                if let Some(law) = law_of(encoding) {
-                    self.last_audio = Some((header.payload_type, law));
-                    self.frame = payload.len();
+                let mut ticks = payload.len() as u32;
+                if let Some(codec) = encoding.audio() {
+                    let length = codec.length_of(payload).unwrap_or_default();
+                    self.last_audio = Some((payload_type, codec));
+                    self.frame = length;
+                    ticks = length as u32 * codec.ticks();
                 }
-                after = timestamp.wrapping_add(payload.len() as u32);
-                self.open_event = self.open_event.filter(|event| event.goes_on_at(after));
+                after = timestamp.wrapping_add(ticks);
+                let codec = self.caller_codec();
+                self.open_event = self
+                    .open_event
+                    .filter(|event| event.goes_on_at(after, codec));
             }
-            None => {}
         }
         let progress = Progress {
             ssrc: header.ssrc,
@@ -336,8 +406,14 @@ impl CallerStream {
                 .wrapping_add(self.shifts.sequence)
                 .wrapping_add(1),
             timestamp: after,
+            codec: self.caller_codec(),
         };
         self.progress = Some(progress.or_further(self.progress));
+    }
+
+    /// The codec that the caller spoke in last; G.711 before anything came.
+    fn caller_codec(&self) -> AudioCodec {
+        self.last_audio.map_or(AudioCodec::Pcmu, |(_, codec)| codec)
     }
 
     /// Arms the stream. From the return on nothing is relayed.
@@ -347,11 +423,11 @@ impl CallerStream {
         };
         let preferred = types.and_then(PayloadTypes::preferred);
         self.mode = match (self.progress, self.last_audio.or(preferred)) {
-            (Some(progress), Some((payload_type, law))) => {
+            (Some(progress), Some((payload_type, codec))) => {
                 let start = MaskerStart {
                     ssrc: progress.ssrc,
                     payload_type,
-                    law,
+                    codec,
                     sequence: progress.sequence,
                     timestamp: progress.timestamp,
                     frame: self.frame,
@@ -360,8 +436,8 @@ impl CallerStream {
                 let incoming_timestamp = progress.timestamp.wrapping_sub(self.shifts.timestamp);
                 Mode::Armed(Box::new(Armed::new(
                     Masker::new(start, unarmed),
-                    incoming_sequence,
-                    incoming_timestamp,
+                    (incoming_sequence, incoming_timestamp),
+                    progress.codec,
                     self.open_event.take(),
                     now,
                 )))
@@ -382,7 +458,7 @@ impl CallerStream {
         if !matches!(self.mode, Mode::Waiting(_)) {
             return;
         }
-        let Some((payload_type, law)) = types.preferred() else {
+        let Some((payload_type, codec)) = types.preferred() else {
             return;
         };
         let Mode::Waiting(unarmed) = std::mem::replace(&mut self.mode, Mode::Moving) else {
@@ -391,15 +467,19 @@ impl CallerStream {
         let start = MaskerStart {
             ssrc: header.ssrc,
             payload_type,
-            law,
+            codec,
             sequence: header.sequence.wrapping_add(self.shifts.sequence),
             timestamp: header.timestamp.wrapping_add(self.shifts.timestamp),
             frame: self.frame,
         };
+        let came_in = types
+            .get(header.payload_type)
+            .and_then(Encoding::audio)
+            .unwrap_or(codec);
         self.mode = Mode::Armed(Box::new(Armed::new(
             Masker::new(start, unarmed),
-            header.sequence,
-            header.timestamp,
+            (header.sequence, header.timestamp),
+            came_in,
             None,
             now,
         )));
@@ -425,13 +505,17 @@ impl CallerStream {
                     ssrc: armed.ssrc(),
                     sequence,
                     timestamp,
+                    codec: armed.hearing().codec(),
                     foreign_event: armed.hearing().last_foreign_event(),
+                    opaque_packets: OPAQUE_PACKETS,
                 });
+                let codec = armed.hearing().codec();
                 let (progress, shifts, unarmed) = armed.release();
                 self.progress = Some(Progress {
                     ssrc: progress.0,
                     sequence: progress.1,
                     timestamp: progress.2,
+                    codec,
                 });
                 self.shifts = shifts;
                 self.mode = Mode::Open(unarmed);

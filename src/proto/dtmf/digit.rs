@@ -60,7 +60,8 @@ const WINDOW_TWIST: (f32, f32) = (0.04, 10.0);
 const LEAST_POWER: f32 = 125.0 * 125.0;
 
 /// Telephone-event codes of the pad (RFC 4733 §3.2), row by row.
-const CODES: [[u8; 4]; 4] = [[1, 2, 3, 12], [4, 5, 6, 13], [7, 8, 9, 14], [10, 0, 11, 15]];
+pub(super) const CODES: [[u8; 4]; 4] =
+    [[1, 2, 3, 12], [4, 5, 6, 13], [7, 8, 9, 14], [10, 0, 11, 15]];
 
 /// What one hop told.
 pub(super) enum Told {

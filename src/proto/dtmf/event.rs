@@ -45,6 +45,10 @@ impl Segment {
             && heard.saturating_sub(self.updated) <= MISSED_PACKETS * self.packet
     }
 
+    fn may_be(&self, code: u8) -> bool {
+        self.code == code || self.code == NO_CODE
+    }
+
     /// Whether `self` is followed by a segment that starts at `start`.
     fn continues_at(&self, code: u8, start: i64) -> bool {
         if !self.known || self.ended || self.code != code {
@@ -66,12 +70,15 @@ pub(super) struct Events {
 
 impl Events {
     /// Whether this packet is the first one of a press. `heard` is how far the ear has come.
+    ///
+    /// A segment is known by its timestamp and its code. Two codes at one timestamp contradict each
+    /// other: both are presses, for senders exist that give all their events one timestamp.
     pub(super) fn hear(&mut self, packet: &EventPacket, heard: i64) -> bool {
         let updated = heard.max(packet.until.min(heard.saturating_add(MEMORY_SAMPLES)));
         if let Some(known) = self
             .segments
             .iter_mut()
-            .find(|s| s.known && s.timestamp == packet.timestamp)
+            .find(|s| s.known && s.timestamp == packet.timestamp && s.may_be(packet.code))
         {
             if packet.until > known.until {
                 let step = packet.until.saturating_sub(known.until);

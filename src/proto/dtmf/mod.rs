@@ -1,11 +1,12 @@
-//! Hearing keys: events, tones, and one press counted once.
+//! Hearing keys: events, tones, SIP INFO, and one press counted once.
 //!
 //! Two decisions on one bank of tones. *Suspect* ([`Verdict`]) is early and permissive and tells
 //! what must not be heard; *digit* is strict (ITU-T Q.24) and goes straight into the slot. Matching
-//! tones with events is `merge`'s part; [`OutputCheck`] stands apart and checks the result.
+//! the sources with each other is `merge`'s part; [`OutputCheck`] stands apart and checks the result.
 
 mod bank;
 mod check;
+mod described;
 mod digit;
 mod event;
 mod late;
@@ -19,13 +20,14 @@ use std::ops::Range;
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
 pub use check::OutputCheck;
+pub use described::code_of_tone;
 
 use self::{
     bank::{Bank, HOP},
     digit::{Digits, Told},
     event::Events,
     late::{History, Presses, brings_to_light},
-    merge::{Merge, Source},
+    merge::{Merge, Moment, Source},
     suspect::HOLD_SAMPLES,
 };
 use super::{
@@ -98,7 +100,7 @@ pub enum Order {
     Broken,
 }
 
-/// Listens to one armed caller leg: in-band tones and events, always both.
+/// Listens to one armed caller leg: in-band tones, events and SIP INFO, always all three.
 ///
 /// What it knows is wiped when it is dropped; it stays where it is in memory, so that moving it
 /// leaves no copy behind. Deliberately absent: `Clone`, `Debug`.
@@ -108,6 +110,12 @@ pub struct Ear {
 }
 
 impl Ear {
+    /// What is heard from here on came at this moment, in milliseconds of a monotonic clock. It is
+    /// all that ties an INFO, which has no time of the media, to what the media tells.
+    pub fn set_clock(&mut self, came_ms: u64) {
+        self.state.came_ms = self.state.came_ms.max(came_ms);
+    }
+
     /// Hears audio that follows what was heard before.
     pub fn hear_audio(
         &mut self,
@@ -168,6 +176,23 @@ impl Ear {
             .hear_event(&event, true, &mut store(slot, pressed))
     }
 
+    /// Hears a key that a SIP INFO told.
+    pub fn hear_info(
+        &mut self,
+        key: Key,
+        slot: Option<&mut KeySlot>,
+        pressed: &mut dyn FnMut(Pressed),
+    ) {
+        self.state.hear_info(key, &mut store(slot, pressed));
+    }
+
+    /// Whether the media has told a press since this was asked last: counted now, or before, when
+    /// an INFO told it. What leaves towards the agent follows this, so that an INFO changes nothing
+    /// of it.
+    pub fn take_press(&mut self) -> bool {
+        std::mem::take(&mut self.state.press_told)
+    }
+
     /// Samples heard or lost so far.
     #[must_use]
     pub fn heard(&self) -> u64 {
@@ -210,6 +235,10 @@ struct State {
     heard: u64,
     /// Until where what was suspected so far must not be heard.
     held_until: u64,
+    /// When what is heard now came.
+    came_ms: u64,
+    /// Whether the media has told a press that nobody asked about so far.
+    press_told: bool,
 }
 
 impl State {
@@ -285,18 +314,20 @@ impl State {
             self.suspect(&mut suspect, from, self.heard + HOLD_SAMPLES);
         }
         let mut order = Order::Kept;
-        if let Some(key) = Key::from_event(event.code)
-            && self.events.hear(event, heard)
-            && self
-                .merge
-                .is_new(Source::Event, event.code, event.start, heard)
-        {
-            let start = event.start.min(heard);
-            if late && !self.presses.is_newest(start) {
-                order = Order::Broken;
+        if let Some(key) = Key::from_event(event.code) {
+            let now = self.moment();
+            if !self.events.hear(event, heard) {
+                self.merge.event_goes_on(event.code, now);
             } else {
-                self.presses.count_event(start);
-                press(key);
+                let start = event.start.min(heard);
+                let source = Source::Event;
+                let told = self.merge.hear(source, event.code, event.start, false, now);
+                if late && told == merge::Told::First && !self.presses.is_newest(start) {
+                    order = Order::Broken;
+                } else if self.counts(told) {
+                    self.presses.count_event(start);
+                    press(key);
+                }
             }
         }
         (verdict(suspect), order)
@@ -339,7 +370,10 @@ impl State {
                         order = Order::Broken;
                     }
                     if counts {
-                        self.merge.tone_goes_on(until);
+                        self.merge.tone_goes_on(Moment {
+                            heard: until,
+                            ..self.moment()
+                        });
                     }
                 }
                 Told::Nothing => {}
@@ -359,6 +393,28 @@ impl State {
             return Told::Nothing;
         }
         self.digits.judge(&self.bank, until)
+    }
+
+    fn hear_info(&mut self, key: Key, press: &mut dyn FnMut(Key)) {
+        let now = self.moment();
+        self.merge.forget(now);
+        if self.merge.hear_info(key.code(), now) {
+            self.presses.count_event(now.heard);
+            press(key);
+        }
+    }
+
+    const fn moment(&self) -> Moment {
+        Moment {
+            heard: self.heard as i64,
+            came_ms: self.came_ms,
+        }
+    }
+
+    /// Whether a press that the media told is to be counted: nothing has told it before.
+    fn counts(&mut self, told: merge::Told) -> bool {
+        self.press_told |= told != merge::Told::Again;
+        told == merge::Told::First
     }
 
     /// Takes `samples` more of the hop, which stand in it already.
@@ -412,19 +468,19 @@ impl State {
                 press(key);
             }
         } else if self.digits.press_goes_on() {
-            self.merge.tone_goes_on(heard);
+            self.merge.tone_goes_on(self.moment());
             if self.digits.press_sounds() {
                 self.presses.go_on(heard);
             }
         }
     }
 
-    /// Whether a press that a tone tells was told by no event.
+    /// Whether a press that a tone tells was told by nothing else.
     fn is_new_tone(&mut self, code: u8, start: i64) -> bool {
         let resumed = self.events.cover(code, start, start + COVERED_SAMPLES);
-        let heard = self.heard as i64;
-        let new = self.merge.is_new(Source::Tone, code, start, heard);
-        new && !resumed
+        let now = self.moment();
+        let told = self.merge.hear(Source::Tone, code, start, resumed, now);
+        self.counts(told)
     }
 
     fn suspect(&mut self, suspect: &mut Option<Range<u64>>, from: u64, until: u64) {
@@ -441,7 +497,7 @@ impl State {
 
     fn forget(&mut self) {
         self.events.forget(self.heard as i64);
-        self.merge.forget(self.heard as i64);
+        self.merge.forget(self.moment());
         self.presses.forget(self.history.begin());
     }
 }

@@ -47,6 +47,12 @@ impl Listener {
         self.state.hear_gap(samples as u64)
     }
 
+    fn info(&mut self, code: u8) {
+        let key = Key::from_event(code).unwrap();
+        let codes = &mut self.heard.codes;
+        self.state.hear_info(key, &mut |key| codes.push(key.code()));
+    }
+
     fn event(&mut self, code: u8, start: i64, until: i64, end: bool, timestamp: u32) -> Verdict {
         let event = EventPacket {
             code,
@@ -100,6 +106,7 @@ enum Input {
     Late(Vec<i16>, i64),
     LateEvent(u8, i64, i64, u32),
     Jump(usize),
+    Info(u8, u64),
 }
 
 fn loud() -> impl Strategy<Value = i16> {
@@ -119,6 +126,7 @@ fn input() -> impl Strategy<Value = Input> {
             .prop_map(|(code, start, until, end, at)| Input::Event(code, start, until, end, at)),
         1 => (any::<u8>(), any::<i64>(), any::<i64>(), any::<bool>(), any::<u32>())
             .prop_map(|(code, start, until, end, at)| Input::Event(code, start, until, end, at)),
+        1 => (0..16_u8, any::<u64>()).prop_map(|(code, at)| Input::Info(code, at)),
     ]
 }
 
@@ -153,6 +161,11 @@ proptest! {
                 Input::Event(code, start, until, end, timestamp) => {
                     let event = EventPacket { code, start, until, end, timestamp };
                     ear.hear_event(event, None, &mut press)
+                }
+                Input::Info(code, at) => {
+                    ear.set_clock(at);
+                    ear.hear_info(Key::from_event(code).unwrap(), None, &mut press);
+                    continue;
                 }
             };
             prop_assert!(verdict.suspect().is_none_or(|s| s.start < s.end));

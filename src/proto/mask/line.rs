@@ -8,8 +8,8 @@ use zeroize::Zeroize;
 /// datagram.
 const CAPACITY: usize = 4_096;
 
-/// A ring of G.711 codewords (`u8`) or linear samples (`i16`) with a mark on each that must not be
-/// heard. Positions count samples since the line was made. Wiped on drop.
+/// A ring of G.711 codewords (`u8`) or pairs of linear samples (`[i16; 2]`) with a mark on each that
+/// must not be heard. Positions count samples since the line was made. Wiped on drop.
 pub(super) struct Line<T: Copy + Default + Zeroize> {
     codes: Box<[T; CAPACITY]>,
     marked: Box<[bool; CAPACITY]>,
@@ -131,6 +131,19 @@ impl<T: Copy + Default + Zeroize> Line<T> {
             let code = &mut self.codes[Self::slot(position)];
             *code = anew(*code);
         }
+    }
+
+    /// A line of as much silence at the same positions, with the same marks. What waits here stays
+    /// until it is dropped.
+    pub(super) fn replaced_by<U: Copy + Default + Zeroize>(&self, silence: U) -> Line<U> {
+        let mut line = Line::new();
+        line.start = self.start;
+        line.end = self.start;
+        line.marked_until = self.marked_until;
+        for position in self.start..self.end {
+            line.push(silence, self.marked[Self::slot(position)]);
+        }
+        line
     }
 
     /// Forgets what waits; positions go on.

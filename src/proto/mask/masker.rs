@@ -5,18 +5,20 @@
 //! frame in which any sample is marked is replaced as a whole: edges stand on the grid of frames,
 //! whatever the key.
 
-use super::{Outbox, Unarmed, line::Line};
+use super::{
+    Outbox, Unarmed,
+    voice::{MAX_FRAME, Voice},
+};
 use crate::proto::{
-    codec::Law,
+    codec::Audio,
     dtmf::Verdict,
+    encoding::AudioCodec,
     proof::MaskingProof,
     rtp::{HEADER_BYTES, write_header},
 };
 
 /// Samples that the detector hears beyond the end of a frame before it leaves: 12 ms at 8 kHz.
 pub const LOOK_AHEAD: usize = 96;
-/// Longest frame: 60 ms.
-const MAX_FRAME: usize = 480;
 /// A key was pressed and the gate has been shut for this long: a neutral sound tells the agent so.
 /// Counted from the gate and not from the moment at which the digit was certain, which may depend on
 /// the digit. A false alarm of the suspicious detector presses no key and stays silent.
@@ -30,19 +32,6 @@ const SOUND: [i16; 20] = [
     -1294, -940, -494,
 ];
 
-/// [`SOUND`] in either law.
-const SOUND_CODES: [[u8; SOUND.len()]; 2] = [encoded(Law::Mu), encoded(Law::A)];
-
-const fn encoded(law: Law) -> [u8; SOUND.len()] {
-    let mut codes = [0; SOUND.len()];
-    let mut n = 0;
-    while n < SOUND.len() {
-        codes[n] = law.encode(SOUND[n]);
-        n += 1;
-    }
-    codes
-}
-
 /// Where the stream towards the agent stands when the masker takes it over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MaskerStart {
@@ -50,13 +39,13 @@ pub struct MaskerStart {
     pub ssrc: u32,
     /// Payload type that the agent has been hearing.
     pub payload_type: u8,
-    /// Its law.
-    pub law: Law,
+    /// Its codec.
+    pub codec: AudioCodec,
     /// Sequence number of the next packet.
     pub sequence: u16,
-    /// Timestamp of the next packet.
+    /// Timestamp of the next packet, in the codec's clock.
     pub timestamp: u32,
-    /// Samples a packet.
+    /// Samples of 8 kHz a packet.
     pub frame: usize,
 }
 
@@ -73,8 +62,8 @@ pub struct Takeover {
 /// leaves.
 pub struct Masker {
     start: MaskerStart,
-    line: Line<u8>,
-    /// Samples heard so far, on the detector's scale.
+    voice: Voice,
+    /// Samples of 8 kHz heard so far, on the detector's scale.
     heard: u64,
     marker: bool,
     muted: bool,
@@ -95,10 +84,10 @@ impl Masker {
         let Unarmed(()) = unarmed;
         let mut masker = Self {
             start: MaskerStart {
-                frame: start.frame.clamp(80, MAX_FRAME),
+                frame: start.codec.frame(start.frame),
                 ..start
             },
-            line: Line::new(),
+            voice: Voice::new(start.codec),
             heard: 0,
             marker: false,
             muted: false,
@@ -117,29 +106,21 @@ impl Masker {
     /// The look-ahead's worth of silence: what the agent hears while the detector hears its first
     /// 12 ms.
     fn prime(&mut self) {
-        for _ in 0..LOOK_AHEAD {
-            self.line.push(self.start.law.silence(), false);
-        }
+        self.voice.extend_silence(LOOK_AHEAD, false);
     }
 
-    /// Law of the stream towards the agent.
+    /// Payload type and codec of the stream towards the agent.
     #[must_use]
-    pub const fn law(&self) -> Law {
-        self.start.law
+    pub const fn codec(&self) -> (u8, AudioCodec) {
+        (self.start.payload_type, self.voice.codec())
     }
 
-    /// Payload type and law of the stream towards the agent.
-    #[must_use]
-    pub const fn codec(&self) -> (u8, Law) {
-        (self.start.payload_type, self.start.law)
-    }
-
-    /// Another payload type and law from the next packet on, also for what waits.
-    pub fn set_codec(&mut self, payload_type: u8, law: Law) {
-        let before = self.start.law;
-        self.line.recode(|code| law.encode(before.decode(code)));
+    /// Another payload type and codec from the next packet on, also for what waits.
+    pub fn set_codec(&mut self, payload_type: u8, codec: AudioCodec) {
+        self.voice.become_codec(codec);
         self.start.payload_type = payload_type;
-        self.start.law = law;
+        self.start.codec = codec;
+        self.start.frame = codec.frame(self.start.frame);
     }
 
     /// Samples heard so far.
@@ -148,10 +129,10 @@ impl Masker {
         self.heard
     }
 
-    /// Audio (codewords of [`Masker::law`]) with what the detector says of it.
-    pub fn push(&mut self, codes: &[u8], verdict: &Verdict) {
-        self.line.extend(codes);
-        self.heard += codes.len() as u64;
+    /// Audio with what the detector says of it.
+    pub fn push(&mut self, audio: &Audio<'_>, verdict: &Verdict) {
+        self.voice.extend(audio);
+        self.heard += audio.samples.len() as u64;
         self.mark(verdict);
     }
 
@@ -159,9 +140,7 @@ impl Masker {
     /// an onset there was not heard to its end.
     pub fn push_gap(&mut self, samples: usize, verdict: &Verdict) {
         let from = self.heard.saturating_sub(LOOK_AHEAD as u64);
-        for _ in 0..samples {
-            self.line.push(self.start.law.silence(), true);
-        }
+        self.voice.extend_silence(samples, true);
         self.heard += samples as u64;
         self.mark_span(from..self.heard);
         self.mark(verdict);
@@ -178,20 +157,20 @@ impl Masker {
         // The detector's scale and the line's part where the line was discarded.
         let shift = |position: u64| {
             position
-                .wrapping_add(self.line.end())
+                .wrapping_add(self.voice.end())
                 .saturating_sub(self.heard)
         };
-        self.line.mark(shift(span.start)..shift(span.end));
+        self.voice.mark(shift(span.start)..shift(span.end));
     }
 
-    /// Samples a packet, from here on.
+    /// Samples of 8 kHz a packet, from here on; as close to it as the codec has packets.
     pub fn set_frame(&mut self, samples: usize) {
-        self.start.frame = samples.clamp(80, MAX_FRAME);
+        self.start.frame = self.start.codec.frame(samples);
     }
 
     /// Releases the frames that have been heard 12 ms beyond their end.
     pub fn emit(&mut self, out: &mut Outbox) {
-        while self.line.len() >= LOOK_AHEAD + self.start.frame {
+        while self.voice.len() >= LOOK_AHEAD + self.start.frame {
             if !self.emit_frame(out) {
                 return;
             }
@@ -206,23 +185,26 @@ impl Masker {
             self.start.timestamp,
             self.start.ssrc,
         );
+        let frame = self.start.frame;
+        let bytes = self.start.codec.bytes_of(frame);
         // Straight into the outbox: no copy of what may hold a tone stays behind.
-        let Some(frame) = out.space(header, self.start.frame) else {
+        let Some(payload) = out.space(header, bytes) else {
             return false;
         };
         self.marker = false;
-        let marked = self.line.take(frame);
+        let marked = self.voice.take(frame, payload);
         if marked || self.sound_left > 0 || self.muted {
-            self.fill(frame);
+            self.fill(frame, payload);
             self.packets_masked += 1;
         } else {
             self.masked_run = 0;
             self.press_untold = false;
         }
+        self.voice.finish(frame, payload);
         self.start.sequence = self.start.sequence.wrapping_add(1);
-        self.start.timestamp = self.start.timestamp.wrapping_add(self.start.frame as u32);
+        self.advance(frame as u32);
         self.packets = self.packets.wrapping_add(1);
-        self.octets = self.octets.wrapping_add(self.start.frame as u32);
+        self.octets = self.octets.wrapping_add(bytes as u32);
         true
     }
 
@@ -233,37 +215,41 @@ impl Masker {
 
     /// The replacement: a function of how long the gate has been shut and of how many keys were
     /// pressed, and of nothing else.
-    fn fill(&mut self, frame: &mut [u8]) {
-        self.masked_run += frame.len();
+    fn fill(&mut self, frame: usize, payload: &mut [u8]) {
+        let first = self.masked_run == 0;
+        self.masked_run += frame;
         if self.press_untold && self.masked_run >= SOUND_AFTER && self.sound_left == 0 {
             self.press_untold = false;
             self.sound_left = SOUND_LENGTH;
             self.sound_phase = 0;
         }
         if self.sound_left == 0 || self.muted {
-            frame.fill(self.start.law.silence());
+            self.voice.silence(frame, first, payload);
             return;
         }
-        let sound = match self.start.law {
-            Law::Mu => &SOUND_CODES[0],
-            Law::A => &SOUND_CODES[1],
-        };
-        let (sounding, silent) = frame.split_at_mut(frame.len().min(self.sound_left));
-        for code in sounding.iter_mut() {
-            *code = sound[self.sound_phase];
+        let mut samples = [0; MAX_FRAME];
+        let sounding = frame.min(self.sound_left);
+        for sample in &mut samples[..sounding] {
+            *sample = SOUND[self.sound_phase];
             self.sound_phase = (self.sound_phase + 1) % SOUND.len();
         }
-        self.sound_left -= sounding.len();
-        silent.fill(self.start.law.silence());
+        self.sound_left -= sounding;
+        self.voice.fill(&samples[..frame], first, payload);
+    }
+
+    /// Moves the timestamp by so many samples of 8 kHz.
+    const fn advance(&mut self, samples: u32) {
+        let ticks = samples.wrapping_mul(self.start.codec.ticks());
+        self.start.timestamp = self.start.timestamp.wrapping_add(ticks);
     }
 
     /// The caller's timeline jumped or its source changed: what waits was not heard to its end and
-    /// is discarded; the next packet opens a talkspurt `timestamp_step` samples on.
-    pub fn restart(&mut self, timestamp_step: u32) {
-        self.line.discard();
+    /// is discarded; the next packet opens a talkspurt `step` samples of 8 kHz on.
+    pub fn restart(&mut self, step: u32) {
+        self.voice.discard();
         self.prime();
         self.marker = true;
-        self.start.timestamp = self.start.timestamp.wrapping_add(timestamp_step);
+        self.advance(step);
     }
 
     /// Time that the detector was told of and that the stream jumps over.
@@ -314,16 +300,14 @@ impl Masker {
     /// marked, no neutral sound is under way.
     #[must_use]
     pub fn is_clear(&self) -> bool {
-        !self.muted && self.sound_left == 0 && self.line.is_unmarked()
+        !self.muted && self.sound_left == 0 && self.voice.is_unmarked()
     }
 
     /// Whether what waits (and is dropped by a release) is quieter than `threshold` of linear
     /// amplitude.
     #[must_use]
     pub fn is_quiet(&self, threshold: u16) -> bool {
-        self.line
-            .iter()
-            .all(|code| self.start.law.decode(code).unsigned_abs() < threshold)
+        self.voice.is_quiet(threshold)
     }
 
     /// Gives the stream back. The audio that waits (12 ms) is dropped, so that nothing is repeated.
@@ -351,10 +335,16 @@ impl Masker {
         self.start.ssrc
     }
 
-    /// Samples that wait.
+    /// Ticks of the codec's clock in a sample of 8 kHz.
+    #[must_use]
+    pub const fn ticks(&self) -> u32 {
+        self.start.codec.ticks()
+    }
+
+    /// Samples of 8 kHz that wait.
     #[must_use]
     pub const fn waiting(&self) -> usize {
-        self.line.len()
+        self.voice.len()
     }
 
     /// Packets and payload octets made so far, for sender reports.

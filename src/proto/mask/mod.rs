@@ -7,6 +7,7 @@
 
 mod line;
 mod masker;
+mod voice;
 
 pub use masker::{LOOK_AHEAD, Masker, MaskerStart, Takeover};
 

@@ -2,6 +2,9 @@
 
 use zeroize::Zeroize;
 
+/// Bytes of one event (RFC 4733 §2.3).
+pub const EVENT_BYTES: usize = 4;
+
 /// One event of a telephone-event payload (RFC 4733 §2.3). Wiped on drop: the code is a key.
 ///
 /// Deliberately absent: `Debug`, `Clone`.

@@ -2,12 +2,18 @@
 
 mod event;
 mod packet;
+mod red;
 pub mod rtcp;
 mod timeline;
+mod tone;
 
-pub use event::{NamedEvent, NamedEvents};
+pub use event::{EVENT_BYTES, NamedEvent, NamedEvents};
 pub use packet::{Kind, RtpError, RtpHeader, kind_of, shift, write_header};
+#[cfg(test)]
+pub(crate) use red::write_red;
+pub use red::{Red, RedBlock, RedError};
 pub use timeline::{ExtendedSequence, difference};
+pub use tone::{ToneDescription, ToneError};
 
 /// Bytes of an RTP header without CSRC list and extension (RFC 3550 §5.1).
 pub const HEADER_BYTES: usize = 12;

@@ -62,16 +62,23 @@ pub enum SdpError {
     Rtcp,
 }
 
-/// By the value of `a=rtpmap` after the payload type: `PCMU/8000` or `PCMU/8000/1`.
+/// By the value of `a=rtpmap` after the payload type: `PCMU/8000`, `PCMU/8000/1` or `opus/48000/2`.
 fn of_rtpmap(encoding: &str) -> Encoding {
     let mut parts = encoding.trim().split('/');
     let name = parts.next().unwrap_or_default().to_ascii_lowercase();
     let clock_hz: u32 = parts.next().and_then(|rate| rate.parse().ok()).unwrap_or(0);
-    let mono = parts.next().is_none_or(|channels| channels == "1");
-    match (name.as_str(), clock_hz, mono) {
-        ("pcmu", 8000, true) => Encoding::Audio(AudioCodec::Pcmu),
-        ("pcma", 8000, true) => Encoding::Audio(AudioCodec::Pcma),
-        ("telephone-event", 1.., true) => Encoding::TelephoneEvent(clock_hz),
+    let channels = parts.next().unwrap_or("1");
+    match (name.as_str(), clock_hz, channels) {
+        ("pcmu", 8000, "1") => Encoding::Audio(AudioCodec::Pcmu),
+        ("pcma", 8000, "1") => Encoding::Audio(AudioCodec::Pcma),
+        // 8000 stands for 16 kHz (RFC 3551 §4.5.2).
+        ("g722", 8000, "1") => Encoding::Audio(AudioCodec::G722),
+        // Always these two numbers, whatever is sent (RFC 7587 §7).
+        ("opus", 48_000, "2") => Encoding::Audio(AudioCodec::Opus),
+        ("telephone-event", 1.., "1") => Encoding::TelephoneEvent(clock_hz),
+        ("tone", 1.., "1") => Encoding::Tone(clock_hz),
+        // Of as many channels as its blocks have.
+        ("red", 1.., _) => Encoding::Red,
         _ => Encoding::Other,
     }
 }
@@ -81,6 +88,7 @@ const fn of_static(payload_type: u8) -> Encoding {
     match payload_type {
         0 => Encoding::Audio(AudioCodec::Pcmu),
         8 => Encoding::Audio(AudioCodec::Pcma),
+        9 => Encoding::Audio(AudioCodec::G722),
         _ => Encoding::Other,
     }
 }

@@ -133,9 +133,10 @@ impl Rewrite {
     fn kept(&self, media: &Media, audio: &Audio) -> Option<Vec<u8>> {
         let stripped = |payload_type: u8, encoding: Encoding| {
             let name = match encoding {
-                Encoding::Audio(AudioCodec::Pcmu) => "pcmu",
-                Encoding::Audio(AudioCodec::Pcma) => "pcma",
+                Encoding::Audio(codec) => codec.name(),
                 Encoding::TelephoneEvent(_) => "telephone-event",
+                Encoding::Tone(_) => "tone",
+                Encoding::Red => "red",
                 Encoding::Other => rtpmap_of(media, payload_type)
                     .and_then(|encoding| encoding.split('/').next())
                     .unwrap_or_default(),
@@ -149,7 +150,7 @@ impl Rewrite {
                 .payload_types
                 .iter()
                 .copied()
-                .filter(|(_, encoding)| !maskable_only || *encoding != Encoding::Other)
+                .filter(|(_, encoding)| !maskable_only || passes(*encoding))
                 .filter(|(payload_type, encoding)| !stripped(*payload_type, *encoding))
                 .collect();
             let speech = |(_, encoding): &(u8, Encoding)| {
@@ -214,6 +215,15 @@ impl Rewrite {
         if !held || self.replace_zero_address {
             connection.set_connection_ip_address(self.address);
         }
+    }
+}
+
+/// What both ends are let agree on where there is speech that can be masked. Tones that are described
+/// and redundancy are heard if they come all the same; neither is needed to talk.
+const fn passes(encoding: Encoding) -> bool {
+    match encoding {
+        Encoding::Audio(_) | Encoding::TelephoneEvent(_) => true,
+        Encoding::Tone(_) | Encoding::Red | Encoding::Other => false,
     }
 }
 

@@ -122,11 +122,11 @@ fn codecs_that_cannot_be_masked_are_stripped_with_their_attributes() {
         "o=- 1 1 IN IP4 198.51.100.1",
         "s=-",
         "t=0 0",
-        "m=audio 2000 RTP/AVP 111 9 0 110 126 13",
+        "m=audio 2000 RTP/AVP 103 18 0 110 126 13",
         "c=IN IP4 198.51.100.1",
-        "a=rtpmap:111 opus/48000/2",
-        "a=fmtp:111 minptime=10",
-        "a=rtpmap:9 G722/8000",
+        "a=rtpmap:103 ISAC/16000",
+        "a=fmtp:103 minptime=10",
+        "a=rtpmap:18 G729/8000",
         "a=rtpmap:110 telephone-event/48000",
         "a=rtpmap:126 telephone-event/8000",
     ]);
@@ -134,8 +134,8 @@ fn codecs_that_cannot_be_masked_are_stripped_with_their_attributes() {
     assert_eq!(
         description.audio().payload_types,
         [
-            (111, Encoding::Other),
-            (9, Encoding::Other),
+            (103, Encoding::Other),
+            (18, Encoding::Other),
             (0, Encoding::Audio(AudioCodec::Pcmu)),
             (110, Encoding::TelephoneEvent(48_000)),
             (126, Encoding::TelephoneEvent(8000)),
@@ -144,18 +144,57 @@ fn codecs_that_cannot_be_masked_are_stripped_with_their_attributes() {
     );
     let out = description.rewrite(&gateway());
     assert!(out.contains("m=audio 30000 RTP/AVP 0 110 126\r\n"), "{out}");
-    assert!(!out.contains("opus") && !out.contains("minptime") && !out.contains("G722"));
+    assert!(!out.contains("ISAC") && !out.contains("minptime") && !out.contains("G729"));
+}
+
+#[test]
+fn opus_and_g722_stay_in_their_place_with_what_belongs_to_them() {
+    let sdp = lines(&[
+        "v=0",
+        "o=- 1 1 IN IP4 198.51.100.1",
+        "s=-",
+        "t=0 0",
+        "m=audio 2000 RTP/AVP 111 63 9 96 97 110",
+        "c=IN IP4 198.51.100.1",
+        "a=rtpmap:111 OPUS/48000/2",
+        "a=fmtp:111 minptime=10;useinbandfec=1",
+        "a=rtpmap:96 opus/48000",
+        "a=rtpmap:97 G722/16000",
+        "a=rtpmap:110 telephone-event/48000",
+    ]);
+    let description = parse(&sdp);
+    assert_eq!(
+        description.audio().payload_types,
+        [
+            (111, Encoding::Audio(AudioCodec::Opus)),
+            (63, Encoding::Other),
+            (9, Encoding::Audio(AudioCodec::G722)),
+            // No stream of these names has such a clock.
+            (96, Encoding::Other),
+            (97, Encoding::Other),
+            (110, Encoding::TelephoneEvent(48_000)),
+        ]
+    );
+    let out = description.rewrite(&gateway());
+    assert!(out.contains("m=audio 30000 RTP/AVP 111 9 110\r\n"), "{out}");
+    assert!(out.contains("a=rtpmap:111 OPUS/48000/2\r\na=fmtp:111 minptime=10;useinbandfec=1\r\n"));
+    assert!(out.contains("a=rtpmap:9 G722/8000\r\n"), "{out}");
+    let told = Rewrite {
+        strip: vec!["opus".to_owned()],
+        ..gateway()
+    };
+    assert!(description.rewrite(&told).contains("RTP/AVP 9 110\r\n"));
 }
 
 #[test]
 fn where_nothing_can_be_masked_the_codecs_stay_and_it_is_reported() {
-    let sdp = audio(&["a=rtpmap:111 opus/48000/2"]).replace("AVP 0 8 101", "AVP 111 101");
+    let sdp = audio(&["a=rtpmap:103 ISAC/16000"]).replace("AVP 0 8 101", "AVP 103 101");
     let description = parse(&sdp);
     assert!(!description.audio().is_maskable());
     assert!(
         description
             .rewrite(&gateway())
-            .contains("RTP/AVP 111 101\r\n")
+            .contains("RTP/AVP 103 101\r\n")
     );
 }
 
@@ -186,6 +225,44 @@ fn a_payload_type_means_what_its_rtpmap_says() {
 }
 
 #[test]
+fn redundancy_and_described_tones_are_understood_and_not_agreed_on() {
+    let sdp = audio(&[
+        "a=rtpmap:121 RED/8000/1",
+        "a=fmtp:121 0/101",
+        "a=rtpmap:122 tone/8000",
+        "a=rtpmap:63 red/48000/2",
+        "a=rtpmap:124 rtx/8000",
+        "a=fmtp:124 apt=0",
+        "a=rtpmap:125 ulpfec/8000",
+        "a=rtpmap:126 telephone-event/16000",
+    ])
+    .replace("AVP 0 8 101", "AVP 121 122 63 124 125 126 0 8 101 13");
+    let description = parse(&sdp);
+    let of = |number: u8| {
+        let known = &description.audio().payload_types;
+        known.iter().find(|(known, _)| *known == number).unwrap().1
+    };
+    assert_eq!(of(121), Encoding::Red);
+    assert_eq!(of(63), Encoding::Red);
+    assert_eq!(of(122), Encoding::Tone(8_000));
+    assert_eq!(of(126), Encoding::TelephoneEvent(16_000));
+    for opaque in [124, 125, 13] {
+        assert_eq!(of(opaque), Encoding::Other);
+    }
+    let out = description.rewrite(&gateway());
+    assert!(out.contains("RTP/AVP 126 0 8 101\r\n"), "{out}");
+    for gone in ["RED", "red", "tone/", "rtx", "ulpfec", "apt="] {
+        assert!(!out.contains(gone), "{gone} in {out}");
+    }
+    let told = Rewrite {
+        strip: vec!["telephone-event".to_owned()],
+        ..gateway()
+    };
+    let out = description.rewrite(&told);
+    assert!(out.contains("RTP/AVP 0 8\r\n"), "{out}");
+}
+
+#[test]
 fn only_the_first_audio_line_is_relayed() {
     let sdp = audio(&[
         "m=video 4000 RTP/AVP 96",
@@ -193,13 +270,24 @@ fn only_the_first_audio_line_is_relayed() {
         "a=sendrecv",
         "m=audio 5000 RTP/AVP 0",
         "m=image 6000 udptl t38",
+        "m=text 7000 RTP/AVP 98 99",
+        "a=rtpmap:98 t140/1000",
+        "a=rtpmap:99 red/1000",
+        "m=application 8000 UDP/BFCP *",
+        "m=message 9000 TCP/MSRP *",
+        "a=path:msrp://198.51.100.1:9000/s;tcp",
     ]);
     let out = rewritten(&sdp);
     assert!(out.contains("m=audio 30000 RTP/AVP 0 8 101\r\n"));
     assert!(out.contains("m=video 0 RTP/AVP 96\r\n"), "{out}");
     assert!(out.contains("m=audio 0 RTP/AVP 0\r\n"));
     assert!(out.contains("m=image 0 udptl t38\r\n"));
-    assert!(!out.contains("H264"));
+    assert!(out.contains("m=text 0 RTP/AVP 98 99\r\n"));
+    assert!(out.contains("m=application 0 UDP/BFCP *\r\n"));
+    assert!(out.contains("m=message 0 TCP/MSRP *\r\n"));
+    for gone in ["H264", "t140", "red/1000", "msrp:"] {
+        assert!(!out.contains(gone), "{gone} in {out}");
+    }
 }
 
 #[test]

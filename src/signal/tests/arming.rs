@@ -41,12 +41,12 @@ fn arms(house: &House) -> usize {
 #[tokio::test]
 async fn a_call_of_unmaskable_codecs_says_so_and_is_not_armed() {
     let house = House::new(22_120..=22_139);
-    let opus = sdp(4000, "111") + "a=rtpmap:111 opus/48000/2\r\n";
+    let unmaskable = sdp(4000, "103") + "a=rtpmap:103 ISAC/16000\r\n";
     house
         .ask(
             message("offer", "c1")
                 .with("from-tag", "a")
-                .with("sdp", opus.clone()),
+                .with("sdp", unmaskable.clone()),
         )
         .await;
     let view = house.calls.find(&tenant(), "c1").unwrap();
@@ -54,7 +54,7 @@ async fn a_call_of_unmaskable_codecs_says_so_and_is_not_armed() {
     let answer = message("answer", "c1")
         .with("from-tag", "a")
         .with("to-tag", "b")
-        .with("sdp", opus);
+        .with("sdp", unmaskable);
     house.ask(answer).await;
     let view = house.calls.find(&tenant(), "c1").unwrap();
     assert_eq!(view.refusal, Some(ArmRefusal::Codec.to_string()));
@@ -271,12 +271,12 @@ async fn a_call_that_was_armed_before_is_refused_where_it_cannot_be_masked() {
         .lock()
         .unwrap()
         .push(armed_row("c1", payment()));
-    let opus = sdp(4000, "111") + "a=rtpmap:111 opus/48000/2\r\n";
+    let unmaskable = sdp(4000, "103") + "a=rtpmap:103 ISAC/16000\r\n";
     let reply = house
         .ask(
             message("offer", "c1")
                 .with("from-tag", "a")
-                .with("sdp", opus),
+                .with("sdp", unmaskable),
         )
         .await;
     assert!(reason(&reply).contains("armed before"), "{reply:?}");
@@ -326,11 +326,11 @@ async fn where_the_journal_cannot_be_read_a_call_starts_armed() {
 #[tokio::test]
 async fn a_flag_block_dtmf_that_cannot_be_done_is_on_record() {
     let house = House::new(22_920..=22_939);
-    let opus = sdp(4000, "111") + "a=rtpmap:111 opus/48000/2\r\n";
+    let unmaskable = sdp(4000, "103") + "a=rtpmap:103 ISAC/16000\r\n";
     let offer = message("offer", "c1")
         .with("from-tag", "a")
         .with("flags", vec!["block-DTMF".into()])
-        .with("sdp", opus);
+        .with("sdp", unmaskable);
     house.ask(offer).await;
     let reply = house.ask(answer("c1")).await;
     assert!(reply.text("warning").unwrap().contains("not blocked"));

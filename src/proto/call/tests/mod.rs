@@ -1,8 +1,12 @@
+mod codecs;
+mod events;
 mod holding;
 mod masking;
 mod network;
+mod noninterference;
 mod reports;
 mod sequence;
+mod transports;
 
 use std::{collections::HashSet, f64::consts::TAU};
 

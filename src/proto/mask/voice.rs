@@ -1,0 +1,232 @@
+//! The audio that waits, in the form of the codec towards the agent, and how it becomes payload.
+//!
+//! G.711 waits as codewords and leaves as they came. A codec with memory waits as linear samples
+//! and is encoded when it leaves, by an encoder that hears nothing but what leaves.
+
+use std::ops::Range;
+
+use zeroize::Zeroize;
+
+use super::line::Line;
+use crate::proto::{
+    codec::{Audio, Encoder, Form, Interpolator, Law, RESAMPLING_DELAY},
+    encoding::AudioCodec,
+};
+
+/// Longest frame, in samples of 8 kHz: 60 ms.
+pub(super) const MAX_FRAME: usize = 480;
+/// How much further a mark reaches where audio of 8 kHz becomes audio of 16 kHz, which comes that
+/// much later than what the detector heard.
+const LATER: u64 = RESAMPLING_DELAY as u64 / 2;
+
+/// Two samples of 16 kHz, for one of 8 kHz.
+type Pair = [i16; 2];
+
+/// What waits towards the agent. Positions and lengths are samples of 8 kHz, whatever the codec.
+/// Wiped on drop.
+pub(super) enum Voice {
+    /// Codewords of G.711.
+    Codewords(Law, Line<u8>),
+    /// Linear samples of 16 kHz.
+    Wide(Box<Wide>),
+}
+
+/// What a codec of 16 kHz needs.
+pub(super) struct Wide {
+    codec: AudioCodec,
+    line: Line<Pair>,
+    encoder: Encoder,
+    /// For audio that comes at 8 kHz.
+    doubled: Interpolator,
+    /// For what is put in its place.
+    filled: Interpolator,
+    /// The frame that is about to be encoded.
+    frame: [Pair; MAX_FRAME],
+}
+
+impl Drop for Wide {
+    fn drop(&mut self) {
+        self.frame.as_flattened_mut().zeroize();
+    }
+}
+
+impl Voice {
+    pub(super) fn new(codec: AudioCodec) -> Self {
+        match codec.law() {
+            Some(law) => Self::Codewords(law, Line::new()),
+            None => Self::Wide(Box::new(Wide::new(codec, Line::new()))),
+        }
+    }
+
+    pub(super) const fn codec(&self) -> AudioCodec {
+        match self {
+            Self::Codewords(Law::Mu, _) => AudioCodec::Pcmu,
+            Self::Codewords(Law::A, _) => AudioCodec::Pcma,
+            Self::Wide(wide) => wide.codec,
+        }
+    }
+
+    /// Another codec from the next frame on. What waits goes over where it can; else it becomes
+    /// silence. Marks stay.
+    pub(super) fn become_codec(&mut self, codec: AudioCodec) {
+        match (&mut *self, codec.law()) {
+            (Self::Codewords(law, line), Some(new)) => {
+                let before = std::mem::replace(law, new);
+                line.recode(|code| new.encode(before.decode(code)));
+            }
+            (Self::Codewords(_, line), None) => {
+                let line = line.replaced_by([0; 2]);
+                *self = Self::Wide(Box::new(Wide::new(codec, line)));
+            }
+            (Self::Wide(wide), Some(law)) => {
+                let line = wide.line.replaced_by(law.silence());
+                *self = Self::Codewords(law, line);
+            }
+            (Self::Wide(wide), None) => {
+                wide.codec = codec;
+                wide.encoder = Encoder::new(codec);
+            }
+        }
+    }
+
+    /// Appends audio.
+    pub(super) fn extend(&mut self, audio: &Audio<'_>) {
+        match (self, &audio.form) {
+            (Self::Codewords(law, line), Form::Codewords(of, codes)) if law == of => {
+                line.extend(codes);
+            }
+            (Self::Codewords(law, line), Form::Codewords(..) | Form::Wide(_)) => {
+                for sample in audio.samples {
+                    line.push(law.encode(*sample), false);
+                }
+            }
+            (Self::Wide(wide), Form::Wide(samples)) => {
+                wide.line.extend(samples.as_chunks().0);
+            }
+            (Self::Wide(wide), Form::Codewords(..)) => {
+                for sample in audio.samples {
+                    let mut pair = [0; 2];
+                    wide.doubled.interpolate(&[*sample], &mut pair);
+                    wide.line.push(pair, false);
+                }
+            }
+        }
+    }
+
+    /// Appends silence.
+    pub(super) fn extend_silence(&mut self, samples: usize, marked: bool) {
+        for _ in 0..samples {
+            match self {
+                Self::Codewords(law, line) => line.push(law.silence(), marked),
+                Self::Wide(wide) => wide.line.push([0; 2], marked),
+            }
+        }
+    }
+
+    pub(super) fn mark(&mut self, span: Range<u64>) {
+        match self {
+            Self::Codewords(_, line) => line.mark(span),
+            Self::Wide(wide) => wide.line.mark(span.start..span.end + LATER),
+        }
+    }
+
+    pub(super) const fn len(&self) -> usize {
+        match self {
+            Self::Codewords(_, line) => line.len(),
+            Self::Wide(wide) => wide.line.len(),
+        }
+    }
+
+    pub(super) const fn end(&self) -> u64 {
+        match self {
+            Self::Codewords(_, line) => line.end(),
+            Self::Wide(wide) => wide.line.end(),
+        }
+    }
+
+    pub(super) fn is_unmarked(&self) -> bool {
+        match self {
+            Self::Codewords(_, line) => line.is_unmarked(),
+            Self::Wide(wide) => wide.line.is_unmarked(),
+        }
+    }
+
+    /// Whether all that waits is quieter than `threshold` of linear amplitude.
+    pub(super) fn is_quiet(&self, threshold: u16) -> bool {
+        let quiet = |sample: i16| sample.unsigned_abs() < threshold;
+        match self {
+            Self::Codewords(law, line) => line.iter().all(|code| quiet(law.decode(code))),
+            Self::Wide(wide) => wide.line.iter().all(|pair| pair.into_iter().all(quiet)),
+        }
+    }
+
+    /// Forgets what waits; positions go on.
+    pub(super) fn discard(&mut self) {
+        match self {
+            Self::Codewords(_, line) => line.discard(),
+            Self::Wide(wide) => {
+                wide.line.discard();
+                wide.doubled.forget();
+            }
+        }
+    }
+
+    /// Takes a frame of `length`, for which `payload` has the room; whether any of it is marked, or
+    /// missing. What is to leave of it is told next, by [`Voice::fill`] or not, and becomes payload
+    /// by [`Voice::finish`].
+    pub(super) fn take(&mut self, length: usize, payload: &mut [u8]) -> bool {
+        match self {
+            Self::Codewords(_, line) => line.take(payload),
+            Self::Wide(wide) => wide.line.take(&mut wide.frame[..length]),
+        }
+    }
+
+    /// Puts linear samples of 8 kHz in the place of the frame that was taken. `first` says that they
+    /// do not go on where the frame before ended.
+    pub(super) fn fill(&mut self, samples: &[i16], first: bool, payload: &mut [u8]) {
+        match self {
+            Self::Codewords(law, _) => {
+                for (code, sample) in payload.iter_mut().zip(samples) {
+                    *code = law.encode(*sample);
+                }
+            }
+            Self::Wide(wide) => {
+                if first {
+                    wide.filled.forget();
+                }
+                let frame = wide.frame[..samples.len()].as_flattened_mut();
+                wide.filled.interpolate(samples, frame);
+            }
+        }
+    }
+
+    /// Puts silence in the place of the frame of `length` that was taken.
+    pub(super) fn silence(&mut self, length: usize, first: bool, payload: &mut [u8]) {
+        match self {
+            Self::Codewords(law, _) => payload.fill(law.silence()),
+            Self::Wide(_) => self.fill(&[0; MAX_FRAME][..length], first, payload),
+        }
+    }
+
+    /// Encodes the frame that was taken. Nothing of it stays behind.
+    pub(super) fn finish(&mut self, length: usize, payload: &mut [u8]) {
+        if let Self::Wide(wide) = self {
+            let frame = wide.frame[..length].as_flattened_mut();
+            wide.encoder.encode(frame, payload);
+            frame.zeroize();
+        }
+    }
+}
+
+impl Wide {
+    fn new(codec: AudioCodec, line: Line<Pair>) -> Self {
+        Self {
+            codec,
+            line,
+            encoder: Encoder::new(codec),
+            doubled: Interpolator::default(),
+            filled: Interpolator::default(),
+            frame: [[0; 2]; MAX_FRAME],
+        }
+    }
+}
