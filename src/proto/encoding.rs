@@ -60,7 +60,8 @@ pub enum Encoding {
     TelephoneEvent(u32),
     /// RFC 4733 section 4 audio/tone with its clock rate in Hz.
     Tone(u32),
-    /// RFC 2198 redundant audio data: blocks of other payload types.
+    /// RFC 2198 redundant audio data: blocks, of which each means what its own payload type means. What
+    /// its `a=fmtp` lists adds nothing to that.
     Red,
     /// Anything else: relayed while unarmed, silence while armed.
     Other,

@@ -102,6 +102,48 @@ fn bad_rtcp() -> Vec<(&'static str, &'static str, Vec<u8>)> {
     ]
 }
 
+/// Payload types that the victim's SDP names.
+const EVENT: u8 = 101;
+const RED: u8 = 121;
+const TONE: u8 = 122;
+/// A key, which must not be seen again.
+const KEY: [u8; 4] = [5, 0x8a, 0x03, 0x20];
+
+/// Payloads that do not hold what they announce, with a key in each, and then noise.
+fn odd_payloads() -> Vec<(u8, Vec<u8>)> {
+    let red = [&[0x80 | EVENT, 0x02, 0x80, 4, EVENT][..], &KEY, &KEY].concat();
+    let mut all = vec![
+        (RED, vec![]),
+        (RED, vec![0x80]),
+        (RED, red[..red.len() - 5].to_vec()),
+        (RED, [0x80 | RED, 0xff, 0xff, 0xff].repeat(300)),
+        (RED, [&[RED][..], &red].concat()),
+        (RED, [&[99][..], &KEY].concat()),
+        (TONE, KEY.to_vec()),
+        (TONE, [&KEY[..], &[0xff; 1_401]].concat()),
+        (TONE, vec![0]),
+        (EVENT, KEY[..3].to_vec()),
+        (EVENT, KEY.repeat(360)),
+        (99, KEY.repeat(40)),
+        (13, KEY.to_vec()),
+    ];
+    let seed: u64 = 20_261_122;
+    println!("odd payloads: seed {seed}");
+    let mut state = seed;
+    let mut next = |limit: usize| {
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) as usize % limit
+    };
+    for _ in 0..300 {
+        let number = [RED, TONE, EVENT, 99][next(4)];
+        let length = next(1_200);
+        all.push((number, (0..length).map(|_| next(256) as u8).collect()));
+    }
+    all
+}
+
 /// A call whose ends send what they like.
 struct Victim {
     caller: [UdpSocket; 2],
@@ -117,7 +159,9 @@ impl Victim {
         let agent = [bind().await, bind().await];
         let sdp = |[rtp, rtcp]: &[UdpSocket; 2]| {
             let port = |socket: &UdpSocket| socket.local_addr().unwrap().port();
-            format!("{}a=rtcp:{}\r\n", call_sdp(port(rtp)), port(rtcp))
+            let sdp = call_sdp(port(rtp)).replace("AVP 0 101", "AVP 0 101 121 122");
+            let maps = "a=rtpmap:121 red/8000\r\na=rtpmap:122 tone/8000";
+            format!("{sdp}{maps}\r\na=rtcp:{}\r\n", port(rtcp))
         };
         let port = |answer: &Value| -> u16 {
             let sdp = answer["sdp"].as_str().unwrap_or_else(|| panic!("{answer}"));
@@ -197,6 +241,7 @@ pub(crate) async fn is_dropped_and_counted(gateway: &Gateway) {
         None,
         "malformed RTCP reached the agent"
     );
+    odd_payloads_show_nothing(gateway, &victim).await;
     // Strangers, also with good packets.
     let stranger = UdpSocket::bind("127.0.0.1:0").await.unwrap();
     let before = gateway.counted(&series("source")).await;
@@ -225,4 +270,31 @@ pub(crate) async fn is_dropped_and_counted(gateway: &Gateway) {
         Some(rtp(2)),
         "the victim is dead"
     );
+}
+
+/// On an armed call: whatever the caller's payloads hold, the agent gets audio and no key.
+async fn odd_payloads_show_nothing(gateway: &Gateway, victim: &Victim) {
+    let refused = "tonewall_media_refused_total{reason=\"not-media\"}";
+    for (number, (payload_type, payload)) in (1_u16..).zip(odd_payloads()) {
+        let at = u32::from(number) * 160;
+        let header = write_header(payload_type, false, number, at, 0xbad);
+        let datagram = [&header[..], &payload].concat();
+        victim.send("caller", 0, &datagram).await;
+        // No faster than the gateway reads.
+        if number % 16 == 0 {
+            let before = gateway.counted(refused).await;
+            victim.send("caller", 0, &[0]).await;
+            gateway
+                .until_counted(refused, before + 1, "a byte behind odd payloads")
+                .await;
+        }
+    }
+    let mut got = 0;
+    while let Some(datagram) = Victim::gets(&victim.agent[0], SILENCE).await {
+        got += 1;
+        assert_eq!(datagram[1] & 0x7f, 0, "a payload type other than PCMU");
+        let shown = datagram[12..].windows(4).any(|four| four == KEY);
+        assert!(!shown, "a key reached the agent");
+    }
+    assert!(got > 0, "the armed stream stopped");
 }

@@ -197,7 +197,10 @@ impl Hearing {
         let last = self.sequence.last();
         let since = last.nearest(header.sequence).since(last);
         let known = header.ssrc == self.ssrc && since >= -MAX_MISORDER;
-        if !known && !self.follow(header, now, sink) {
+        // Repairs and retransmissions have sources of their own, which are never the caller's voice.
+        let understood = !matches!(types.get(header.payload_type), Some(Encoding::Other) | None);
+        let followed = known || (understood && self.follow(header, now, sink));
+        if !followed {
             self.refused += 1;
             return None;
         }

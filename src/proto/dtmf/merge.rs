@@ -194,8 +194,8 @@ impl Merge {
     }
 
     fn oldest(&self, is: impl Fn(&Press) -> bool) -> Option<usize> {
-        let places = (0..PRESSES).map(|n| (self.next + n) % PRESSES);
-        places.into_iter().find(|at| is(&self.presses[*at]))
+        let mut places = (0..PRESSES).map(|n| (self.next + n) % PRESSES);
+        places.find(|at| is(&self.presses[*at]))
     }
 
     /// A place for a press, which nobody has told so far.

@@ -15,7 +15,8 @@ pub struct ToneError(usize);
 
 /// One tone (RFC 4733 §4.3). Wiped on drop: two frequencies are a key.
 ///
-/// Deliberately absent: `Debug`, `Clone`, and the volume, which nothing here may depend on.
+/// Deliberately absent: `Debug`, `Clone`, and the volume, for nothing of what is decided here may
+/// depend on it.
 #[derive(Zeroize, ZeroizeOnDrop)]
 pub struct ToneDescription {
     modulation: u16,

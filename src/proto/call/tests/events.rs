@@ -198,3 +198,22 @@ fn a_key_that_follows_another_without_a_gap_is_a_press_of_its_own() {
         assert_eq!(world.proof().keys_heard, 6, "{ends_lost} ends lost");
     }
 }
+
+#[test]
+fn several_events_of_a_packet_are_a_press_each_in_every_clock_however_often_it_comes() {
+    for (payload_type, rate) in CLOCKS {
+        let mut world = armed_with_every_clock();
+        let begin = world.timestamp.wrapping_mul(rate / 8_000);
+        let tenth = (rate / 10) as u16;
+        let packed = [7, 7, 3, 9].map(|code| event(code, true, tenth));
+        for _ in 0..3 {
+            let datagram = world.datagram(payload_type, begin, packed.as_flattened());
+            let left = world.give(&datagram);
+            assert!(left.iter().all(|d| header_of(d).payload_type == 0));
+            world.wait(20);
+        }
+        world.timestamp = world.timestamp.wrapping_add(3_200);
+        world.speak(10);
+        assert_eq!(world.proof().keys_heard, 4, "{rate} Hz");
+    }
+}

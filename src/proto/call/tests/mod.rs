@@ -1,6 +1,8 @@
+mod adversarial;
 mod codecs;
 mod events;
 mod holding;
+mod info;
 mod masking;
 mod network;
 mod noninterference;
@@ -22,6 +24,10 @@ use super::*;
 pub(super) const EVENT: u8 = 101;
 /// The same in a clock of its own.
 const FOREIGN_EVENT: u8 = 110;
+/// RFC 2198, where a test names it.
+const RED: u8 = 121;
+/// RFC 4733 section 4, where a test names it.
+const TONE: u8 = 122;
 const SSRC: u32 = 0x1234_5678;
 const MILLISECOND: Duration = Duration::from_millis(1);
 

@@ -7,8 +7,6 @@ use crate::proto::{capture::CaptureSettings, rtp::write_red, secret::plain};
 
 use super::{events::CLOCKS, *};
 
-const RED: u8 = 121;
-const TONE: u8 = 122;
 /// Frequencies of the digits, Hz.
 const DIGITS_HZ: [(u16, u16); 10] = [
     (941, 1_336),
@@ -319,8 +317,8 @@ fn play(mut world: World, inputs: Vec<(u64, Input)>) -> Seen {
 
 fn assert_alike(one: &Seen, other: &Seen) {
     assert!(!one.datagrams.is_empty() && !one.outputs.is_empty());
-    let pairs = one.datagrams.iter().zip(&other.datagrams);
-    let differs = pairs.into_iter().position(|(a, b)| a != b);
+    let mut pairs = one.datagrams.iter().zip(&other.datagrams);
+    let differs = pairs.position(|(a, b)| a != b);
     assert_eq!(
         differs, None,
         "the number of the first datagram that differs"

@@ -1,13 +1,9 @@
 //! Whatever can carry a key: heard, or denied; and nothing of it leaves while armed.
 
-use crate::proto::{
-    capture::CaptureSettings, dtmf::code_of_tone, rtp::write_red, secret::plain, sip::InfoError,
-};
+use crate::proto::{dtmf::code_of_tone, rtp::write_red};
 
 use super::{reports::sender_report, *};
 
-const RED: u8 = 121;
-const TONE: u8 = 122;
 /// What SDP names and the gateway does not understand: RTX, ULPFEC and the like.
 const OPAQUE: u8 = 123;
 /// What no SDP names.
@@ -343,6 +339,23 @@ fn of_whatever_carries_a_key_nothing_leaves_and_the_stream_goes_on() {
 }
 
 #[test]
+fn a_source_of_what_is_not_understood_is_not_followed_though_the_caller_is_silent() {
+    for (number, followed) in [(OPAQUE, false), (UNDECLARED, false), (0, true)] {
+        let mut world = armed();
+        world.speak(3);
+        world.wait(300);
+        for sequence in 0..5 {
+            let header = write_header(number, false, sequence, 7, 99);
+            world.give(&[&header[..], &[0xff; 160]].concat());
+            world.wait(5);
+        }
+        let left = world.speak(1);
+        assert_eq!(left.is_empty(), followed, "payload type {number}");
+        assert!(left.iter().all(|d| header_of(d).ssrc == SSRC));
+    }
+}
+
+#[test]
 fn of_the_callers_rtcp_only_reports_of_our_own_leave_on_either_port() {
     let packet = |first: u8, kind: u8, body: &[u8]| {
         let words = (body.len() / 4) as u8;
@@ -551,160 +564,4 @@ fn an_event_in_red_that_the_arming_cuts_is_ended_in_its_own_payload_type() {
         );
         assert_eq!(end[12..], event(5, true, 480));
     }
-}
-
-impl World {
-    fn info(&mut self, body: &str) -> Result<InfoForward, InfoError> {
-        let mut bytes = body.as_bytes().to_vec();
-        let forward = self.call.handle_info(&mut bytes, self.now);
-        self.drain();
-        let wiped = bytes.iter().all(|byte| *byte == 0);
-        assert_eq!(wiped, forward != Ok(InfoForward::Relay), "{body:?}");
-        forward
-    }
-
-    /// A press of 120 ms as events, beside speech or beside its own tone, that an INFO tells too
-    /// `late` ms after the key went down.
-    fn press_of_three(&mut self, by_event: bool, by_tone: bool, late: u32) -> Vec<Vec<u8>> {
-        let begin = self.timestamp;
-        let sent = five(0, 960);
-        let quiet = voice(160);
-        let mut left = Vec::new();
-        for tick in 0..(late / 20 + 1).max(20) {
-            if tick == late / 20 {
-                assert_eq!(
-                    self.info("Signal=5\r\nDuration=160\r\n"),
-                    Ok(InfoForward::Keep)
-                );
-            }
-            let of_tone = sent.chunks(160).nth(tick as usize).filter(|_| by_tone);
-            left.extend(self.audio(0, of_tone.unwrap_or(&quiet)));
-            if by_event && tick < 6 {
-                let told = event(5, tick == 5, (tick as u16 + 1) * 160);
-                let datagram = self.datagram(EVENT, begin, &told);
-                left.extend(self.give(&datagram));
-            }
-        }
-        assert_no_tone(&left, &sent);
-        left
-    }
-}
-
-#[test]
-fn an_info_of_a_call_that_is_not_armed_is_left_as_it_is() {
-    let mut world = answered();
-    world.speak(2);
-    assert_eq!(world.info("Signal=5\r\n"), Ok(InfoForward::Relay));
-    assert_eq!(world.proof().keys_heard, 0);
-}
-
-#[test]
-fn an_info_that_tells_no_key_is_wiped_and_stays_here() {
-    let mut world = armed();
-    assert_eq!(world.info("Signal=!\r\n"), Err(InfoError::NotAKey));
-    assert_eq!(world.info("hello world"), Err(InfoError::NotAKey));
-    assert_eq!(world.proof().keys_heard, 0);
-}
-
-#[test]
-fn a_press_is_one_whichever_sources_tell_it_and_whenever_the_info_comes() {
-    for (by_event, by_tone) in [(true, false), (false, true), (true, true)] {
-        for late in [0, 40, 100, 200, 400, 900, 1_600] {
-            let mut world = armed();
-            world.speak(20);
-            world.press_of_three(by_event, by_tone, late);
-            world.press_of_three(by_event, by_tone, late);
-            let keys = world.proof().keys_heard;
-            assert_eq!(
-                keys, 2,
-                "event {by_event}, tone {by_tone}, INFO {late} ms late"
-            );
-        }
-    }
-}
-
-#[test]
-fn an_info_before_its_press_is_the_same_press() {
-    for early in [20, 100, 300, 800] {
-        let mut world = armed();
-        world.speak(20);
-        world.info("5").unwrap();
-        world.speak(early / 20);
-        world.key(5, 6, Some(&voice(160)));
-        world.speak(10);
-        assert_eq!(world.proof().keys_heard, 1, "{early} ms before");
-    }
-}
-
-#[test]
-fn an_info_changes_nothing_of_what_leaves() {
-    let hear = |infos: bool| {
-        let mut world = armed();
-        let mut left = world.speak(10);
-        for n in 0..4 {
-            if infos && n % 2 == 0 {
-                world.info("Signal=5").unwrap();
-            }
-            left.extend(world.key(5, 6, Some(&voice(160))));
-            if infos && n % 2 == 1 {
-                world.info("Signal=5").unwrap();
-            }
-            left.extend(world.speak(10));
-            if infos {
-                world.info("Signal=9").unwrap();
-            }
-            left.extend(world.speak(10));
-        }
-        (left, world.proof().keys_heard)
-    };
-    let (without, keys) = hear(false);
-    let (with, more) = hear(true);
-    assert!(with == without, "what left differs");
-    assert_eq!((keys, more), (4, 8));
-}
-
-#[test]
-fn infos_alone_fill_a_field_also_before_the_first_packet() {
-    for before_media in [false, true] {
-        let mut world = answered();
-        if !before_media {
-            world.speak(5);
-        }
-        let Holder::Payment(payment) = payment('A') else {
-            unreachable!("a payment's own");
-        };
-        world.command(Command::Arm(Holder::Payment(payment.clone())));
-        world.command(Command::OpenCapture {
-            payment,
-            field: Field::PaymentCardNumber,
-            settings: CaptureSettings::default(),
-            slot: plain::slot(),
-        });
-        // Two of one key follow each other at once.
-        for digit in "5555555555554444".chars() {
-            world
-                .info(&format!("Signal= {digit}\r\nDuration= 250\r\n"))
-                .unwrap();
-        }
-        let complete = |output: &Output| {
-            matches!(output, Output::Capture(event)
-                if matches!(event.kind, CaptureEventKind::Complete { count: 16, .. }))
-        };
-        assert_eq!(world.count(complete), 1);
-        assert_eq!(world.proof().keys_heard, 16);
-    }
-}
-
-#[test]
-fn a_release_waits_after_an_info_as_after_any_key() {
-    let mut world = armed();
-    world.speak(5);
-    world.command(Command::Release(Holder::Ng));
-    for _ in 0..20 {
-        world.info("5").unwrap();
-        world.speak(5);
-        assert!(world.call.is_armed());
-    }
-    world.speak(40);
-    assert!(!world.call.is_armed());
 }

@@ -322,3 +322,42 @@ fn a_tone_that_breaks_off_under_its_event_is_one_press() {
     play(&mut ear, &through(Law::A, &samples), tone.code(), events);
     assert_eq!(ear.heard.codes.len(), 1);
 }
+
+#[test]
+fn rapid_presses_of_one_key_by_three_sources_are_counted_once_each() {
+    let mut dice = Dice::new(36);
+    for info_late_ms in [-200, -40, 0, 60, 150, 400, 1_200] {
+        for presses in 1..7 {
+            let (on, period) = (50 * MS, 100 * MS);
+            let lead = 2_400 + dice.below(160);
+            let mut samples = vec![0.0; lead + presses * period + 16_000];
+            add_white(&mut samples, -45.0, &mut dice);
+            let tone = Tone::any(&mut dice);
+            let (mut events, mut infos) = (Vec::new(), Vec::new());
+            for n in 0..presses {
+                let at = lead + n * period;
+                tone.add(&mut samples[at..at + on], &mut dice);
+                events.extend(packets(at as i64, on as i64, at as u32));
+                infos.push(at as i64 + info_late_ms * MS as i64);
+            }
+            events.sort_by_key(|&(at, _)| at);
+            let (mut events, mut infos) =
+                (events.into_iter().peekable(), infos.into_iter().peekable());
+            let mut ear = Listener::default();
+            let mut at = 0;
+            for stretch in through(Law::Mu, &samples).chunks(PACKET as usize) {
+                at += stretch.len() as i64;
+                ear.state.came_ms = at as u64 / MS as u64;
+                while infos.next_if(|due| *due <= at).is_some() {
+                    ear.info(tone.code());
+                }
+                ear.audio(stretch);
+                while let Some((_, packet)) = events.next_if(|&(due, _)| due <= at) {
+                    hear(&mut ear, tone.code(), packet);
+                }
+            }
+            let counted = ear.heard.codes.len();
+            assert_eq!(counted, presses, "INFO {info_late_ms} ms late");
+        }
+    }
+}
