@@ -4,6 +4,7 @@ mod events;
 mod holding;
 mod info;
 mod masking;
+mod network;
 mod noninterference;
 mod reports;
 mod sequence;
