@@ -1,3 +1,4 @@
+mod adversarial;
 mod codecs;
 mod events;
 mod holding;
