@@ -6,6 +6,7 @@ mod masking;
 mod noninterference;
 mod reports;
 mod sequence;
+mod shadow;
 mod transports;
 
 use std::{collections::HashSet, f64::consts::TAU};
