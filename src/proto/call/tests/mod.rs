@@ -8,6 +8,7 @@ mod network;
 mod noninterference;
 mod reports;
 mod sequence;
+mod shadow;
 mod transports;
 
 use std::{collections::HashSet, f64::consts::TAU};
