@@ -21,7 +21,9 @@ use crate::proto::{
     card::Brand,
     id::{Node, Tenant},
     ng::CallerSide,
+    shadow::{PublishRules, TrunkName},
 };
+use crate::signal::ShadowScope;
 
 /// Why a configuration cannot be used.
 #[derive(Debug, Error)]
@@ -53,6 +55,9 @@ pub enum ConfigError {
         problem: String,
     },
 }
+
+/// Fewest calls that a report of shadow mode may go on by.
+const LEAST_SHADOWED_CALLS: u64 = 5;
 
 /// The whole configuration.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -90,6 +95,9 @@ pub struct Config {
     /// Secret memory.
     #[serde(default)]
     pub secrets: Secrets,
+    /// Shadow mode.
+    #[serde(default)]
+    pub shadow: Shadow,
 }
 
 /// `[api]`.
@@ -206,6 +214,20 @@ pub struct Secrets {
     pub request_slots: usize,
 }
 
+/// `[shadow]`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Shadow {
+    /// Listen to calls that are not armed and report what would be heard.
+    pub enabled: bool,
+    /// Only on these trunks; on all where empty.
+    pub trunks: Vec<TrunkName>,
+    /// Reports go on at the ends of periods of this length.
+    pub period: Span,
+    /// And with as many calls at least.
+    pub least_calls: u64,
+}
+
 fn default_tenant() -> Tenant {
     "default".parse().expect("a constant tenant name is valid")
 }
@@ -298,6 +320,38 @@ impl Default for Secrets {
             require_secret_memory: false,
             slots: 256,
             request_slots: 16,
+        }
+    }
+}
+
+impl Default for Shadow {
+    fn default() -> Self {
+        Self {
+            enabled: false,
+            trunks: Vec::new(),
+            period: Span(Duration::from_secs(3_600)),
+            least_calls: 20,
+        }
+    }
+}
+
+impl Shadow {
+    /// Which calls it listens to.
+    #[must_use]
+    pub fn scope(&self) -> ShadowScope {
+        match (self.enabled, self.trunks.is_empty()) {
+            (false, _) => ShadowScope::Off,
+            (true, true) => ShadowScope::All,
+            (true, false) => ShadowScope::Trunks(self.trunks.clone()),
+        }
+    }
+
+    /// When reports go on.
+    #[must_use]
+    pub const fn rules(&self) -> PublishRules {
+        PublishRules {
+            period: self.period.0,
+            least_calls: self.least_calls,
         }
     }
 }
@@ -467,6 +521,24 @@ impl Config {
                 "expected 64 hexadecimal digits (`openssl rand -hex 32` makes some)".to_owned(),
             );
         }
+        if self.shadow.least_calls < LEAST_SHADOWED_CALLS {
+            return fail(
+                "shadow.least_calls",
+                format!(
+                    "found {}; expected {LEAST_SHADOWED_CALLS} or more, so that no report tells of a single call",
+                    self.shadow.least_calls
+                ),
+            );
+        }
+        if self.shadow.period.0 < Duration::from_secs(1) {
+            return fail(
+                "shadow.period",
+                format!(
+                    "found {:?}; expected a second or more, as in \"1h\"",
+                    self.shadow.period.0
+                ),
+            );
+        }
         if self.secrets.slots < 4 || self.secrets.request_slots < 1 {
             return fail(
                 "secrets.slots",
@@ -555,6 +627,9 @@ mod tests {
             ("[capture]\nattempts = 0", "capture.attempts"),
             ("[capture]\naccepted_brands = []", "capture.accepted_brands"),
             ("[processor]\ndigest_key = \"abc\"", "processor.digest_key"),
+            ("[shadow]\nleast_calls = 4", "shadow.least_calls"),
+            ("[shadow]\nperiod = \"999ms\"", "shadow.period"),
+            ("[shadow]\ntrunks = [\"4242424242424242\"]", "trunks"),
         ] {
             let text = format!("data_dir = \"/d\"\n{text}\n");
             let error = parse(&text).unwrap_err().to_string();

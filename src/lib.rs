@@ -11,4 +11,5 @@ pub mod metrics;
 pub mod processor;
 pub mod proto;
 pub mod secret_memory;
+pub mod shadow;
 pub mod signal;

@@ -1,6 +1,7 @@
 //! The command line.
 
 mod keys;
+mod shadow_command;
 
 use std::{
     io::{self, Write},
@@ -17,7 +18,7 @@ use tonewall::{
     gateway::{self, LogFormat, Logging},
     http::TlsFiles,
     processor::sandbox,
-    proto::id::Tenant,
+    proto::{id::Tenant, shadow::TrunkName},
 };
 
 /// Takes card payments on live phone calls: the caller keys the card, the agent and every recorder
@@ -62,6 +63,18 @@ enum Command {
     Keys {
         #[command(subcommand)]
         command: keys::KeysCommand,
+    },
+    /// Write the reports of shadow mode: what would be heard on each trunk, as JSON and as a picture
+    Shadow {
+        /// The gateway's data directory
+        #[arg(long, value_name = "DIR")]
+        data_dir: PathBuf,
+        /// Where to write; nothing is written without it
+        #[arg(long, value_name = "DIR")]
+        out: Option<PathBuf>,
+        /// One trunk only
+        #[arg(long, value_name = "NAME")]
+        trunk: Option<TrunkName>,
     },
     /// Read and verify the compliance log
     Audit {
@@ -152,6 +165,11 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Demo(args) => return demo::run(args),
         Command::Keys { command } => keys::run(command)?,
         Command::Audit { command } => return audit(&command),
+        Command::Shadow {
+            data_dir,
+            out,
+            trunk,
+        } => shadow_command::run(&data_dir, out.as_deref(), trunk.as_ref())?,
         Command::SandboxProcessor(args) => sandbox::serve(args)?,
         Command::DemoEnd(args) => return demo::end::run(&args),
     }

@@ -32,6 +32,7 @@ pub struct Metrics {
     packets_checked: IntCounter,
     packets_masked: IntCounter,
     incidents: IntCounter,
+    shadowed: IntCounter,
     captures: IntCounterVec,
     payments: IntCounterVec,
     unresolved: IntGauge,
@@ -118,6 +119,10 @@ impl Metrics {
                 "tonewall_incidents_total",
                 "Times the output check heard a tone. Any but 0 is an alarm (PCI DSS 10.7.2).",
             )?,
+            shadowed: counter(
+                "tonewall_shadowed_calls_total",
+                "Calls that have ended and that shadow mode listened to.",
+            )?,
             captures: counters(
                 "tonewall_captures_total",
                 "Fields that ended, by field and result.",
@@ -175,6 +180,7 @@ impl Metrics {
                     .with_label_values(&[field_label(capture.field), result])
                     .inc();
             }
+            MediaEventKind::Shadowed(_, tally) => self.shadowed.inc_by(tally.calls),
             MediaEventKind::Disarmed => {}
         }
     }

@@ -16,6 +16,7 @@ const FLOORS: &[&[(&str, &[&str])]] = &[
         ("id", &[]),
         ("leg", &[]),
         ("proof", &[]),
+        ("shadow", &[]),
         ("time", &[]),
     ],
     &[

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::{Config, ProcessorKind};
-use crate::proto::{call::SourcePolicy, ng::CallerSide};
+use crate::proto::{call::SourcePolicy, ng::CallerSide, shadow::TrunkName};
 
 /// What the configuration means, in words: the answer of `tonewall check`.
 impl fmt::Display for Config {
@@ -70,6 +70,18 @@ impl fmt::Display for Config {
                     "processor       SANDBOX: test cards only, no money moves"
                 )?;
             }
+        }
+        if self.shadow.enabled {
+            let trunks: Vec<_> = self.shadow.trunks.iter().map(TrunkName::as_str).collect();
+            let which = match trunks.as_slice() {
+                [] => "all calls".to_owned(),
+                named => named.join(", "),
+            };
+            writeln!(
+                f,
+                "shadow mode     {which}, reports go on every {:?} by {} calls or more",
+                self.shadow.period.0, self.shadow.least_calls
+            )?;
         }
         write!(
             f,

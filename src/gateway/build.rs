@@ -30,6 +30,7 @@ use crate::{
     },
     proto::audit::{Actor, Event, Record, Success},
     secret_memory::{Slab, forbid_dumps},
+    shadow::Shadows,
     signal::{CallSettings, Calls},
 };
 
@@ -40,6 +41,7 @@ pub(super) struct Gateway {
     pub(super) audit: AuditLog,
     pub(super) calls: Calls,
     pub(super) payments: Payments,
+    pub(super) shadows: Option<Shadows>,
     pub(super) cards: CardPlane,
     pub(super) metrics: Arc<Metrics>,
     pub(super) media_events: mpsc::Receiver<MediaEvent>,
@@ -96,6 +98,15 @@ impl Gateway {
             let _recorded = audit.record(None, own_record(event)).await?;
         }
 
+        let shadows = config
+            .shadow
+            .enabled
+            .then(|| {
+                let rules = config.shadow.rules();
+                Shadows::open(&config.data_dir, config.tenant.clone(), rules)
+            })
+            .transpose()
+            .context("cannot go on with the reports of shadow mode")?;
         let (sandbox, cards) = start_processor(&config, &slab).await?;
         let slots: Arc<dyn SlotSource> = slab;
         let sink: Arc<dyn CardSink> = cards.sink();
@@ -126,6 +137,7 @@ impl Gateway {
             audit,
             calls,
             payments,
+            shadows,
             cards,
             metrics,
             media_events,
@@ -150,6 +162,7 @@ fn registry(
         caller: config.media.caller,
         source: config.media.source,
         idle_timeout: config.ng.idle_timeout.0,
+        shadow: config.shadow.scope(),
         ..CallSettings::new(
             config.tenant.clone(),
             config.node.clone(),

@@ -4,13 +4,14 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::sync::{broadcast::error::RecvError, mpsc};
 
-use super::payments::Payments;
+use super::{payments::Payments, read_clocks};
 use crate::{
     audit_log::AuditLog,
     journal::Journal,
-    media::MediaEvent,
+    media::{MediaEvent, MediaEventKind},
     metrics::Metrics,
     proto::id::Tenant,
+    shadow::Shadows,
     signal::{CallChange, Calls},
 };
 
@@ -22,9 +23,13 @@ pub(super) async fn media_events(
     mut events: mpsc::Receiver<MediaEvent>,
     calls: Calls,
     payments: Payments,
+    shadows: Option<Shadows>,
     metrics: Arc<Metrics>,
 ) {
     while let Some(event) = events.recv().await {
+        if let (Some(shadows), MediaEventKind::Shadowed(trunk, tally)) = (&shadows, &event.kind) {
+            shadows.add(trunk, tally, read_clocks().utc);
+        }
         metrics.observe_media(&event);
         calls.handle_media(&event);
         payments.handle_media(&event);

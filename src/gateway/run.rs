@@ -85,6 +85,7 @@ async fn run(path: &Path, config: Config, text: &str) -> anyhow::Result<()> {
         audit,
         calls,
         payments,
+        shadows,
         cards,
         metrics,
         media_events,
@@ -95,8 +96,12 @@ async fn run(path: &Path, config: Config, text: &str) -> anyhow::Result<()> {
         media_events,
         calls.clone(),
         payments.clone(),
+        shadows.clone(),
         Arc::clone(&metrics),
     ));
+    if let Some(shadows) = &shadows {
+        tasks.spawn(shadows.clone().run());
+    }
     tasks.spawn(dispatch::call_changes(calls.clone(), payments.clone()));
     tasks.spawn(dispatch::payment_events(
         payments.clone(),
@@ -147,6 +152,7 @@ async fn run(path: &Path, config: Config, text: &str) -> anyhow::Result<()> {
         service: http::Gateway {
             payments: payments.clone(),
             calls: calls.clone(),
+            shadows,
             journal: journal.clone(),
             audit_log: audit.clone(),
         }
@@ -348,6 +354,7 @@ fn changed_sections(old: &Config, new: &Config) -> Vec<&'static str> {
         ("[capture]", old.capture != new.capture),
         ("[processor]", old.processor != new.processor),
         ("[secrets]", old.secrets != new.secrets),
+        ("[shadow]", old.shadow != new.shadow),
     ]
     .into_iter()
     .filter_map(|(name, changed)| changed.then_some(name))

@@ -32,6 +32,9 @@ pub(super) struct SignedIn {
 /// Somebody who may see and take payments.
 pub(super) struct Taker(pub(super) SignedIn);
 
+/// Somebody who runs the gateway: may see what shadow mode heard.
+pub(super) struct Operator(pub(super) SignedIn);
+
 /// Where the request comes from.
 pub(super) struct Source(pub(super) SocketAddr);
 
@@ -102,6 +105,23 @@ impl FromRequestParts<Arc<Api>> for Taker {
         let Source(from) = Source::from_request_parts(parts, api).await?;
         signed_in.refused(api, from, parts, why).await;
         Err(Problem::new(Slug::RoleRefused, why))
+    }
+}
+
+impl FromRequestParts<Arc<Api>> for Operator {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, api: &Arc<Api>) -> Result<Self, Problem> {
+        let signed_in = SignedIn::from_request_parts(parts, api).await?;
+        match signed_in.key.role {
+            Role::Administrator | Role::Auditor | Role::Integration => Ok(Self(signed_in)),
+            Role::Agent => {
+                let why = "an agent's key takes payments and sees no reports on trunks; use an administrator's, an auditor's or an integration's key";
+                let Source(from) = Source::from_request_parts(parts, api).await?;
+                signed_in.refused(api, from, parts, why).await;
+                Err(Problem::new(Slug::RoleRefused, why))
+            }
+        }
     }
 }
 

@@ -21,7 +21,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use super::{
     Api, events, panel, payments,
     problem::{Problem, Slug},
-    schema,
+    schema, shadow,
 };
 
 #[derive(OpenApi)]
@@ -37,6 +37,7 @@ use super::{
         (name = "payments", description = "A payment on a call, from its creation to its outcome"),
         (name = "calls", description = "The calls that are up"),
         (name = "events", description = "What happens, as server-sent events"),
+        (name = "shadow", description = "What would be heard on each trunk, before anything is masked"),
         (name = "session", description = "Who asks"),
         (name = "panel", description = "The agent panel in the browser"),
         (name = "health", description = "For orchestrators and people who integrate")
@@ -59,6 +60,9 @@ pub(super) fn routes() -> OpenApiRouter<Arc<Api>> {
         .routes(routes!(payments::cancel))
         .routes(routes!(events::events))
         .routes(routes!(events::payment_events))
+        .routes(routes!(shadow::list_trunks))
+        .routes(routes!(shadow::get_trunk))
+        .routes(routes!(shadow::get_picture))
         .routes(routes!(panel::page))
         .routes(routes!(panel::script))
         .routes(routes!(panel::format_script))

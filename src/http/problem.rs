@@ -66,6 +66,8 @@ slugs! {
     UnknownCall = "unknown-call", NOT_FOUND, "No such call";
     /// No such payment.
     UnknownPayment = "unknown-payment", NOT_FOUND, "No such payment";
+    /// No such trunk.
+    UnknownTrunk = "unknown-trunk", NOT_FOUND, "No such trunk";
     /// The address has no such method.
     MethodNotAllowed = "method-not-allowed", METHOD_NOT_ALLOWED, "Another method is needed";
     /// The request came too slowly.

@@ -122,6 +122,13 @@ pub struct FieldView {
     pub problem: Option<String>,
 }
 
+/// The trunks that shadow mode listens to.
+#[derive(ToSchema)]
+pub struct TrunkList {
+    /// By name.
+    pub trunks: Vec<crate::shadow::TrunkLine>,
+}
+
 /// What to do after a decline.
 #[derive(ToSchema)]
 #[schema(rename_all = "kebab-case")]

@@ -13,6 +13,7 @@ use crate::{
         field::Field,
         id::{KeyId, PaymentId, Tenant},
     },
+    shadow::{ShadowReport, Shadows, TrunkLine},
     signal::{CallView, Calls},
 };
 
@@ -64,6 +65,10 @@ pub trait Service: Send + Sync + 'static {
     fn calls(&self, tenant: &Tenant) -> Vec<CallView>;
     /// One live call by our id or the signalling's.
     fn call(&self, tenant: &Tenant, id: &str) -> Option<CallView>;
+    /// The tenant's trunks that shadow mode listens to.
+    fn shadow_trunks(&self, tenant: &Tenant) -> Vec<TrunkLine>;
+    /// What would be heard on one of them.
+    fn shadow_report(&self, tenant: &Tenant, trunk: &str) -> Option<ShadowReport>;
     /// The live key with this hash.
     fn key_by_hash(
         &self,
@@ -112,6 +117,8 @@ pub struct Gateway {
     pub payments: Payments,
     /// Calls.
     pub calls: Calls,
+    /// Shadow mode's reports, where it is enabled.
+    pub shadows: Option<Shadows>,
     /// Keys and idempotency.
     pub journal: Journal,
     /// Sign-ins and refusals.
@@ -186,6 +193,15 @@ impl Service for Gateway {
 
     fn call(&self, tenant: &Tenant, id: &str) -> Option<CallView> {
         self.calls.find(tenant, id)
+    }
+
+    fn shadow_trunks(&self, tenant: &Tenant) -> Vec<TrunkLine> {
+        let shadows = self.shadows.as_ref();
+        shadows.map_or_else(Vec::new, |shadows| shadows.list(tenant))
+    }
+
+    fn shadow_report(&self, tenant: &Tenant, trunk: &str) -> Option<ShadowReport> {
+        self.shadows.as_ref()?.report(tenant, trunk)
     }
 
     fn key_by_hash(

@@ -22,6 +22,7 @@ use crate::proto::{
     leg::Leg,
     proof::MaskingProof,
     secret::KeySlot,
+    shadow::{Tally, TrunkName},
 };
 
 /// Hands out slots of secret memory; `None` when all are taken.
@@ -64,6 +65,9 @@ pub enum MediaCommand {
     },
     /// Close the payment's open field.
     CloseCapture(PaymentId),
+    /// Count what would be heard on the call while it is not armed, for this trunk; answered by
+    /// [`MediaEventKind::Shadowed`] in the end.
+    Shadow(TrunkName),
     /// The call has ended; answered by [`MediaEventKind::Ended`].
     HangUp,
 }
@@ -90,6 +94,8 @@ pub enum MediaEventKind {
     Capture(CaptureEvent),
     /// The output check heard a tone; the leg is muted.
     Incident,
+    /// What shadow mode heard on the call, for its trunk; just before `Ended`.
+    Shadowed(TrunkName, Box<Tally>),
     /// The call is gone.
     Ended(MaskingProof),
 }

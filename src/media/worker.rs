@@ -28,6 +28,7 @@ use crate::proto::{
     mask::Outbox,
     proof::MaskingProof,
     rtp::MAX_DATAGRAM,
+    shadow::TrunkName,
     time::Now,
 };
 
@@ -36,6 +37,9 @@ const SOCKETS: usize = 4;
 const WAKER: Token = Token(usize::MAX);
 /// Datagrams taken from one socket before the others have their turn.
 const BATCH: usize = 64;
+/// Packets that shadow mode listens to in one wake-up, at a microsecond or two each. A worker that
+/// finds more has fallen behind, and listens to no more of them: every other thing goes first.
+const SHADOWED: u32 = 256;
 /// How long a worker sleeps at most; a bound on how late an undelivered event is retried.
 const LONGEST_SLEEP: Duration = Duration::from_millis(100);
 
@@ -67,6 +71,8 @@ struct Entry {
     payments: Vec<PaymentId>,
     /// What the call proved, once it has hung up.
     proof: MaskingProof,
+    /// The trunk that what shadow mode hears is told for.
+    trunk: Option<TrunkName>,
 }
 
 pub(super) struct Worker {
@@ -88,6 +94,8 @@ pub(super) struct Worker {
     outbox: Outbox,
     /// One datagram at a time; a byte longer than any that is taken.
     buffer: Vec<u8>,
+    /// Packets that shadow mode may still listen to in this wake-up.
+    shadowed_left: u32,
 }
 
 /// The worker's only reading of the clocks: once a wake-up.
@@ -123,6 +131,7 @@ impl Worker {
             unread: VecDeque::new(),
             outbox: Outbox::default(),
             buffer: vec![0; MAX_DATAGRAM + 1],
+            shadowed_left: 0,
         })
     }
 
@@ -142,6 +151,7 @@ impl Worker {
                 continue;
             }
             let now = read_clocks();
+            self.shadowed_left = SHADOWED;
             // Commands first: an arming outruns the packets that came with it.
             if !self.take_orders(now) {
                 return;
@@ -205,6 +215,7 @@ impl Worker {
             added: now.instant,
             payments: Vec::new(),
             proof: MaskingProof::default(),
+            trunk: None,
         };
         let sockets = [
             &mut entry.caller.rtp,
@@ -253,6 +264,12 @@ impl Worker {
             MediaCommand::Arm(holder) => Command::Arm(holder),
             MediaCommand::Release(holder) => Command::Release(holder),
             MediaCommand::CloseCapture(payment) => Command::CloseCapture(payment),
+            MediaCommand::Shadow(trunk) => {
+                if let Some(Some(entry)) = self.entries.get_mut(index) {
+                    entry.trunk = Some(trunk);
+                }
+                Command::Shadow
+            }
             MediaCommand::HangUp => Command::HangUp,
             MediaCommand::OpenCapture {
                 payment,
@@ -343,6 +360,10 @@ impl Worker {
                     MediaEventKind::Capture(CaptureEvent { kind, ..event })
                 }
                 Output::Incident => MediaEventKind::Incident,
+                Output::Shadowed(tally) => match entry.trunk.take() {
+                    Some(trunk) => MediaEventKind::Shadowed(trunk, tally),
+                    None => continue,
+                },
                 Output::Ended(proof) => {
                     entry.proof = proof;
                     continue;
@@ -459,6 +480,7 @@ impl Worker {
         let counters = Arc::clone(&self.counters);
         let mut buffer = std::mem::take(&mut self.buffer);
         let mut armed = false;
+        self.meter_shadow(index, from, channel);
         self.guarded(index, now, |entry, outbox| {
             let datagram = &mut buffer[..length];
             armed = entry.call.is_armed();
@@ -493,6 +515,20 @@ impl Worker {
             buffer[..length].zeroize();
         }
         self.buffer = buffer;
+    }
+
+    /// Lets shadow mode listen to a packet, or not where this wake-up has had its share.
+    fn meter_shadow(&mut self, index: usize, from: Leg, channel: Channel) {
+        let Some(Some(entry)) = self.entries.get_mut(index) else {
+            return;
+        };
+        if from != Leg::Caller || channel != Channel::Rtp || !entry.call.is_shadowed() {
+            return;
+        }
+        match self.shadowed_left.checked_sub(1) {
+            Some(left) => self.shadowed_left = left,
+            None => entry.call.spare_shadow(),
+        }
     }
 
     /// Ends a call: closes its sockets, has its cards wiped, and then tells, for its ports are free
@@ -574,3 +610,6 @@ fn count(sent: io::Result<usize>, counters: &Counters) {
         counters.unsent.fetch_add(1, Ordering::Relaxed);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -11,6 +11,7 @@ pub mod field;
 pub mod id;
 pub mod leg;
 pub mod proof;
+pub mod shadow;
 pub mod time;
 // Floor 1: what bytes and keys mean.
 pub mod codec;

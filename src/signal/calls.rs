@@ -35,6 +35,7 @@ use crate::{
         leg::Leg,
         ng::{CallerSide, Dict},
         proof::MaskingProof,
+        shadow::TrunkName,
     },
 };
 
@@ -70,6 +71,30 @@ pub struct CallSettings {
     pub linger: Duration,
     /// How long the media plane may take to arm.
     pub arm_timeout: Duration,
+    /// Whether shadow mode listens to calls, and to which.
+    pub shadow: ShadowScope,
+}
+
+/// The calls that shadow mode listens to, while they are not armed.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum ShadowScope {
+    /// None.
+    #[default]
+    Off,
+    /// All.
+    All,
+    /// Those of these trunks.
+    Trunks(Vec<TrunkName>),
+}
+
+impl ShadowScope {
+    fn includes(&self, trunk: &TrunkName) -> bool {
+        match self {
+            Self::Off => false,
+            Self::All => true,
+            Self::Trunks(trunks) => trunks.contains(trunk),
+        }
+    }
 }
 
 impl CallSettings {
@@ -86,6 +111,7 @@ impl CallSettings {
             idle_timeout: Duration::from_mins(10),
             linger: Duration::from_secs(30),
             arm_timeout: Duration::from_millis(250),
+            shadow: ShadowScope::Off,
         }
     }
 }
@@ -266,7 +292,7 @@ impl Calls {
                 );
             }
             MediaEventKind::Ended(proof) => self.media_ended(&event.call, *proof),
-            MediaEventKind::Capture(_) => {}
+            MediaEventKind::Capture(_) | MediaEventKind::Shadowed(..) => {}
         }
     }
 
@@ -364,6 +390,20 @@ impl Calls {
         drop(state);
         info!(call = %view.id, "call started");
         self.publish(CallChange::Started(view));
+    }
+
+    /// Has shadow mode listen to a call whose caller's leg is known, once.
+    pub(super) fn shadow(&self, id: &CallId) {
+        let scope = &self.inner.settings.shadow;
+        if *scope == ShadowScope::Off {
+            return;
+        }
+        let trunk = self.with_live(id, CallRecord::take_trunk).flatten();
+        if let Some(trunk) = trunk.filter(|trunk| scope.includes(trunk))
+            && let Err(error) = self.inner.media.send(id, MediaCommand::Shadow(trunk))
+        {
+            info!(call = %id, %error, "shadow mode does not listen to this call");
+        }
     }
 
     /// The call's statistics as clients read them.

@@ -166,6 +166,10 @@ impl Calls {
             self.with_live(id, |call| call.not_taken(leg));
             return Err(refusal);
         }
+        if let Some(Err(error)) = &offer.trunk {
+            warn!(call = %id, %error, "tonewall-trunk is no name of a trunk; the call counts under its address");
+        }
+        self.shadow(id);
         let reply = Reply::ok_with(Dict::new().with("sdp", agreed.sdp));
         Ok(
             match self.block_as_offered(id, offer.block_dtmf, peer).await {

@@ -11,7 +11,7 @@ mod statistics;
 
 use serde::{Deserialize, Serialize};
 
-pub use calls::{CallSettings, Calls};
+pub use calls::{CallSettings, Calls, ShadowScope};
 pub use networks::{NetworkError, Networks};
 pub use parts::{ArmedStore, AuditSink, BoxFuture, MediaPort};
 

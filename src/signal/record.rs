@@ -14,6 +14,7 @@ use crate::{
         leg::Leg,
         ng::{OfferRequest, SdpOptions},
         sdp::{Audio, Description, Rewrite},
+        shadow::TrunkName,
     },
 };
 
@@ -88,6 +89,17 @@ pub(super) enum TagError {
     NoOffer,
 }
 
+/// What is known of the trunk that the caller's leg came by.
+#[derive(Default)]
+struct Trunk {
+    /// What signalling called it.
+    named: Option<TrunkName>,
+    /// From where the caller's end signalled, where a message said so.
+    address: Option<IpAddr>,
+    /// Whether it was asked for.
+    taken: bool,
+}
+
 /// One call.
 pub(super) struct CallRecord {
     pub(super) id: CallId,
@@ -110,6 +122,7 @@ pub(super) struct CallRecord {
     /// `block DTMF` holds it.
     pub(super) blocked: bool,
     pub(super) incident: bool,
+    trunk: Trunk,
     /// Its place among the calls that this node takes.
     _place: OwnedSemaphorePermit,
 }
@@ -138,6 +151,7 @@ impl CallRecord {
             block_wanted: false,
             blocked: false,
             incident: false,
+            trunk: Trunk::default(),
             _place: place,
         }
     }
@@ -204,6 +218,28 @@ impl CallRecord {
         }
     }
 
+    /// The trunk of the call, once the caller's media is known and only then: a name that signalling
+    /// gave, else the address that the caller's end signalled from, else that of its media. Nothing
+    /// where it is not known which end is the caller.
+    pub(super) fn take_trunk(&mut self) -> Option<TrunkName> {
+        let media = self.caller.media.as_ref().filter(|_| self.sides_known)?;
+        if std::mem::replace(&mut self.trunk.taken, true) {
+            return None;
+        }
+        let address = self.trunk.address.unwrap_or(media.rtp.ip());
+        Some(self.trunk.named.take().unwrap_or_else(|| address.into()))
+    }
+
+    /// What a message of this leg tells of the trunk.
+    fn note_trunk(&mut self, leg: Leg, message: &OfferRequest) {
+        if let Some(Ok(name)) = &message.trunk {
+            self.trunk.named.get_or_insert_with(|| name.clone());
+        }
+        if leg == Leg::Caller {
+            self.trunk.address = self.trunk.address.or(message.received_from);
+        }
+    }
+
     /// Which leg makes this offer.
     pub(super) fn offering_leg(&self, offer: &OfferRequest) -> Result<Leg, TagError> {
         if let Some(leg) = self.leg_of_tag(&offer.from_tag) {
@@ -236,6 +272,7 @@ impl CallRecord {
         now: Timestamp,
     ) -> Agreed {
         self.last_signal = now;
+        self.note_trunk(leg, offer);
         let audio = description.audio();
         let mux = how.options.mux;
         let to_other = (audio.mux || mux.offer) && !mux.demux;
@@ -266,6 +303,7 @@ impl CallRecord {
         now: Timestamp,
     ) -> Agreed {
         self.last_signal = now;
+        self.note_trunk(leg, answer);
         let audio = description.audio();
         let answerer = self.leg_mut(leg);
         answerer.tag.clone_from(&answer.to_tag);

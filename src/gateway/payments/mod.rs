@@ -435,7 +435,8 @@ impl Payments {
             }
             MediaEventKind::Armed(Holder::Ng | Holder::Recovered)
             | MediaEventKind::ArmRefused(Holder::Ng | Holder::Recovered, _)
-            | MediaEventKind::Disarmed => {}
+            | MediaEventKind::Disarmed
+            | MediaEventKind::Shadowed(..) => {}
         }
     }
 

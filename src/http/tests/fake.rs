@@ -26,6 +26,7 @@ use crate::{
         field::Field,
         id::{CallId, KeyId, PaymentId, Tenant},
     },
+    shadow::{ShadowReport, Shadows, TrunkLine},
     signal::CallView,
 };
 
@@ -60,6 +61,7 @@ pub(super) struct Inner {
     pub(super) audit_broken: bool,
     pub(super) keys_are: Option<Keys>,
     pub(super) created: u32,
+    pub(super) shadows: Option<Shadows>,
     serial: u64,
 }
 
@@ -442,6 +444,16 @@ impl Service for Fake {
     fn call(&self, tenant: &Tenant, id: &str) -> Option<CallView> {
         let mut calls = self.calls(tenant).into_iter();
         calls.find(|call| call.signalling_id == id || call.id.to_string() == id)
+    }
+
+    fn shadow_trunks(&self, tenant: &Tenant) -> Vec<TrunkLine> {
+        let inner = self.lock();
+        let shadows = inner.shadows.as_ref();
+        shadows.map_or_else(Vec::new, |shadows| shadows.list(tenant))
+    }
+
+    fn shadow_report(&self, tenant: &Tenant, trunk: &str) -> Option<ShadowReport> {
+        self.lock().shadows.as_ref()?.report(tenant, trunk)
     }
 
     fn key_by_hash(

@@ -5,6 +5,7 @@ mod document;
 mod fake;
 mod limits;
 mod look;
+mod shadow;
 mod sign_in;
 mod stream;
 mod truth;

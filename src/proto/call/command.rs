@@ -14,6 +14,7 @@ use crate::proto::{
     leg::Leg,
     proof::MaskingProof,
     secret::KeySlot,
+    shadow::Tally,
 };
 
 /// Who keeps a call armed. Each releases only its own hold; the call is armed while any holds.
@@ -75,6 +76,8 @@ pub enum Command {
     },
     /// Close the payment's open field, if any.
     CloseCapture(PaymentId),
+    /// Count what would be heard while it is not armed. Answered by [`Output::Shadowed`] in the end.
+    Shadow,
     /// The call has ended.
     HangUp,
 }
@@ -93,6 +96,8 @@ pub enum Output {
     Captured(PaymentId, CapturedField),
     /// The output check heard a tone: the leg is muted for good (PCI DSS 10.7.2).
     Incident,
+    /// What shadow mode heard, where it was asked for and audio came. Before [`Output::Ended`].
+    Shadowed(Box<Tally>),
     /// Last output of a call that hung up.
     Ended(MaskingProof),
 }

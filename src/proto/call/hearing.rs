@@ -9,7 +9,7 @@ use crate::proto::{
     capture::{Capture, CaptureFailure},
     codec::{Audio, Form, Law, Wideband},
     digit::Key,
-    dtmf::{Ear, EventPacket, Order, Verdict, code_of_tone},
+    dtmf::{Ear, EventPacket, Order, PressesTold, Verdict, code_of_tone},
     encoding::{AudioCodec, Encoding},
     rtp::{
         EVENT_BYTES, MAX_DATAGRAM, NamedEvent, NamedEvents, Red, RtpHeader, ToneDescription,
@@ -226,10 +226,14 @@ impl Hearing {
             encoding,
             payload,
             timestamp: header.timestamp,
-            late: place == Place::Late,
+            late: place != Place::Next,
         };
         let order = match place {
             Place::Next | Place::Late => self.hear(&packet, types, &mut keys, sink),
+            // Some senders count their events apart from their audio.
+            Place::Duplicate if matches!(encoding, Some(Encoding::TelephoneEvent(_))) => {
+                self.hear(&packet, types, &mut keys, sink)
+            }
             Place::Held | Place::Duplicate => Order::Kept,
         };
         self.note_presses(&keys, sink);
@@ -724,6 +728,11 @@ impl Hearing {
     /// Packets that were not understood.
     pub(super) const fn refused(&self) -> u64 {
         self.refused
+    }
+
+    /// What was told of presses since this was last asked.
+    pub(super) fn take_told(&mut self) -> PressesTold {
+        self.ear.take_told()
     }
 
     /// Keys heard.

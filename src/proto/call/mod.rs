@@ -8,6 +8,7 @@ mod armed;
 mod command;
 mod hearing;
 mod sequence;
+mod shadow;
 mod stream;
 #[cfg(test)]
 mod tests;
@@ -21,6 +22,7 @@ pub use command::{ArmRefusal, Command, Holder, LegMedia, Output, SourcePolicy};
 
 use self::{
     armed::Heard,
+    shadow::Shadow,
     stream::{CallerStream, PayloadTypes},
 };
 use super::{
@@ -114,6 +116,7 @@ pub struct Call {
     brand: Option<(PaymentId, Brand)>,
     incident: bool,
     proof: MaskingProof,
+    shadow: Option<Box<Shadow>>,
     outputs: VecDeque<Output>,
 }
 
@@ -131,6 +134,19 @@ impl Call {
     #[must_use]
     pub const fn is_armed(&self) -> bool {
         self.stream.is_armed()
+    }
+
+    /// Whether shadow mode would listen to the caller's next packet.
+    #[must_use]
+    pub const fn is_shadowed(&self) -> bool {
+        self.shadow.is_some() && !self.stream.is_armed()
+    }
+
+    /// Shadow mode does not listen to the caller's next packet: there is no time for it.
+    pub fn spare_shadow(&mut self) {
+        if let Some(shadow) = &mut self.shadow {
+            shadow.spare();
+        }
     }
 
     /// A datagram that `from` sent to its `channel`. What may leave towards the agent is put into
@@ -187,6 +203,12 @@ impl Call {
         let types = self.types.as_ref().ok_or(Refused::NotAnswered)?;
         if !self.stream.is_armed() {
             self.stream.relay(datagram, header, types, out);
+            // What stays behind belongs to an arming. The outbox is beyond the listener's reach.
+            if let Some(shadow) = &mut self.shadow
+                && !out.is_empty()
+            {
+                shadow.hear(datagram, header, types, now);
+            }
             return Ok(());
         }
         self.stream.begin(header, types, now);
@@ -221,6 +243,9 @@ impl Call {
     /// and the request stays here.
     pub fn handle_info(&mut self, body: &mut [u8], now: Now) -> Result<InfoForward, InfoError> {
         if !self.stream.is_armed() {
+            if let Some(shadow) = &mut self.shadow {
+                shadow.hear_info(body, now);
+            }
             return Ok(InfoForward::Relay);
         }
         let key = read_key(body)?;
@@ -324,6 +349,9 @@ impl Call {
                 }
             }
             Command::CloseCapture(payment) => self.close_capture_of(&payment, now),
+            Command::Shadow => {
+                self.shadow.get_or_insert_default();
+            }
             Command::HangUp => self.hang_up(now),
         }
         self.drain_capture();
@@ -395,6 +423,9 @@ impl Call {
         }
         if !self.stream.is_armed() {
             self.stream.arm(self.types.as_ref(), now);
+            if let Some(shadow) = &mut self.shadow {
+                shadow.rest();
+            }
             self.armed_since = Some(now.instant);
             self.proof.armings += 1;
         }
@@ -460,6 +491,9 @@ impl Call {
         self.stream.add_to(&mut self.proof);
         self.stream = CallerStream::default();
         self.types = None;
+        if let Some(tally) = self.shadow.take().and_then(|shadow| shadow.end()) {
+            self.outputs.push_back(Output::Shadowed(Box::new(tally)));
+        }
         self.outputs.push_back(Output::Ended(self.proof));
     }
 

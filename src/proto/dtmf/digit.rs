@@ -56,6 +56,10 @@ const MOST_DETUNE_HZ: f32 = 2.5;
 const TWIST: (f32, f32) = (0.1, 4.0);
 /// Twist of one window: noise moves it further.
 const WINDOW_TWIST: (f32, f32) = (0.04, 10.0);
+/// Mean square of a sine of 0 dBm0.
+const MILLIWATT: f32 = 22_656.0 * 22_656.0 / 2.0;
+/// Least share beside the tones that is told apart: 40 dB below.
+const LEAST_NOISE: f32 = 1e-4;
 /// Least power of the stronger tone: a sine of -45 dBm0 (peak of 0 dBm0: 22,656 in mu-law).
 const LEAST_POWER: f32 = 125.0 * 125.0;
 
@@ -73,7 +77,22 @@ pub(super) enum Told {
         code: u8,
         /// Where its tone began, in samples.
         start: i64,
+        /// How it sounded.
+        measure: PressMeasure,
     },
+}
+
+/// How a press by tone sounded, by the windows that lay in it as a whole. Which key it was is not in
+/// it, though a line that passes some tones better than others makes it depend on the key: it is
+/// meant for means over many presses.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Zeroize)]
+pub struct PressMeasure {
+    /// Power of both tones together, dBm0 (a sine of full scale has +3.17; ITU-T G.711).
+    pub level_dbm0: f32,
+    /// Column over row, dB.
+    pub twist_db: f32,
+    /// Both tones over all else, dB; at most 40.
+    pub snr_db: f32,
 }
 
 /// Sum of products of phases [`PHASE_HOPS`] apart.
@@ -257,6 +276,22 @@ impl Run {
             && self.is_pure(row, column)
     }
 
+    /// How it sounded so far. Tells nothing that a decision is made by.
+    fn measure(&self) -> PressMeasure {
+        let off = |drift: &Drift, hz| drift.detune_hz(hz).map_or(1.0, kept);
+        let row = self.row_power / off(&self.row_drift, ROWS_HZ[self.row]);
+        let column = self.column_power / off(&self.column_drift, COLUMNS_HZ[self.column]);
+        let full = self.full as f32;
+        let fitted = self.row_power + self.column_power;
+        let tones = (self.explained / full * (row + column) / fitted).min(1.0 - LEAST_NOISE);
+        let mean_square = self.energy / full / Window::W10.samples() as f32;
+        PressMeasure {
+            level_dbm0: decibel(tones * mean_square / MILLIWATT),
+            twist_db: decibel(column / row),
+            snr_db: decibel(tones / (1.0 - tones)),
+        }
+    }
+
     /// Whether the two tones, where they really are, make up the energy: what the fit at the nominal
     /// frequencies misses of a tone `detune` beside them is added again, and the noise that was
     /// there before is taken away.
@@ -383,6 +418,7 @@ impl Digits {
         Told::Press {
             code: CODES[self.press.row][self.press.column],
             start: self.press.start,
+            measure: self.press.measure(),
         }
     }
 
@@ -414,6 +450,10 @@ impl Digits {
     pub(super) fn press_goes_on(&self) -> bool {
         self.press.told > 0
     }
+}
+
+fn decibel(ratio: f32) -> f32 {
+    10.0 * ratio.log10()
 }
 
 fn power(wave: [f32; 2]) -> f32 {

@@ -50,6 +50,8 @@ pub(super) enum Told {
     KnownByInfo,
     /// The other source of the media told it.
     Again,
+    /// It is no press of its own, but the rest of one that was told.
+    Rest,
 }
 
 /// When something was heard.
@@ -138,7 +140,7 @@ impl Merge {
         } else {
             let at = self.begin(code);
             self.presses[at].by_info = resumed;
-            (at, if resumed { Told::Again } else { Told::First })
+            (at, if resumed { Told::Rest } else { Told::First })
         };
         let press = &mut self.presses[at];
         if !press.by_media() {
@@ -357,7 +359,7 @@ mod tests {
         assert!(merge.hear(Source::Event, 5, 0, false, at(20)) == Told::First);
         // The event covers its own tone too.
         assert!(merge.hear(Source::Tone, 5, 0, true, at(40)) == Told::Again);
-        assert!(merge.hear(Source::Tone, 5, 1_600, true, at(240)) == Told::Again);
+        assert!(merge.hear(Source::Tone, 5, 1_600, true, at(240)) == Told::Rest);
         assert!(!merge.hear_info(5, at(300)));
         assert!(merge.hear_info(5, at(400)), "a press of its own");
     }

@@ -14,6 +14,7 @@ mod merge;
 mod suspect;
 #[cfg(test)]
 pub(in crate::proto) mod tests;
+mod told;
 
 use std::ops::Range;
 
@@ -21,6 +22,8 @@ use zeroize::{Zeroize, ZeroizeOnDrop};
 
 pub use check::OutputCheck;
 pub use described::code_of_tone;
+pub use digit::PressMeasure;
+pub use told::PressesTold;
 
 use self::{
     bank::{Bank, HOP},
@@ -176,6 +179,12 @@ impl Ear {
             .hear_event(&event, true, &mut store(slot, pressed))
     }
 
+    /// What was told of presses since this was last asked. A stretch of 20 ms of audio holds one
+    /// press at most.
+    pub fn take_told(&mut self) -> PressesTold {
+        std::mem::take(&mut self.state.told)
+    }
+
     /// Hears a key that a SIP INFO told.
     pub fn hear_info(
         &mut self,
@@ -239,6 +248,7 @@ struct State {
     came_ms: u64,
     /// Whether the media has told a press that nobody asked about so far.
     press_told: bool,
+    told: PressesTold,
 }
 
 impl State {
@@ -322,6 +332,7 @@ impl State {
                 let start = event.start.min(heard);
                 let source = Source::Event;
                 let told = self.merge.hear(source, event.code, event.start, false, now);
+                self.told.event(told);
                 if late && told == merge::Told::First && !self.presses.is_newest(start) {
                     order = Order::Broken;
                 } else if self.counts(told) {
@@ -349,10 +360,14 @@ impl State {
             let lost = self.history.copy(from, &mut hop);
             let until = (from + HOP as u64) as i64;
             match self.hear_hop_again(&hop, lost, until) {
-                Told::Press { code, start } => {
+                Told::Press {
+                    code,
+                    start,
+                    measure,
+                } => {
                     counts = self.presses.tell(code, start, until)
                         && brings_to_light(&filled, start, until, begin)
-                        && self.is_new_tone(code, start);
+                        && self.is_new_tone(code, start, measure);
                     let Some(key) = Key::from_event(code).filter(|_| counts) else {
                         continue;
                     };
@@ -398,7 +413,9 @@ impl State {
     fn hear_info(&mut self, key: Key, press: &mut dyn FnMut(Key)) {
         let now = self.moment();
         self.merge.forget(now);
-        if self.merge.hear_info(key.code(), now) {
+        let new = self.merge.hear_info(key.code(), now);
+        self.told.info(new);
+        if new {
             self.presses.count_event(now.heard);
             press(key);
         }
@@ -413,7 +430,7 @@ impl State {
 
     /// Whether a press that the media told is to be counted: nothing has told it before.
     fn counts(&mut self, told: merge::Told) -> bool {
-        self.press_told |= told != merge::Told::Again;
+        self.press_told |= matches!(told, merge::Told::First | merge::Told::KnownByInfo);
         told == merge::Told::First
     }
 
@@ -459,9 +476,14 @@ impl State {
 
     fn judge(&mut self, press: &mut dyn FnMut(Key)) {
         let heard = self.heard as i64;
-        if let Told::Press { code, start } = self.digits.judge(&self.bank, heard) {
+        if let Told::Press {
+            code,
+            start,
+            measure,
+        } = self.digits.judge(&self.bank, heard)
+        {
             if self.presses.tell(code, start, heard)
-                && self.is_new_tone(code, start)
+                && self.is_new_tone(code, start, measure)
                 && let Some(key) = Key::from_event(code)
             {
                 self.presses.count(start);
@@ -476,10 +498,11 @@ impl State {
     }
 
     /// Whether a press that a tone tells was told by nothing else.
-    fn is_new_tone(&mut self, code: u8, start: i64) -> bool {
+    fn is_new_tone(&mut self, code: u8, start: i64, measure: PressMeasure) -> bool {
         let resumed = self.events.cover(code, start, start + COVERED_SAMPLES);
         let now = self.moment();
         let told = self.merge.hear(Source::Tone, code, start, resumed, now);
+        self.told.tone(told, measure);
         self.counts(told)
     }
 

@@ -4,6 +4,8 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::proto::shadow::{TrunkName, TrunkNameError};
+
 use super::{
     reply::Reply,
     rtpp_flags,
@@ -73,6 +75,11 @@ pub struct OfferRequest {
     pub caller: Option<CallerSide>,
     /// `block-DTMF`: as if `block DTMF` followed at once.
     pub block_dtmf: bool,
+    /// `tonewall-trunk`: the trunk that the call came by, for reports. One that is none is no reason
+    /// to refuse a call.
+    pub trunk: Option<Result<TrunkName, TrunkNameError>>,
+    /// `received-from`: from where the SIP message came.
+    pub received_from: Option<IpAddr>,
     /// Whether the client understands `load limit`.
     pub load_limit: bool,
 }
@@ -337,6 +344,8 @@ impl<'a> Keys<'a> {
             options: self.sdp_options(),
             caller: self.caller()?,
             block_dtmf: self.flag("block-dtmf"),
+            trunk: self.text("tonewall-trunk").map(|name| name.parse()),
+            received_from: self.received_from(),
             load_limit: self
                 .words("supports")
                 .iter()

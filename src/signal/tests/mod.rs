@@ -1,4 +1,5 @@
 mod arming;
+mod shadow;
 
 use std::time::{Duration, Instant};
 

@@ -479,7 +479,9 @@ impl Media for Fakes {
             MediaCommand::Release(_) => "release".to_owned(),
             MediaCommand::OpenCapture { .. } => "open".to_owned(),
             MediaCommand::CloseCapture(_) => "close".to_owned(),
-            MediaCommand::SetLeg(..) | MediaCommand::HangUp => "other".to_owned(),
+            MediaCommand::SetLeg(..) | MediaCommand::Shadow(_) | MediaCommand::HangUp => {
+                "other".to_owned()
+            }
         });
         stage.commands.push(command.clone());
         let arming = stage.arming.clone();

@@ -4,9 +4,11 @@ mod events;
 mod holding;
 mod info;
 mod masking;
+mod network;
 mod noninterference;
 mod reports;
 mod sequence;
+mod shadow;
 mod transports;
 
 use std::{collections::HashSet, f64::consts::TAU};

@@ -245,6 +245,7 @@ fn kind_of_output(output: &Output) -> String {
         Output::Disarmed => "disarmed".to_owned(),
         Output::Incident => "incident".to_owned(),
         Output::Captured(_, field) => format!("{:?}", field.field()),
+        Output::Shadowed(tally) => format!("{tally:?}"),
         Output::Ended(proof) => format!("{proof:?}"),
         Output::Capture(event) => match &event.kind {
             CaptureEventKind::Progress { count, .. } => format!("progress {count}"),

@@ -244,3 +244,35 @@ fn a_key_is_down_while_its_tone_sounds() {
     ear.audio(&samples[150 * MS..240 * MS]);
     assert!(!ear.state.digits.key_is_down());
 }
+
+#[test]
+fn what_is_told_of_a_press_is_how_it_sounded_and_not_which_key_it_was() {
+    let mut dice = Dice::new(12);
+    for law in [Law::Mu, Law::A] {
+        for (dbm0, twist_db, noise_db) in
+            [(-12.0, 0.0, 18.0), (-30.0, 3.0, 15.0), (-6.0, -6.0, 24.0)]
+        {
+            for place in 0..16 {
+                let mut tone = Tone::plain(place / 4, place % 4);
+                (tone.dbm0, tone.twist_db) = (dbm0, twist_db);
+                let mut samples = vec![0.0; PAD + 60 * MS + PAD];
+                add_white(&mut samples, dbm0 - noise_db, &mut dice);
+                tone.add(&mut samples[PAD..PAD + 60 * MS], &mut dice);
+                let mut ear = Listener::default();
+                ear.packets(&through(law, &samples));
+                let told = std::mem::take(&mut ear.state.told);
+                assert_eq!((told.by_tone, told.by_event, told.doubles), (1, 0, 0));
+                let measure = told.measure.unwrap();
+                let near = |found: f32, known: f64, most: f64| {
+                    assert!(
+                        (f64::from(found) - known).abs() < most,
+                        "{measure:?} {known}"
+                    );
+                };
+                near(measure.level_dbm0, dbm0, 0.7);
+                near(measure.twist_db, twist_db, 1.0);
+                near(measure.snr_db, noise_db, 3.0);
+            }
+        }
+    }
+}
