@@ -8,6 +8,8 @@
 mod caller;
 #[path = "simulation/network.rs"]
 mod network;
+#[path = "simulation/report.rs"]
+mod report;
 #[path = "simulation/run.rs"]
 mod run;
 
@@ -16,7 +18,8 @@ use std::{
     thread,
 };
 
-use run::{Plan, Totals, simulate};
+use report::Totals;
+use run::{Plan, simulate};
 
 fn seeds(default: u64) -> (u64, u64) {
     let read = |name: &str| std::env::var(name).ok().and_then(|text| text.parse().ok());

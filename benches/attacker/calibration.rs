@@ -3,14 +3,12 @@
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 use tonewall::proto::codec::Law;
 
-use crate::{
-    common::{
-        jobs,
-        report::Table,
-        signal::{MS, encode, power_of},
-    },
+use crate::common::{
+    jobs,
     listener::{Audio, Guess, listen, rounding},
     presses::{Noise, Press, noise},
+    report::Table,
+    signal::{MS, encode, power_of},
 };
 
 /// Kind of noise, and decibels from the tone down; `None` for a silent line.

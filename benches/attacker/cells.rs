@@ -1,16 +1,15 @@
 //! The conditions under which keys are pressed, and one call under each.
 
 use rand::{RngExt, SeedableRng, rngs::StdRng};
-use tonewall::proto::codec::Law;
+use tonewall::proto::{codec::Law, mask::LOOK_AHEAD};
 
-use crate::{
-    common::{
-        gateway::{Agent, Fate, Journey, Network},
-        peers::{Peer, Peers},
-        signal::{MS, encode, power_of},
-    },
+use crate::common::{
+    chance::common_length,
+    gateway::{Agent, Fate, Journey, Network},
     listener::{Audio, Guess, listen, rounding},
+    peers::{Peer, Peers},
     presses::{Noise, Press, noise},
+    signal::{MS, encode, power_of},
 };
 
 /// Keys of one call: a card, its expiry, and a bit.
@@ -193,8 +192,8 @@ impl Cell {
         )
     }
 
-    /// One call: keys in noise through the product, and everybody listens.
-    pub(crate) fn run(self, peers: &Peers) -> Outcome {
+    /// One call: keys in noise through the product.
+    pub(crate) fn play(self) -> Played {
         let condition = &CONDITIONS[self.condition];
         let mut rng = StdRng::seed_from_u64(self.seed);
         let law = if rng.random_bool(0.5) {
@@ -228,26 +227,65 @@ impl Cell {
             armed_from: self.masked.then_some(LEAD),
             keys: &keys,
         };
-        let agent = journey.run(&mut rng);
-        let played: Vec<i16> = agent.codes.iter().map(|code| law.decode(*code)).collect();
+        Played {
+            law,
+            packet,
+            agent: journey.run(&mut rng),
+            quiet: encode(law, &quiet),
+            presses,
+        }
+    }
+
+    /// The same, and everybody listens.
+    pub(crate) fn run(self, peers: &Peers) -> Outcome {
+        let played = self.play();
+        let Played {
+            law,
+            packet,
+            presses,
+            quiet,
+            agent,
+        } = &played;
+        let decoded: Vec<i16> = agent.codes.iter().map(|code| law.decode(*code)).collect();
         Outcome {
             cell: self,
             guesses: guesses(
-                &presses,
-                &encode(law, &quiet),
-                law,
-                packet,
-                condition.louder_before_db > 0.0,
-                &agent,
+                presses,
+                quiet,
+                *law,
+                *packet,
+                CONDITIONS[self.condition].louder_before_db > 0.0,
+                agent,
             ),
             told: Peer::ALL.map(|peer| {
-                let told = peers.decode(peer, &played)?;
+                let told = peers.decode(peer, &decoded)?;
                 let keyed: Vec<u8> = presses.iter().map(|press| b'0' + press.digit).collect();
-                Some(common(told.as_bytes(), &keyed))
+                Some(common_length(told.as_bytes(), &keyed))
             }),
             strange_frames: agent.strange_frames,
             incidents: agent.incidents,
         }
+    }
+}
+
+/// A call that was played.
+pub(crate) struct Played {
+    law: Law,
+    packet: usize,
+    presses: Vec<Press>,
+    /// The noise alone.
+    quiet: Vec<u8>,
+    agent: Agent,
+}
+
+impl Played {
+    /// Each digit, when the gate shut and opened around it, and where in a frame it began, as a share.
+    pub(crate) fn gates(&self) -> impl Iterator<Item = (u8, Gate, f64)> {
+        self.presses.iter().map(|press| {
+            let gate = gate(press, self.packet, &self.agent.fates);
+            let began = (press.from + LOOK_AHEAD) % self.packet;
+            (press.digit, gate, began as f64 / self.packet as f64)
+        })
     }
 }
 
@@ -343,9 +381,9 @@ fn guesses(
     guesses
 }
 
-/// Frames of the agent stand 12 ms (96 samples) before the caller's.
+/// Frames of the agent stand the look-ahead before the caller's.
 fn gate(press: &Press, packet: usize, fates: &[Fate]) -> Gate {
-    let frame = |at: usize| ((at + 96) / packet) as i32;
+    let frame = |at: usize| ((at + LOOK_AHEAD) / packet) as i32;
     let replaced = |at: &usize| fates.get(*at) == Some(&Fate::Replaced);
     let reach = 60 * MS;
     let first = (press.from.saturating_sub(reach)..press.until).find(replaced)?;
@@ -356,22 +394,4 @@ fn gate(press: &Press, packet: usize, fates: &[Fate]) -> Gate {
         frame(first) - frame(press.from),
         frame(last) - frame(press.until),
     ))
-}
-
-/// Length of the longest common subsequence: digits told in their order.
-fn common(told: &[u8], keyed: &[u8]) -> usize {
-    let mut best = vec![0; keyed.len() + 1];
-    for digit in told {
-        let mut diagonal = 0;
-        for (at, key) in keyed.iter().enumerate() {
-            let above = best[at + 1];
-            best[at + 1] = if digit == key {
-                diagonal + 1
-            } else {
-                above.max(best[at])
-            };
-            diagonal = above;
-        }
-    }
-    best[keyed.len()]
 }

@@ -11,9 +11,8 @@ mod common;
 
 mod calibration;
 mod cells;
-mod listener;
+mod gate;
 mod plot;
-mod presses;
 mod statistics;
 
 use std::process::ExitCode;
@@ -22,15 +21,16 @@ use clap::Parser;
 
 use cells::{CONDITIONS, Cell, KEYS_PER_CALL, Outcome};
 use common::{
+    chance::highest_of_chance,
     jobs,
     options::Options,
     peers::{Peer, Peers},
+    presses::Noise,
     report::{Report, Table},
     signal::MS,
 };
 use plot::{Curve, Plot};
-use presses::Noise;
-use statistics::{Sums, gate_bits, highest_of_chance};
+use statistics::{Sums, gate_bits};
 
 /// Rows, from a silent line down.
 const ROWS: [Option<f64>; 7] = [
@@ -89,6 +89,8 @@ fn main() -> ExitCode {
     let calls = calls(keys_a_row, seed);
     let outcomes = jobs::run("armed calls", &calls, |cell| cell.run(&peers));
     judge(&outcomes, &peers, &mut report);
+    let presses = if options.quick { 10_000 } else { 100_000 };
+    gate::judge(seed, presses, &mut report);
     let svg = curves(&outcomes, &options);
     if !sound {
         report.say("**VOID**: the listener is not ideal, so nothing here says that nothing leaks.");

@@ -10,7 +10,7 @@ use crate::{
 };
 
 /// How often digits are shuffled to see what chance tells.
-const SHUFFLES: u32 = 20;
+const SHUFFLES: usize = 20;
 
 /// Sums over the keys of some calls.
 #[derive(Debug, Clone, Default)]
@@ -69,43 +69,56 @@ impl Sums {
     }
 }
 
-/// The count that chance exceeds with less than `probability` where each of `trials` succeeds with
-/// probability `chance`.
-pub(crate) fn highest_of_chance(trials: usize, chance: f64, probability: f64) -> usize {
-    let mut log = trials as f64 * (1.0 - chance).ln();
-    let mut above = 1.0 - log.exp();
-    let mut count = 0;
-    while above > probability && count < trials {
-        count += 1;
-        log += ((trials - count + 1) as f64 / count as f64 * chance / (1.0 - chance)).ln();
-        above -= log.exp();
-    }
-    count
+/// Bits that something tells of a digit: mutual information, less what it seems to tell of the same
+/// digits shuffled.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Bits {
+    pub(crate) told: f64,
+    /// Standard deviation of what it seems to tell of shuffled digits.
+    pub(crate) spread: f64,
 }
 
-/// Bits that the gate tells of a digit: mutual information, less what the same gates seem to tell of
-/// the same digits shuffled.
+/// Bits that the gate tells of a digit.
 pub(crate) fn gate_bits<'a>(outcomes: impl Iterator<Item = &'a Outcome>) -> f64 {
     let keys = outcomes.flat_map(|outcome| &outcome.guesses);
-    let (mut digits, gates): (Vec<u8>, Vec<Gate>) =
-        keys.map(|(digit, _, gate)| (*digit, *gate)).unzip();
-    let bits = mutual_bits(&digits, &gates);
-    let mut rng = StdRng::seed_from_u64(digits.len() as u64);
-    let chance: f64 = (0..SHUFFLES)
-        .map(|_| {
+    let told: Vec<(u8, Gate, usize)> = keys.map(|(digit, _, gate)| (*digit, *gate, 0)).collect();
+    bits(&told).told
+}
+
+/// Bits that the second tells of the first for somebody who knows the third; digits are shuffled
+/// among those of which he knows the same.
+pub(crate) fn bits<T: Ord + Copy>(keys: &[(u8, T, usize)]) -> Bits {
+    let mut groups: BTreeMap<usize, (Vec<u8>, Vec<T>)> = BTreeMap::new();
+    for (digit, told, known) in keys {
+        let (digits, all) = groups.entry(*known).or_default();
+        digits.push(*digit);
+        all.push(*told);
+    }
+    let mut rng = StdRng::seed_from_u64(keys.len() as u64);
+    let mut real = 0.0;
+    let mut shuffled = vec![0.0; SHUFFLES];
+    for (digits, told) in groups.values_mut() {
+        let share = digits.len() as f64 / keys.len() as f64;
+        real += share * mutual_bits(digits, told);
+        for bits in &mut shuffled {
             for at in (1..digits.len()).rev() {
                 digits.swap(at, rng.random_range(0..=at));
             }
-            mutual_bits(&digits, &gates)
-        })
-        .sum();
-    (bits - chance / f64::from(SHUFFLES)).max(0.0)
+            *bits += share * mutual_bits(digits, told);
+        }
+    }
+    let chance = shuffled.iter().sum::<f64>() / SHUFFLES as f64;
+    let off = shuffled.iter().map(|bits| (bits - chance).powi(2));
+    Bits {
+        told: (real - chance).max(0.0),
+        spread: (off.sum::<f64>() / (SHUFFLES - 1) as f64).sqrt(),
+    }
 }
 
-fn mutual_bits(digits: &[u8], gates: &[Gate]) -> f64 {
-    let mut joint: BTreeMap<(u8, Gate), f64> = BTreeMap::new();
+fn mutual_bits<T: Ord + Copy>(digits: &[u8], gates: &[T]) -> f64 {
+    let mut joint: BTreeMap<(u8, T), f64> = BTreeMap::new();
     let mut of_digit: BTreeMap<u8, f64> = BTreeMap::new();
-    let mut of_gate: BTreeMap<Gate, f64> = BTreeMap::new();
+    let mut of_gate: BTreeMap<T, f64> = BTreeMap::new();
     for (digit, gate) in digits.iter().zip(gates) {
         *joint.entry((*digit, *gate)).or_default() += 1.0;
         *of_digit.entry(*digit).or_default() += 1.0;

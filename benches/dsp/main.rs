@@ -80,11 +80,7 @@ impl Leg {
         let verdict = self
             .ear
             .hear_audio(&samples, Some(&mut self.slot), &mut |_| presses += 1);
-        let audio = Audio {
-            samples: &samples[..codes.len()],
-            form: Form::Codewords(Law::Mu, codes),
-        };
-        self.masker.push(&audio, &verdict);
+        self.masker.push(&of_codes(codes, &samples), &verdict);
         if presses > 0 {
             self.presses += presses;
             self.masker.note_press();
@@ -95,6 +91,13 @@ impl Leg {
             decode(&cleared.datagram()[HEADER..], &mut samples);
             self.alarms += usize::from(self.check.listen(&samples));
         }
+    }
+}
+
+fn of_codes<'a>(codes: &'a [u8], samples: &'a [i16; FRAME]) -> Audio<'a> {
+    Audio {
+        samples: &samples[..codes.len()],
+        form: Form::Codewords(Law::Mu, codes),
     }
 }
 
@@ -196,7 +199,7 @@ fn measure(name: &'static str, codes: &[u8], passes: usize, program: Option<&Pat
             black_box(alone.ear.hear_audio(&samples, None, &mut |_| {}));
         }));
         parts[2].pass(timed(&frames, |frame| {
-            alone.masker.push(frame, &quiet);
+            alone.masker.push(&of_codes(frame, &samples), &quiet);
             alone.outbox.clear();
             alone.masker.emit(&mut alone.outbox);
         }));

@@ -226,10 +226,14 @@ impl Hearing {
             encoding,
             payload,
             timestamp: header.timestamp,
-            late: place == Place::Late,
+            late: place != Place::Next,
         };
         let order = match place {
             Place::Next | Place::Late => self.hear(&packet, types, &mut keys, sink),
+            // Some senders count their events apart from their audio.
+            Place::Duplicate if matches!(encoding, Some(Encoding::TelephoneEvent(_))) => {
+                self.hear(&packet, types, &mut keys, sink)
+            }
             Place::Held | Place::Duplicate => Order::Kept,
         };
         self.note_presses(&keys, sink);

@@ -211,10 +211,8 @@ impl Resequencer {
             return Place::Duplicate;
         };
         self.came |= bit;
-        let holes = self.holes.iter().flatten();
-        let hole = holes
-            .filter(|hole| hole.after < sequence && sequence < hole.before)
-            .last();
+        let mut holes = self.holes.iter().flatten();
+        let hole = holes.find(|hole| hole.after < sequence && sequence < hole.before);
         if let Some(noticed) = hole.map(|hole| hole.noticed) {
             self.depth.observe(now.duration_since(noticed), now);
         }

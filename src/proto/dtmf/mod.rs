@@ -13,7 +13,7 @@ mod late;
 mod merge;
 mod suspect;
 #[cfg(test)]
-mod tests;
+pub(in crate::proto) mod tests;
 mod told;
 
 use std::ops::Range;

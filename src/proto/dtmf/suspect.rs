@@ -28,6 +28,11 @@ pub(super) const LEAST_ONSET_SHARE: f32 = 0.90;
 /// How far a burst must rise: 6 dB.
 pub(super) const ONSET_JUMP: f32 = 4.0;
 
+/// How far a burst must rise while suspicion lasts: 11 dB, more than most pulses of a voice do.
+pub(super) const BURST_JUMP: f32 = 12.0;
+/// The least share for it.
+pub(super) const LEAST_BURST_SHARE: f32 = 0.94;
+
 /// ±16 dB: a tone of ±15 dB whose weak component noise has moved.
 pub(super) const WIDE: Twist = Twist {
     least: 0.025,
@@ -58,8 +63,9 @@ pub(super) fn reach(bank: &Bank, held: bool) -> Option<u64> {
     {
         return Some(guarded(Window::W6.samples()));
     }
-    bank.onset(WIDEST, ONSET_JUMP, LEAST_ONSET_SHARE)
-        .then(|| guarded(HOP + HOP / 2))
+    let sudden = bank.onset(WIDEST, ONSET_JUMP, LEAST_ONSET_SHARE)
+        || (held && bank.burst(WIDEST, BURST_JUMP, LEAST_BURST_SHARE));
+    sudden.then(|| guarded(HOP + HOP / 2))
 }
 
 fn guarded(samples: usize) -> u64 {

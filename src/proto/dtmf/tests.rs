@@ -6,7 +6,7 @@ mod digit;
 mod event;
 mod late;
 mod reference;
-mod signal;
+pub(in crate::proto) mod signal;
 mod suspect;
 
 use proptest::prelude::*;

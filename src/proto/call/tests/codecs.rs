@@ -4,6 +4,7 @@ use super::*;
 use crate::proto::{
     codec::{Decoder, Encoder, MAX_SAMPLES},
     dtmf::OutputCheck,
+    rtp::write_red,
 };
 
 const G722: (u8, AudioCodec) = (9, AudioCodec::G722);
@@ -470,4 +471,51 @@ fn an_event_in_the_clock_of_opus_masks_its_own_time() {
     }
     assert_nothing_of(&talk, OPUS, 770.0, 1_336.0);
     assert_eq!(talk.world.proof().keys_heard, 1);
+}
+
+#[test]
+fn redundancy_fills_what_was_lost_of_a_codec_with_a_memory_too() {
+    for codec in [G722, OPUS] {
+        // The tone's packets are 10 to 13.
+        let said = keyed(770.0, 1_336.0, 40 * PACKET, 10 * PACKET..14 * PACKET);
+        let hear = |lost: &[usize]| {
+            let mut talk = Talk::open(codec);
+            let mut caller = wide_leg(4_000, codec);
+            caller.payload_types.push((RED, Encoding::Red));
+            talk.world.command(Command::SetLeg(Leg::Caller, caller));
+            talk.say(&breath(10 * PACKET));
+            talk.left.clear();
+            talk.world.command(Command::Arm(Holder::Ng));
+            let earlier = (codec.1.clock_hz() / 50) as u16;
+            let mut before: Option<Vec<u8>> = None;
+            for (n, packet) in said.chunks_exact(PACKET).enumerate() {
+                let payload = talk.encode(packet);
+                let block = before.iter().map(|old| (codec.0, earlier, &old[..]));
+                let red = write_red(&block.collect::<Vec<_>>(), (codec.0, &payload));
+                let timestamp = talk.world.timestamp;
+                let datagram = talk.world.datagram(RED, timestamp, &red);
+                talk.pass(20);
+                if !lost.contains(&n) {
+                    let left = talk.world.give(&datagram);
+                    talk.left.extend(left);
+                }
+                let left = talk.world.wait(20);
+                talk.left.extend(left);
+                before = Some(payload);
+            }
+            assert!(
+                talk.left
+                    .iter()
+                    .all(|d| header_of(d).payload_type == codec.0)
+            );
+            assert_seamless_in(&talk.left, codec.1);
+            (talk.heard(codec), talk.world.proof().keys_heard)
+        };
+        let whole = hear(&[]);
+        assert_eq!(whole.1, 1, "{codec:?}");
+        assert!(
+            whole == hear(&[3, 12, 25]),
+            "{codec:?}: what was lost is missing"
+        );
+    }
 }

@@ -67,6 +67,11 @@ impl World {
 }
 
 fn armed_with_every_clock() -> World {
+    armed_with_every_clock_of(Leg::Caller)
+}
+
+/// `side` names all clocks, the other two of them.
+fn armed_with_every_clock_of(side: Leg) -> World {
     let clocks = |port| {
         let mut leg = leg(port);
         let events = CLOCKS.map(|(number, rate)| (number, Encoding::TelephoneEvent(rate)));
@@ -74,8 +79,8 @@ fn armed_with_every_clock() -> World {
         leg
     };
     let mut world = World::unanswered();
-    world.command(Command::SetLeg(Leg::Caller, clocks(4_000)));
-    world.command(Command::SetLeg(Leg::Agent, leg(4_002)));
+    world.command(Command::SetLeg(side, clocks(4_000)));
+    world.command(Command::SetLeg(side.other(), leg(4_002)));
     world.speak(5);
     world.command(Command::Arm(Holder::Ng));
     world
@@ -201,8 +206,9 @@ fn a_key_that_follows_another_without_a_gap_is_a_press_of_its_own() {
 
 #[test]
 fn several_events_of_a_packet_are_a_press_each_in_every_clock_however_often_it_comes() {
-    for (payload_type, rate) in CLOCKS {
-        let mut world = armed_with_every_clock();
+    let sides = [Leg::Caller, Leg::Agent];
+    for ((payload_type, rate), side) in CLOCKS.into_iter().flat_map(|c| sides.map(|s| (c, s))) {
+        let mut world = armed_with_every_clock_of(side);
         let begin = world.timestamp.wrapping_mul(rate / 8_000);
         let tenth = (rate / 10) as u16;
         let packed = [7, 7, 3, 9].map(|code| event(code, true, tenth));
@@ -214,6 +220,6 @@ fn several_events_of_a_packet_are_a_press_each_in_every_clock_however_often_it_c
         }
         world.timestamp = world.timestamp.wrapping_add(3_200);
         world.speak(10);
-        assert_eq!(world.proof().keys_heard, 4, "{rate} Hz");
+        assert_eq!(world.proof().keys_heard, 4, "{rate} Hz, named by {side:?}");
     }
 }

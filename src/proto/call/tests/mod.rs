@@ -1,8 +1,10 @@
+mod adversarial;
 mod codecs;
 mod events;
 mod holding;
 mod info;
 mod masking;
+mod network;
 mod noninterference;
 mod reports;
 mod sequence;

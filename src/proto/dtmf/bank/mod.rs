@@ -369,6 +369,17 @@ impl Bank {
         (2..=BURST_HOPS).all(|age| f64::from(energy) > f64::from(jump) * self.hop_energy(age))
     }
 
+    /// The same where suspicion lasts, for bursts that follow each other sooner than they could stand
+    /// out: the energy rises over the quietest of the 3 ms before.
+    #[inline(always)]
+    pub(super) fn burst(&self, twist: Twist, jump: f32, least: f32) -> bool {
+        let [a, b, c, d, e, f] = self.halves;
+        let quietest = |one: f32, two: f32, three: f32| one.min(two).min(three);
+        (d + e > 2.0 * jump * quietest(a, b, c) && self.rises_to_a_pair(3, d + e, twist, least))
+            || (e + f > 2.0 * jump * quietest(b, c, d)
+                && self.rises_to_a_pair(4, e + f, twist, least))
+    }
+
     fn rises_to_a_pair(&self, half: usize, energy: f32, twist: Twist, least: f32) -> bool {
         let mut folded = Folded::new(&self.recent[half * HOP / 8..][..HOP / 4]);
         let mut sums = COARSE_COMB.sums(&folded);

@@ -10,7 +10,10 @@ use crate::proto::{
     codec::Law,
     dtmf::{
         bank::{Bank, HOP, Twist, Window},
-        suspect::{LEAST_FINE_SHARE, LEAST_ONSET_SHARE, LEAST_SHARES, ONSET_JUMP, WIDE, WIDEST},
+        suspect::{
+            BURST_JUMP, LEAST_BURST_SHARE, LEAST_FINE_SHARE, LEAST_ONSET_SHARE, LEAST_SHARES,
+            ONSET_JUMP, WIDE, WIDEST,
+        },
     },
 };
 
@@ -91,6 +94,9 @@ impl Differences {
             let fast = bank.onset(WIDEST, ONSET_JUMP, LEAST_ONSET_SHARE);
             let slow = |twist| reference.onset(twist, f64::from(ONSET_JUMP));
             self.compare("onset", fast, &slow, (WIDEST, 1e6, LEAST_ONSET_SHARE));
+            let fast = bank.burst(WIDEST, BURST_JUMP, LEAST_BURST_SHARE);
+            let slow = |twist| reference.burst(twist, f64::from(BURST_JUMP));
+            self.compare("burst", fast, &slow, (WIDEST, 1e6, LEAST_BURST_SHARE));
             let (slow, energy) = (reference.fit(), reference.energy(Window::W10.samples()));
             let fast = bank.fit(0.6);
             let told = fast.as_ref().is_some_and(|fit| fit.explained >= 0.6);

@@ -78,6 +78,24 @@ impl Reference {
         most
     }
 
+    /// The same, where the energy rises by `jump` over the quietest of the 3 ms before.
+    pub(super) fn burst(&self, twist: Twist, jump: f64) -> f64 {
+        let rows: Vec<f64> = (0..4).map(|n| 700.0 + 80.0 * f64::from(n)).collect();
+        let columns: Vec<f64> = (0..8).map(|n| 1190.0 + 70.0 * f64::from(n)).collect();
+        let recent = self.newest(3 * HOP);
+        let energy = |samples: &[f64]| samples.iter().map(|s| s * s).sum::<f64>();
+        let mut most = 0.0_f64;
+        for start in [3 * HOP / 2, 2 * HOP] {
+            let before = recent[start - 3 * HOP / 2..start].chunks(HOP / 2);
+            let quietest = before.map(energy).fold(f64::INFINITY, f64::min);
+            let now = &recent[start..start + HOP];
+            if energy(now) > 2.0 * jump * quietest {
+                most = most.max(share(now, &rows, &columns, Some(twist)).share);
+            }
+        }
+        most
+    }
+
     /// Energy of the newest samples.
     pub(super) fn energy(&self, samples: usize) -> f64 {
         self.newest(samples).iter().map(|s| s * s).sum()

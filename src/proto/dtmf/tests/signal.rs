@@ -8,34 +8,34 @@ use crate::proto::{
 };
 
 /// Samples of a millisecond.
-pub(super) const MS: usize = 8;
+pub(in crate::proto) const MS: usize = 8;
 
 /// Splitmix64: the same numbers everywhere for the seed that is printed.
-pub(super) struct Dice(u64);
+pub(in crate::proto) struct Dice(u64);
 
 impl Dice {
-    pub(super) fn new(seed: u64) -> Self {
+    pub(in crate::proto) fn new(seed: u64) -> Self {
         println!("seed {seed}");
         Self(seed)
     }
 
-    pub(super) fn next(&mut self) -> u64 {
+    pub(in crate::proto) fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
         let z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
         z ^ (z >> 31)
     }
 
-    pub(super) fn below(&mut self, n: usize) -> usize {
+    pub(in crate::proto) fn below(&mut self, n: usize) -> usize {
         (self.next() % n as u64) as usize
     }
 
-    pub(super) fn between(&mut self, low: f64, high: f64) -> f64 {
+    pub(in crate::proto) fn between(&mut self, low: f64, high: f64) -> f64 {
         low + (high - low) * (self.next() >> 11) as f64 / (1_u64 << 53) as f64
     }
 
     /// Of mean 0 and power 1.
-    pub(super) fn normal(&mut self) -> f64 {
+    pub(in crate::proto) fn normal(&mut self) -> f64 {
         let radius = (-2.0 * self.between(1e-12, 1.0).ln()).sqrt();
         radius * self.between(0.0, TAU).cos()
     }
@@ -43,21 +43,21 @@ impl Dice {
 
 /// A tone of a key, on a line.
 #[derive(Clone, Copy)]
-pub(super) struct Tone {
-    pub(super) row: usize,
-    pub(super) column: usize,
+pub(in crate::proto) struct Tone {
+    pub(in crate::proto) row: usize,
+    pub(in crate::proto) column: usize,
     /// Of both tones together.
-    pub(super) dbm0: f64,
+    pub(in crate::proto) dbm0: f64,
     /// Column over row.
-    pub(super) twist_db: f64,
+    pub(in crate::proto) twist_db: f64,
     /// Of the row, as a share.
-    pub(super) row_detune: f64,
+    pub(in crate::proto) row_detune: f64,
     /// Of the column.
-    pub(super) column_detune: f64,
+    pub(in crate::proto) column_detune: f64,
 }
 
 impl Tone {
-    pub(super) fn plain(row: usize, column: usize) -> Self {
+    pub(in crate::proto) fn plain(row: usize, column: usize) -> Self {
         Self {
             row,
             column,
@@ -68,17 +68,17 @@ impl Tone {
         }
     }
 
-    pub(super) fn any(dice: &mut Dice) -> Self {
+    pub(in crate::proto) fn any(dice: &mut Dice) -> Self {
         Self::plain(dice.below(4), dice.below(4))
     }
 
-    pub(super) fn code(&self) -> u8 {
+    pub(in crate::proto) fn code(&self) -> u8 {
         b"\x01\x02\x03\x0c\x04\x05\x06\x0d\x07\x08\x09\x0e\x0a\x00\x0b\x0f"
             [self.row * 4 + self.column]
     }
 
     /// Adds it to `samples`, at phases of the dice.
-    pub(super) fn add(&self, samples: &mut [f64], dice: &mut Dice) {
+    pub(in crate::proto) fn add(&self, samples: &mut [f64], dice: &mut Dice) {
         let power = power_of(self.dbm0);
         let twist = 10_f64.powf(self.twist_db / 10.0);
         let row = (2.0 * power / (1.0 + twist)).sqrt();
@@ -95,12 +95,12 @@ impl Tone {
 }
 
 /// Mean square of a level.
-pub(super) fn power_of(dbm0: f64) -> f64 {
+pub(in crate::proto) fn power_of(dbm0: f64) -> f64 {
     (Law::Mu.peak_of_0_dbm0().powi(2) / 2.0) * 10_f64.powf(dbm0 / 10.0)
 }
 
 /// Adds white noise.
-pub(super) fn add_white(samples: &mut [f64], dbm0: f64, dice: &mut Dice) {
+pub(in crate::proto) fn add_white(samples: &mut [f64], dbm0: f64, dice: &mut Dice) {
     let amplitude = power_of(dbm0).sqrt();
     for sample in samples {
         *sample += amplitude * dice.normal();
@@ -108,7 +108,7 @@ pub(super) fn add_white(samples: &mut [f64], dbm0: f64, dice: &mut Dice) {
 }
 
 /// Adds something like many voices: noise through slowly moving resonances, syllables of 4 Hz.
-pub(super) fn add_babble(samples: &mut [f64], dbm0: f64, dice: &mut Dice) {
+pub(in crate::proto) fn add_babble(samples: &mut [f64], dbm0: f64, dice: &mut Dice) {
     let mut voices = vec![0.0; samples.len()];
     for _ in 0..4 {
         let (mut y1, mut y2) = (0.0, 0.0);
@@ -132,7 +132,7 @@ pub(super) fn add_babble(samples: &mut [f64], dbm0: f64, dice: &mut Dice) {
 
 /// Something like one voice: pulses at a gliding pitch through three formants that move from vowel
 /// to vowel, with pauses.
-pub(super) fn speech(seconds: usize, dbm0: f64, dice: &mut Dice) -> Vec<f64> {
+pub(in crate::proto) fn speech(seconds: usize, dbm0: f64, dice: &mut Dice) -> Vec<f64> {
     let mut out = vec![0.0; seconds * 8000];
     let mut state = [[0.0_f64; 2]; 3];
     let (mut pitch, mut formants, mut loud) = (120.0_f64, [500.0, 1500.0, 2500.0], 0.0_f64);
@@ -182,7 +182,7 @@ pub(super) fn speech(seconds: usize, dbm0: f64, dice: &mut Dice) -> Vec<f64> {
 }
 
 /// Through a law, as every caller's audio comes.
-pub(super) fn through(law: Law, samples: &[f64]) -> Vec<i16> {
+pub(in crate::proto) fn through(law: Law, samples: &[f64]) -> Vec<i16> {
     samples
         .iter()
         .map(|&s| law.decode(law.encode(s.round().clamp(-32768.0, 32767.0) as i16)))

@@ -5,7 +5,7 @@ use std::{f64::consts::TAU, sync::LazyLock};
 use rand::{RngExt, rngs::StdRng};
 use tonewall::proto::codec::Law;
 
-use crate::common::signal::{self, RATE_HZ, ROWS_HZ};
+use super::signal::{self, RATE_HZ, ROWS_HZ};
 
 /// Columns that digits have.
 pub(crate) const COLUMNS_HZ: [f64; 3] = {

@@ -13,9 +13,9 @@ use std::f64::consts::TAU;
 
 use tonewall::proto::codec::Law;
 
-use crate::{
-    common::signal::{RATE_HZ, ROWS_HZ},
+use super::{
     presses::{COLUMNS_HZ, PLACES, Press},
+    signal::{RATE_HZ, ROWS_HZ},
 };
 
 /// Order of the prediction that whitens.
