@@ -1,6 +1,8 @@
 //! The codecs against ffmpeg's: each decodes what the other encoded. `tests/peers/run codecs`
 //! installs ffmpeg and runs it.
 
+#![allow(clippy::unwrap_used, reason = "tests may")]
+
 #[path = "common/ogg.rs"]
 mod ogg;
 
