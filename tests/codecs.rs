@@ -45,17 +45,17 @@ fn speech(seconds: usize) -> Vec<i16> {
 
 fn folder() -> PathBuf {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("codecs");
-    fs::create_dir_all(&folder).unwrap();
+    fs::create_dir_all(&folder).expect("the folder for tests can be written");
     folder
 }
 
 fn write_samples(path: &Path, samples: &[i16]) {
     let bytes: Vec<u8> = samples.iter().flat_map(|s| s.to_le_bytes()).collect();
-    fs::write(path, bytes).unwrap();
+    fs::write(path, bytes).expect("the folder for tests can be written");
 }
 
 fn read_samples(path: &Path) -> Vec<i16> {
-    let bytes = fs::read(path).unwrap();
+    let bytes = fs::read(path).expect("ffmpeg wrote the file");
     bytes
         .as_chunks()
         .0
@@ -101,7 +101,9 @@ fn ours_decoded<'a>(codec: AudioCodec, packets: impl IntoIterator<Item = &'a [u8
     let mut heard = Vec::new();
     for packet in packets {
         let mut samples = [0; MAX_SAMPLES];
-        let count = decoder.decode(packet, &mut samples).unwrap();
+        let count = decoder
+            .decode(packet, &mut samples)
+            .expect("a packet of an encoder can be decoded");
         heard.extend_from_slice(&samples[..count]);
     }
     heard

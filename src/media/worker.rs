@@ -37,9 +37,9 @@ const SOCKETS: usize = 4;
 const WAKER: Token = Token(usize::MAX);
 /// Datagrams taken from one socket before the others have their turn.
 const BATCH: usize = 64;
-/// Packets that shadow mode listens to in one wake-up, at a microsecond or two each. A worker that
-/// finds more has fallen behind, and listens to no more of them: every other thing goes first.
-const SHADOWED: u32 = 256;
+/// Packets that shadow mode listens to in one wake-up. A worker that finds more has fallen behind,
+/// and listens to no more of them: every other thing goes first.
+const SHADOWED: u32 = 64;
 /// How long a worker sleeps at most; a bound on how late an undelivered event is retried.
 const LONGEST_SLEEP: Duration = Duration::from_millis(100);
 
