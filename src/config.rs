@@ -20,6 +20,7 @@ use crate::proto::{
     capture::CaptureSettings,
     card::Brand,
     id::{Node, Tenant},
+    mask::Masking,
     ng::CallerSide,
     shadow::{PublishRules, TrunkName},
 };
@@ -86,6 +87,9 @@ pub struct Config {
     /// Media ports.
     #[serde(default)]
     pub media: Media,
+    /// How strictly armed calls are masked, and with what.
+    #[serde(default)]
+    pub masking: Masking,
     /// Keys and time-outs of a capture.
     #[serde(default)]
     pub capture: Capture,
@@ -584,6 +588,7 @@ impl Config {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::proto::mask::{Fill, Profile};
 
     fn parse(text: &str) -> Result<Config, ConfigError> {
         Config::parse(text, Path::new("tonewall.toml"))
@@ -594,6 +599,26 @@ mod tests {
         let config = parse("data_dir = \"/var/lib/tonewall\"").unwrap();
         assert_eq!(config.call_capacity(), 2_500);
         assert!(config.to_string().contains("SANDBOX"));
+    }
+
+    #[test]
+    fn masking_is_the_fast_profile_with_a_tone_unless_it_is_named() {
+        let masking = |text: &str| {
+            parse(&format!("data_dir = \"/d\"\n{text}"))
+                .unwrap()
+                .masking
+        };
+        assert_eq!(
+            (masking("").profile, masking("").fill),
+            (Profile::Fast, Fill::Tone)
+        );
+        let named = masking("[masking]\nprofile = \"continuous\"\nfill = \"noise\"");
+        assert_eq!(
+            (named.profile, named.fill),
+            (Profile::Continuous, Fill::Noise)
+        );
+        let half = masking("[masking]\nprofile = \"strict\"");
+        assert_eq!((half.profile, half.fill), (Profile::Strict, Fill::Tone));
     }
 
     #[test]
@@ -624,6 +649,8 @@ mod tests {
             ("[media]\nport_min = 30001", "media.port_min"),
             ("[media]\nport_max = 30001", "media.port_max"),
             ("[media]\naddress = \"0.0.0.0\"", "media.advertise"),
+            ("[masking]\nprofile = \"lax\"", "strictest"),
+            ("[masking]\nfill = \"music\"", "noise"),
             ("[capture]\nattempts = 0", "capture.attempts"),
             ("[capture]\naccepted_brands = []", "capture.accepted_brands"),
             ("[processor]\ndigest_key = \"abc\"", "processor.digest_key"),

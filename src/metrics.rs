@@ -32,6 +32,7 @@ pub struct Metrics {
     packets_checked: IntCounter,
     packets_masked: IntCounter,
     incidents: IntCounter,
+    tightened: IntCounterVec,
     shadowed: IntCounter,
     captures: IntCounterVec,
     payments: IntCounterVec,
@@ -119,6 +120,11 @@ impl Metrics {
                 "tonewall_incidents_total",
                 "Times the output check heard a tone. Any but 0 is an alarm (PCI DSS 10.7.2).",
             )?,
+            tightened: counters(
+                "tonewall_masking_tightened_total",
+                "Times an armed call's line was too noisy for its profile, by what it was tightened to.",
+                &["guard"],
+            )?,
             shadowed: counter(
                 "tonewall_shadowed_calls_total",
                 "Calls that have ended and that shadow mode listened to.",
@@ -160,6 +166,9 @@ impl Metrics {
             MediaEventKind::Armed(_) => self.armings.with_label_values(&["armed"]).inc(),
             MediaEventKind::ArmRefused(..) => self.armings.with_label_values(&["refused"]).inc(),
             MediaEventKind::Incident => self.incidents.inc(),
+            MediaEventKind::Tightened(guard) => {
+                self.tightened.with_label_values(&[guard.as_str()]).inc();
+            }
             MediaEventKind::Ended(proof) => {
                 self.keys_heard.inc_by(u64::from(proof.keys_heard));
                 self.packets_checked.inc_by(proof.packets_checked);

@@ -1,7 +1,7 @@
 //! The conditions under which keys are pressed, and one call under each.
 
 use rand::{RngExt, SeedableRng, rngs::StdRng};
-use tonewall::proto::{codec::Law, mask::LOOK_AHEAD};
+use tonewall::proto::{codec::Law, mask::Masking};
 
 use crate::common::{
     chance::common_length,
@@ -61,8 +61,13 @@ const USUAL: Condition = Condition {
     ..PLAIN
 };
 
+/// How many of them each row has.
+pub(crate) const OF_ROWS: usize = 16;
+/// What a telephone's own microphone picks up of a key that it sends otherwise.
+pub(crate) const FAINTEST: usize = OF_ROWS;
+
 /// All of them; the first one is the plain one.
-pub(crate) const CONDITIONS: [Condition; 16] = [
+pub(crate) const CONDITIONS: [Condition; OF_ROWS + 1] = [
     PLAIN,
     USUAL,
     Condition {
@@ -150,6 +155,11 @@ pub(crate) const CONDITIONS: [Condition; 16] = [
         ramp_ms: 5.0,
         ..PLAIN
     },
+    Condition {
+        name: "residue of -60 dBm0",
+        dbm0: (-60.0, -60.0),
+        ..USUAL
+    },
 ];
 
 /// A condition in a noise: what a call is made from.
@@ -159,6 +169,7 @@ pub(crate) struct Cell {
     /// Kind, and decibels from the tone down; `None` for a silent line.
     pub(crate) noise: Option<(Noise, f64)>,
     pub(crate) masked: bool,
+    pub(crate) masking: Masking,
     pub(crate) seed: u64,
 }
 
@@ -224,12 +235,14 @@ impl Cell {
             codes: &codes,
             packet,
             network: condition.network,
+            masking: self.masking,
             armed_from: self.masked.then_some(LEAD),
             keys: &keys,
         };
         Played {
             law,
             packet,
+            look_ahead: self.masking.profile.guard().look_ahead_samples(),
             agent: journey.run(&mut rng),
             quiet: encode(law, &quiet),
             presses,
@@ -242,6 +255,7 @@ impl Cell {
         let Played {
             law,
             packet,
+            look_ahead,
             presses,
             quiet,
             agent,
@@ -253,7 +267,7 @@ impl Cell {
                 presses,
                 quiet,
                 *law,
-                *packet,
+                (*packet, *look_ahead),
                 CONDITIONS[self.condition].louder_before_db > 0.0,
                 agent,
             ),
@@ -272,6 +286,8 @@ impl Cell {
 pub(crate) struct Played {
     law: Law,
     packet: usize,
+    /// Samples, at first.
+    look_ahead: usize,
     presses: Vec<Press>,
     /// The noise alone.
     quiet: Vec<u8>,
@@ -282,8 +298,8 @@ impl Played {
     /// Each digit, when the gate shut and opened around it, and where in a frame it began, as a share.
     pub(crate) fn gates(&self) -> impl Iterator<Item = (u8, Gate, f64)> {
         self.presses.iter().map(|press| {
-            let gate = gate(press, self.packet, &self.agent.fates);
-            let began = (press.from + LOOK_AHEAD) % self.packet;
+            let gate = gate(press, (self.packet, self.look_ahead), &self.agent.fates);
+            let began = (press.from + self.look_ahead) % self.packet;
             (press.digit, gate, began as f64 / self.packet as f64)
         })
     }
@@ -339,7 +355,7 @@ fn guesses(
     presses: &[Press],
     noise: &[u8],
     law: Law,
-    packet: usize,
+    frames: (usize, usize),
     louder_before: bool,
     agent: &Agent,
 ) -> Vec<(u8, Guess, Gate)> {
@@ -376,14 +392,14 @@ fn guesses(
     for press in presses {
         let guess = listen(&audio, press, quiet_from);
         quiet_from = press.until;
-        guesses.push((press.digit, guess, gate(press, packet, &agent.fates)));
+        guesses.push((press.digit, guess, gate(press, frames, &agent.fates)));
     }
     guesses
 }
 
 /// Frames of the agent stand the look-ahead before the caller's.
-fn gate(press: &Press, packet: usize, fates: &[Fate]) -> Gate {
-    let frame = |at: usize| ((at + LOOK_AHEAD) / packet) as i32;
+fn gate(press: &Press, (packet, look_ahead): (usize, usize), fates: &[Fate]) -> Gate {
+    let frame = |at: usize| ((at + look_ahead) / packet) as i32;
     let replaced = |at: &usize| fates.get(*at) == Some(&Fate::Replaced);
     let reach = 60 * MS;
     let first = (press.from.saturating_sub(reach)..press.until).find(replaced)?;

@@ -2,6 +2,7 @@
 //! on the grid of frames, from the true beginning and end of the tone.
 
 use rand::{RngExt, SeedableRng, rngs::StdRng};
+use tonewall::proto::mask::Masking;
 
 use crate::{
     cells::{Cell, Gate, KEYS_PER_CALL},
@@ -47,6 +48,7 @@ pub(crate) fn judge(seed: u64, presses: usize, report: &mut Report) {
                 condition,
                 noise: Some((kind, rng.random_range(SNR_DB.0..SNR_DB.1))),
                 masked: true,
+                masking: Masking::default(),
                 seed,
             }
         })

@@ -8,7 +8,7 @@ use tonewall::proto::{
     codec::Law,
     encoding::{AudioCodec, Encoding},
     leg::Leg,
-    mask::{LOOK_AHEAD, Outbox},
+    mask::{Guard, Masking, Outbox},
     proof::MaskingProof,
     rtp::{RtpHeader, write_header},
     time::Now,
@@ -61,6 +61,8 @@ pub(crate) struct Agent {
     pub(crate) strange_frames: usize,
     /// Times at which the output check heard a tone and the call had to be begun anew.
     pub(crate) incidents: usize,
+    /// What the line was too noisy for less than.
+    pub(crate) guard: Option<Guard>,
     /// Sums over all calls that were needed.
     pub(crate) proof: MaskingProof,
 }
@@ -72,6 +74,8 @@ pub(crate) struct Journey<'a> {
     /// Samples a packet.
     pub(crate) packet: usize,
     pub(crate) network: Network,
+    /// How it is masked.
+    pub(crate) masking: Masking,
     /// From which sample on the call is armed; `None` for never.
     pub(crate) armed_from: Option<usize>,
     /// Where keys are pressed: a call that an incident muted is begun anew after the key under way.
@@ -83,7 +87,9 @@ impl Journey<'_> {
     pub(crate) fn run(&self, rng: &mut StdRng) -> Agent {
         let mut world = World {
             journey: self,
-            call: Call::default(),
+            call: Call::new(self.masking),
+            late: 0,
+            inserted: 0,
             out: Outbox::default(),
             // The one reading of a clock: simulated time needs somewhere to begin.
             begin: Now {
@@ -95,6 +101,7 @@ impl Journey<'_> {
                 fates: vec![Fate::Lost; self.codes.len()],
                 strange_frames: 0,
                 incidents: 0,
+                guard: None,
                 proof: MaskingProof::default(),
             },
             replacements: replacements(self.law),
@@ -180,6 +187,10 @@ fn replacements(law: Law) -> [bool; 256] {
 struct World<'a> {
     journey: &'a Journey<'a>,
     call: Call,
+    /// Samples that what is armed leaves late.
+    late: usize,
+    /// Samples of silence that come before what waits: the look-ahead has become longer.
+    inserted: usize,
     out: Outbox,
     begin: Now,
     agent: Agent,
@@ -194,7 +205,7 @@ impl World<'_> {
     }
 
     fn begin_call(&mut self, at: usize) {
-        self.call = Call::default();
+        self.call = Call::new(self.journey.masking);
         for (leg, port) in [(Leg::Caller, 4_000), (Leg::Agent, 4_002)] {
             let media = leg_media(port, self.journey.law, self.journey.packet);
             self.command(at, Command::SetLeg(leg, media));
@@ -204,6 +215,8 @@ impl World<'_> {
     /// `first` is the first sample that comes armed.
     fn arm(&mut self, at: usize, first: usize) {
         self.armed_at = first;
+        self.late = self.journey.masking.profile.guard().look_ahead_samples();
+        self.inserted = 0;
         self.command(at, Command::Arm(Holder::Ng));
         assert!(self.call.is_armed(), "a call in G.711 can be armed");
     }
@@ -233,16 +246,22 @@ impl World<'_> {
         let forward = self
             .call
             .handle_media(Leg::Caller, Channel::Rtp, datagram, now, out);
+        self.drain();
         if forward == Ok(Forward::ToAgentRtp) {
             self.collect(armed);
         }
-        self.drain();
     }
 
     fn drain(&mut self) {
         while let Some(output) = self.call.poll_output() {
             match output {
                 Output::Incident => self.incident = true,
+                Output::Tightened(guard) => {
+                    let more = guard.look_ahead_samples() - self.late;
+                    self.agent.guard = Some(guard);
+                    self.late += more;
+                    self.inserted += more;
+                }
                 Output::Ended(proof) => {
                     self.agent.proof.packets_sent += proof.packets_sent;
                     self.agent.proof.packets_masked += proof.packets_masked;
@@ -258,15 +277,18 @@ impl World<'_> {
         }
     }
 
-    /// Puts what left where the caller said it. While armed, it left 12 ms late.
+    /// Puts what left where the caller said it. While armed, it left late by the look-ahead.
     fn collect(&mut self, armed: bool) {
-        let late = if armed { LOOK_AHEAD } else { 0 };
+        let late = if armed { self.late } else { 0 };
         for cleared in self.out.cleared() {
             let datagram = cleared.datagram();
             let header = RtpHeader::parse(datagram).expect("what leaves is RTP");
             let frame = &datagram[header.payload.clone()];
+            let silent = self.inserted.min(frame.len());
+            self.inserted -= silent;
+            let frame = &frame[silent..];
             let shifted = header.timestamp.wrapping_sub(FIRST_TIMESTAMP) as i32;
-            let first = i64::from(shifted) - late as i64;
+            let first = i64::from(shifted) - late as i64 + silent as i64;
             let place = |n: usize| usize::try_from(first + n as i64).ok();
             let own = frame
                 .iter()

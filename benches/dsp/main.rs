@@ -24,7 +24,7 @@ use tonewall::{
         codec::{Audio, Form, Law},
         dtmf::{Ear, OutputCheck},
         encoding::AudioCodec,
-        mask::{Masker, MaskerStart, Outbox, Unarmed},
+        mask::{Masker, MaskerStart, Masking, Outbox, Unarmed},
         secret::KeySlot,
     },
     secret_memory::Slab,
@@ -64,7 +64,7 @@ impl Leg {
         };
         Self {
             ear: Ear::default(),
-            masker: Masker::new(start, Unarmed::from_the_start()),
+            masker: Masker::new(start, Masking::default(), Unarmed::from_the_start()),
             check: OutputCheck::default(),
             outbox: Outbox::default(),
             slot: slab.acquire().expect("a slot is free"),

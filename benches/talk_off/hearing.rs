@@ -3,7 +3,8 @@
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 use tonewall::proto::{
     codec::Law,
-    dtmf::{Ear, OutputCheck},
+    dtmf::{Ear, OutputCheck, Suspicion},
+    mask::{Guard, Masking},
 };
 
 use crate::{
@@ -15,8 +16,14 @@ use crate::{
     corpus::Corpus,
 };
 
+/// Profiles of suspicion beside the one that armed calls begin with.
+pub(crate) const OTHERS: [Suspicion; 3] =
+    [Suspicion::Shadow, Suspicion::Strict, Suspicion::Strictest];
+
 /// Samples of a stretch: 10 minutes.
 const STRETCH: usize = 600 * 8_000;
+/// Samples of an arming: a minute, as long as a payment takes.
+const ARMING: usize = 60 * 8_000;
 /// Samples a packet.
 const PACKET: usize = 160;
 /// Mean square of -45 dBm0 in mu-law: what is above it sounds.
@@ -49,8 +56,15 @@ pub(crate) struct Heard {
     pub(crate) digits: Vec<usize>,
     /// Times that the output check stopped the call.
     pub(crate) incidents: usize,
+    armings: usize,
+    /// Armings whose line was taken to be too noisy for the profile.
+    tightened: usize,
+    /// The same, so noisy that the caller was muted.
+    muted: usize,
     /// Times that it would find something in what is not masked.
     pub(crate) alarms: usize,
+    /// By each of [`OTHERS`]: times that suspicion began, and samples that are suspect.
+    pub(crate) others: [(usize, usize); OTHERS.len()],
     /// Digits that each peer heard.
     pub(crate) told: [usize; Peer::ALL.len()],
 }
@@ -115,6 +129,9 @@ impl Stretch<'_> {
             ..Heard::default()
         };
         heard.by_ear(&samples);
+        for (suspicion, sums) in OTHERS.into_iter().zip(&mut heard.others) {
+            *sums = suspected(suspicion, &samples);
+        }
         heard.by_call(&codes, &samples, self.seed);
         if self.pass == 0 {
             for peer in Peer::ALL {
@@ -124,6 +141,22 @@ impl Stretch<'_> {
         }
         heard
     }
+}
+
+/// How often suspicion begins, and how many samples are suspect.
+fn suspected(suspicion: Suspicion, samples: &[i16]) -> (usize, usize) {
+    let mut ear = Ear::new(suspicion);
+    let (mut times, mut suspect, mut masked_until) = (0, 0, 0);
+    for piece in samples.chunks(PACKET) {
+        let Some(span) = ear.hear_audio(piece, None, &mut drop).suspect() else {
+            continue;
+        };
+        times += usize::from(span.start > masked_until);
+        let until = span.end.min(samples.len() as u64);
+        suspect += until.saturating_sub(span.start.max(masked_until)) as usize;
+        masked_until = masked_until.max(until);
+    }
+    (times, suspect)
 }
 
 impl Heard {
@@ -150,18 +183,28 @@ impl Heard {
 
     /// By an armed call.
     fn by_call(&mut self, codes: &[u8], samples: &[i16], seed: u64) {
+        for (codes, samples) in codes.chunks(ARMING).zip(samples.chunks(ARMING)) {
+            self.by_one_call(codes, samples, seed);
+        }
+    }
+
+    fn by_one_call(&mut self, codes: &[u8], samples: &[i16], seed: u64) {
         let journey = Journey {
             law: Law::Mu,
             codes,
             packet: PACKET,
             network: Network::CLEAN,
+            masking: Masking::default(),
             armed_from: Some(0),
             keys: &[],
         };
         let agent = journey.run(&mut StdRng::seed_from_u64(seed));
+        self.armings += 1;
+        self.muted += usize::from(agent.guard == Some(Guard::Mute));
         self.packets += agent.proof.packets_sent;
         self.packets_masked += agent.proof.packets_masked;
         self.incidents += agent.incidents;
+        self.tightened += usize::from(agent.guard.is_some());
         for (piece, fates) in samples.chunks(PACKET).zip(agent.fates.chunks(PACKET)) {
             let power: f64 = piece.iter().map(|s| f64::from(*s).powi(2)).sum();
             if power > SOUNDING * piece.len() as f64 {
@@ -182,10 +225,32 @@ impl Heard {
         self.false_masks += other.false_masks;
         self.digits.extend(&other.digits);
         self.incidents += other.incidents;
+        self.armings += other.armings;
+        self.tightened += other.tightened;
+        self.muted += other.muted;
         self.alarms += other.alarms;
+        for (sum, other) in self.others.iter_mut().zip(other.others) {
+            *sum = (sum.0 + other.0, sum.1 + other.1);
+        }
         for (sum, told) in self.told.iter_mut().zip(other.told) {
             *sum += told;
         }
+    }
+
+    /// Shares of the armings that were tightened, and muted.
+    pub(crate) fn tightened_shares(&self) -> (f64, f64) {
+        let share = |armings: usize| armings as f64 / self.armings.max(1) as f64;
+        (share(self.tightened), share(self.muted))
+    }
+
+    /// False masks an hour and suspect share of the time by one of [`OTHERS`].
+    pub(crate) fn other(&self, suspicion: Suspicion) -> (f64, f64) {
+        let place = OTHERS.iter().position(|other| *other == suspicion);
+        let (times, suspect) = place.map_or((0, 0), |place| self.others[place]);
+        (
+            times as f64 / self.hours().max(1e-9),
+            suspect as f64 / self.samples.max(1) as f64,
+        )
     }
 
     pub(crate) fn hours(&self) -> f64 {

@@ -3,7 +3,12 @@
 use std::fmt;
 
 use super::{Config, ProcessorKind};
-use crate::proto::{call::SourcePolicy, ng::CallerSide, shadow::TrunkName};
+use crate::proto::{
+    call::SourcePolicy,
+    mask::{Fill, Profile},
+    ng::CallerSide,
+    shadow::TrunkName,
+};
 
 /// What the configuration means, in words: the answer of `tonewall check`.
 impl fmt::Display for Config {
@@ -54,6 +59,21 @@ impl fmt::Display for Config {
             match self.media.caller {
                 CallerSide::Offerer => "the sender",
                 CallerSide::Answerer => "the receiver",
+            }
+        )?;
+        writeln!(
+            f,
+            "masking         {}, filled with {}",
+            match self.masking.profile {
+                Profile::Fast => "12 ms behind the caller",
+                Profile::Strict => "20 ms behind the caller",
+                Profile::Strictest => "40 ms behind the caller",
+                Profile::Continuous => "the whole of each field",
+            },
+            match self.masking.fill {
+                Fill::Tone => "silence and a neutral sound for each key",
+                Fill::Noise => "noise like the line's own and a neutral sound for each key",
+                Fill::Silence => "silence",
             }
         )?;
         writeln!(

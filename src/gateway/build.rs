@@ -110,8 +110,9 @@ impl Gateway {
         let (sandbox, cards) = start_processor(&config, &slab).await?;
         let slots: Arc<dyn SlotSource> = slab;
         let sink: Arc<dyn CardSink> = cards.sink();
-        let (media, media_events) = MediaPlane::start(config.workers(), &slots, &sink)
-            .context("cannot start the media workers")?;
+        let (media, media_events) =
+            MediaPlane::start(config.workers(), config.masking, &slots, &sink)
+                .context("cannot start the media workers")?;
         let metrics = Arc::new(Metrics::new(media.clone(), audit.clone(), &memory)?);
         let calls = registry(&config, &media, &journal, &audit)?;
         let payments = Payments::new(

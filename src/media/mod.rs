@@ -20,6 +20,7 @@ use crate::proto::{
     field::Field,
     id::{CallId, PaymentId},
     leg::Leg,
+    mask::Guard,
     proof::MaskingProof,
     secret::KeySlot,
     shadow::{Tally, TrunkName},
@@ -94,6 +95,9 @@ pub enum MediaEventKind {
     Capture(CaptureEvent),
     /// The output check heard a tone; the leg is muted.
     Incident,
+    /// The caller's line is too noisy for what stood between caller and agent: this does, until the
+    /// release.
+    Tightened(Guard),
     /// What shadow mode heard on the call, for its trunk; just before `Ended`.
     Shadowed(TrunkName, Box<Tally>),
     /// The call is gone.

@@ -17,7 +17,7 @@ use super::{
     CallStats, CardSink, Counters, LegSockets, MediaCommand, MediaError, MediaEvent, SlotSource,
     worker::{Order, Worker},
 };
-use crate::proto::id::CallId;
+use crate::proto::{id::CallId, mask::Masking};
 
 /// Orders that may wait at one worker.
 const ORDERS: usize = 4_096;
@@ -40,12 +40,13 @@ struct Handle {
 }
 
 impl MediaPlane {
-    /// Starts `workers` threads (at least one).
+    /// Starts `workers` threads (at least one). Their calls are masked as `masking` says.
     ///
     /// # Errors
     /// When the system has no more threads or no more descriptors for their pollers.
     pub fn start(
         workers: usize,
+        masking: Masking,
         slots: &Arc<dyn SlotSource>,
         cards: &Arc<dyn CardSink>,
     ) -> io::Result<(Self, mpsc::Receiver<MediaEvent>)> {
@@ -57,6 +58,7 @@ impl MediaPlane {
                 let calls = Arc::new(AtomicUsize::new(0));
                 let worker = Worker::new(
                     taken,
+                    masking,
                     events.clone(),
                     Arc::clone(slots),
                     Arc::clone(cards),

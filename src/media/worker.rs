@@ -25,7 +25,7 @@ use crate::proto::{
     capture::{CaptureEvent, CaptureEventKind, CaptureFailure},
     id::{CallId, PaymentId},
     leg::Leg,
-    mask::Outbox,
+    mask::{Masking, Outbox},
     proof::MaskingProof,
     rtp::MAX_DATAGRAM,
     shadow::TrunkName,
@@ -78,6 +78,7 @@ struct Entry {
 pub(super) struct Worker {
     poll: Poll,
     orders: Receiver<Order>,
+    masking: Masking,
     events: mpsc::Sender<MediaEvent>,
     /// Events that found no room.
     waiting: VecDeque<MediaEvent>,
@@ -109,6 +110,7 @@ fn read_clocks() -> Now {
 impl Worker {
     pub(super) fn new(
         orders: Receiver<Order>,
+        masking: Masking,
         events: mpsc::Sender<MediaEvent>,
         slots: Arc<dyn SlotSource>,
         cards: Arc<dyn CardSink>,
@@ -118,6 +120,7 @@ impl Worker {
         Ok(Self {
             poll: Poll::new()?,
             orders,
+            masking,
             events,
             waiting: VecDeque::new(),
             slots,
@@ -207,7 +210,7 @@ impl Worker {
         });
         let mut entry = Entry {
             id: id.clone(),
-            call: Call::default(),
+            call: Call::new(self.masking),
             caller: LegIo::new(caller),
             agent: LegIo::new(agent),
             wakes: None,
@@ -360,6 +363,7 @@ impl Worker {
                     MediaEventKind::Capture(CaptureEvent { kind, ..event })
                 }
                 Output::Incident => MediaEventKind::Incident,
+                Output::Tightened(guard) => MediaEventKind::Tightened(guard),
                 Output::Shadowed(tally) => match entry.trunk.take() {
                     Some(trunk) => MediaEventKind::Shadowed(trunk, tally),
                     None => continue,

@@ -291,6 +291,13 @@ impl Calls {
                     },
                 );
             }
+            MediaEventKind::Tightened(guard) => self.record_later(
+                Success::Success,
+                Event::MaskingTightened {
+                    call: event.call.clone(),
+                    guard: guard.as_str().to_owned(),
+                },
+            ),
             MediaEventKind::Ended(proof) => self.media_ended(&event.call, *proof),
             MediaEventKind::Capture(_) | MediaEventKind::Shadowed(..) => {}
         }

@@ -465,7 +465,10 @@ impl World<'_> {
                     panic!("seed {}: the output check heard a tone", self.plan.seed)
                 }
                 Output::ArmRefused(_, refusal) => panic!("seed {}: {refusal}", self.plan.seed),
-                Output::Armed(_) | Output::Disarmed | Output::Shadowed(_) => {}
+                Output::Armed(_)
+                | Output::Disarmed
+                | Output::Tightened(_)
+                | Output::Shadowed(_) => {}
                 Output::Ended(proof) => {
                     assert_eq!(proof.tones_leaked, 0);
                     assert_eq!(proof.packets_checked, proof.packets_sent);

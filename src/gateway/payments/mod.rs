@@ -435,6 +435,7 @@ impl Payments {
             }
             MediaEventKind::Armed(Holder::Ng | Holder::Recovered)
             | MediaEventKind::ArmRefused(Holder::Ng | Holder::Recovered, _)
+            | MediaEventKind::Tightened(_)
             | MediaEventKind::Disarmed
             | MediaEventKind::Shadowed(..) => {}
         }

@@ -82,6 +82,7 @@ fn a_worker_that_fell_behind_relays_everything_and_leaves_shadow_mode_out() {
     let (events, mut told) = mpsc::channel(100);
     let mut worker = Worker::new(
         taken,
+        Masking::default(),
         events,
         Arc::new(Nothing),
         Arc::new(Nothing),

@@ -144,6 +144,10 @@ pub enum Event {
         call: CallId,
         reason: String,
     },
+    MaskingTightened {
+        call: CallId,
+        guard: String,
+    },
     CaptureOpened {
         payment: PaymentId,
         field: Field,

@@ -36,6 +36,7 @@ impl Event {
             | Self::ArmingRequested { .. }
             | Self::Armed { .. }
             | Self::ArmRefused { .. }
+            | Self::MaskingTightened { .. }
             | Self::Disarmed { .. } => "3.3.1",
             Self::SecretMemory { .. } => "3.3.2",
             Self::ControlFailure { .. } => "10.7.2",

@@ -1,6 +1,6 @@
 //! An armed stream: every packet of the caller is heard, and what leaves is made anew.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use zeroize::Zeroize;
 
@@ -10,7 +10,7 @@ use crate::proto::{
     digit::Key,
     dtmf::{OutputCheck, Verdict},
     encoding::AudioCodec,
-    mask::{LOOK_AHEAD, Masker, Outbox, Shifts, Unarmed},
+    mask::{Guard, Masker, Outbox, Shifts, Unarmed},
     proof::MaskingProof,
     rtp::{HEADER_BYTES, RtpHeader},
     time::Now,
@@ -24,7 +24,7 @@ use super::{
 
 /// How long a release waits for a quiet moment.
 const RELEASE_PATIENCE: Duration = Duration::from_millis(500);
-/// Linear amplitude below which 12 ms may be dropped unheard: about -43 dBm0.
+/// Linear amplitude below which what waits may be dropped unheard: about -43 dBm0.
 const QUIET: u16 = 160;
 
 /// What one packet of an armed stream, or the time that passed, led to.
@@ -34,6 +34,17 @@ pub(super) struct Heard {
     pub(super) failure: Option<CaptureFailure>,
     /// The output check heard a tone: nothing of this batch left.
     pub(super) incident: bool,
+    /// The line is too noisy for what stood between caller and agent: this does from here on.
+    pub(super) tightened: Option<Guard>,
+}
+
+/// The mask of a field, which leaves on a clock of its own.
+#[derive(Clone, Copy)]
+struct Cover {
+    /// When its next packet is due.
+    next: Instant,
+    /// When the field was closed.
+    closed: Option<Instant>,
 }
 
 /// The armed stream. What tells a key is wiped when it is dropped.
@@ -44,6 +55,9 @@ pub(super) struct Armed {
     /// Decodes what left, for the check, where it is no G.711.
     decoded: Option<Wideband>,
     farewell: Option<OpenEvent>,
+    cover: Option<Cover>,
+    /// When the last packet left.
+    last_left: Option<Instant>,
     checked: u64,
     leaked: u32,
 }
@@ -57,8 +71,12 @@ impl Armed {
         farewell: Option<OpenEvent>,
         now: Now,
     ) -> Self {
+        let mut hearing = Hearing::new(masker.ssrc(), next_sequence, next_timestamp, codec, now);
+        hearing.set_suspicion(masker.guard().suspicion());
         Self {
-            hearing: Hearing::new(masker.ssrc(), next_sequence, next_timestamp, codec, now),
+            hearing,
+            cover: None,
+            last_left: None,
             decoded: Wideband::new(masker.codec().1),
             masker,
             check: OutputCheck::default(),
@@ -97,11 +115,98 @@ impl Armed {
         let failure = self
             .hearing
             .handle(datagram, header, types, capture, now, &mut self.masker);
+        let tightened = self.tighten();
         self.emit(types, capture, now, out);
+        if !out.is_empty() {
+            self.last_left = Some(now.instant);
+        }
         Heard {
             failure,
             incident: self.check_output(out),
+            tightened,
         }
+    }
+
+    /// Tightens the guard where the keys stand out of the noise less than it was made for. Not behind
+    /// the mask of a field, which follows nothing that the caller sends.
+    fn tighten(&mut self) -> Option<Guard> {
+        if self.cover.is_some() {
+            return None;
+        }
+        let guard = Guard::for_key_over_noise(self.hearing.key_over_noise()?);
+        if guard <= self.masker.guard() {
+            return None;
+        }
+        self.masker.tighten(guard);
+        self.hearing.set_suspicion(guard.suspicion());
+        Some(guard)
+    }
+
+    /// Puts the mask of a field on while one is `open`. [`Armed::handle_timeout`] takes it off.
+    pub(super) fn keep_cover(&mut self, open: bool, now: Now) {
+        match (&mut self.cover, open) {
+            (None, true) => {
+                self.masker.cover();
+                let due = self.last_left.map(|last| last + self.packet_time());
+                self.cover = Some(Cover {
+                    next: due.map_or(now.instant, |due| due.max(now.instant)),
+                    closed: None,
+                });
+            }
+            (Some(cover), true) => cover.closed = None,
+            (Some(cover), false) => {
+                cover.closed.get_or_insert(now.instant);
+            }
+            (None, false) => {}
+        }
+    }
+
+    fn packet_time(&self) -> Duration {
+        Duration::from_micros(125) * self.masker.frame() as u32
+    }
+
+    /// Lets the mask of a field leave as far as it is due, and takes it off on its own beat: 300 ms
+    /// after the close, once no key is down.
+    fn emit_cover(&mut self, now: Now, out: &mut Outbox) {
+        while let Some(cover) = self.cover
+            && cover.next <= now.instant
+        {
+            if !self.masker.emit_covered(out) {
+                // Asleep for longer than an outbox holds: what is past is left out.
+                self.cover = Some(Cover {
+                    next: now.instant + self.packet_time(),
+                    ..cover
+                });
+                return;
+            }
+            self.last_left = Some(cover.next);
+            let is_over = cover
+                .closed
+                .is_some_and(|at| cover.next.duration_since(at) >= super::HANGOVER);
+            self.cover = if is_over && self.hearing.key_is_up(now) {
+                self.masker.uncover();
+                None
+            } else {
+                Some(Cover {
+                    next: cover.next + self.packet_time(),
+                    ..cover
+                })
+            };
+        }
+    }
+
+    /// When [`Armed::handle_timeout`] wants to be called next, whatever comes.
+    pub(super) fn poll_timeout(&self) -> Option<Instant> {
+        let cover = self.cover.map(|cover| cover.next);
+        [cover, self.hearing.poll_timeout()]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    /// Whether the mask of a field is on.
+    pub(super) const fn is_covered(&self) -> bool {
+        self.cover.is_some()
     }
 
     /// Puts into `out` what may leave, and hears what was held and need not wait any more. One by one,
@@ -174,8 +279,8 @@ impl Armed {
         incident
     }
 
-    /// Ends an event that was cut in the middle by the arming, and hears what has been held for long
-    /// enough.
+    /// Ends an event that was cut in the middle by the arming, hears what has been held for long
+    /// enough, and lets the mask of a field leave.
     pub(super) fn handle_timeout(
         &mut self,
         types: &PayloadTypes,
@@ -189,10 +294,11 @@ impl Armed {
             // No audio, which the check would take it for; what is held follows at once.
             return Heard::default();
         }
+        self.emit_cover(now, out);
         self.emit(types, capture, now, out);
         Heard {
-            failure: None,
             incident: self.check_output(out),
+            ..Heard::default()
         }
     }
 
@@ -203,7 +309,8 @@ impl Armed {
     pub(super) fn may_release(&self, now: Now, waited: Duration) -> bool {
         let quiet = waited >= RELEASE_PATIENCE || self.masker.is_quiet(QUIET);
         let clear = self.hearing.has_stopped(now) || self.masker.is_clear();
-        self.hearing.is_done(now, waited) && clear && quiet && self.leaked == 0
+        let done = self.hearing.is_done(now, waited) && self.cover.is_none();
+        done && clear && quiet && self.leaked == 0
     }
 
     pub(super) const fn hearing(&self) -> &Hearing {
@@ -279,7 +386,7 @@ impl Sink for Masker {
 
     fn restart(&mut self, step: i32, passed: usize) {
         // What the agent's side sees of a jump: forward as far as the caller's, never back.
-        let held = self.waiting().saturating_sub(LOOK_AHEAD) as u32;
+        let held = self.waiting().saturating_sub(self.look_ahead()) as u32;
         let forward = u32::try_from(step).unwrap_or(0);
         self.pass_over(passed);
         Self::restart(self, held.wrapping_add(forward));

@@ -12,6 +12,7 @@ use crate::proto::{
     field::Field,
     id::PaymentId,
     leg::Leg,
+    mask::Guard,
     proof::MaskingProof,
     secret::KeySlot,
     shadow::Tally,
@@ -96,6 +97,8 @@ pub enum Output {
     Captured(PaymentId, CapturedField),
     /// The output check heard a tone: the leg is muted for good (PCI DSS 10.7.2).
     Incident,
+    /// The line is too noisy for what stood between caller and agent: this does, until the release.
+    Tightened(Guard),
     /// What shadow mode heard, where it was asked for and audio came. Before [`Output::Ended`].
     Shadowed(Box<Tally>),
     /// Last output of a call that hung up.

@@ -9,7 +9,7 @@ use crate::proto::{
     capture::{Capture, CaptureFailure},
     codec::{Audio, Form, Law, Wideband},
     digit::Key,
-    dtmf::{Ear, EventPacket, Order, PressesTold, Verdict, code_of_tone},
+    dtmf::{Ear, EventPacket, KeyOverNoise, Order, PressesTold, Suspicion, Verdict, code_of_tone},
     encoding::{AudioCodec, Encoding},
     rtp::{
         EVENT_BYTES, MAX_DATAGRAM, NamedEvent, NamedEvents, Red, RtpHeader, ToneDescription,
@@ -340,7 +340,7 @@ impl Hearing {
             return false;
         }
         self.candidate = None;
-        self.ear = Ear::default();
+        self.ear = Ear::new(self.ear.suspicion());
         self.wideband.clear();
         self.foreign_event = None;
         self.ssrc = header.ssrc;
@@ -695,13 +695,28 @@ impl Hearing {
             silence < PAUSE && now.instant.duration_since(self.flowing_since) >= super::HANGOVER;
         // What a network held back was keyed before the release: it is heard, or comes no more.
         let caught_up = flowing || self.has_stopped(now) || waited >= STREAM_STOPPED;
-        // A network that stood still brings the rest of the key later.
-        let key_up = !self.ear.key_is_down() || silence >= KEY_FORGOTTEN;
         let after_key = self
             .last_key
             .is_none_or(|last| now.instant.duration_since(last) >= super::HANGOVER);
-        // What is held would be neither heard nor relayed.
-        caught_up && key_up && after_key && !self.sequence.is_holding()
+        // A network that stood still brings the rest of the key later. What is held would be neither
+        // heard nor relayed.
+        caught_up && self.key_is_up(now) && after_key && !self.sequence.is_holding()
+    }
+
+    /// Whether no key is down, or none that can still be heard.
+    pub(super) fn key_is_up(&self, now: Now) -> bool {
+        let silence = now.instant.duration_since(self.last_packet);
+        !self.ear.key_is_down() || silence >= KEY_FORGOTTEN
+    }
+
+    /// Suspects as readily as this from here on.
+    pub(super) fn set_suspicion(&mut self, suspicion: Suspicion) {
+        self.ear.set_suspicion(suspicion);
+    }
+
+    /// See [`Ear::key_over_noise`].
+    pub(super) fn key_over_noise(&self) -> Option<KeyOverNoise> {
+        self.ear.key_over_noise()
     }
 
     /// Where the caller's stream goes on: the next sequence number and timestamp, as the caller

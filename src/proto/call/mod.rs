@@ -31,7 +31,7 @@ use super::{
     field::Field,
     id::PaymentId,
     leg::Leg,
-    mask::{Outbox, Rebuilt},
+    mask::{Masking, Outbox, Profile, Rebuilt},
     proof::MaskingProof,
     rtp::{Kind, MAX_DATAGRAM, RtpError, RtpHeader, kind_of, rtcp},
     sip::{InfoError, read_key},
@@ -118,9 +118,19 @@ pub struct Call {
     proof: MaskingProof,
     shadow: Option<Box<Shadow>>,
     outputs: VecDeque<Output>,
+    masking: Masking,
 }
 
 impl Call {
+    /// A call whose armings begin as `masking` says.
+    #[must_use]
+    pub fn new(masking: Masking) -> Self {
+        Self {
+            masking,
+            ..Self::default()
+        }
+    }
+
     /// What signalling agreed for a leg.
     #[must_use]
     pub const fn leg(&self, leg: Leg) -> Option<&LegMedia> {
@@ -211,12 +221,13 @@ impl Call {
             }
             return Ok(());
         }
-        self.stream.begin(header, types, now);
+        self.stream.begin(header, types, self.masking, now);
         let Some(armed) = self.stream.armed_mut() else {
             return Ok(());
         };
         let heard = armed.handle(datagram, header, types, &mut self.capture, now, out);
         self.note(&heard);
+        self.keep_cover(now);
         self.try_release(now);
         Ok(())
     }
@@ -230,7 +241,19 @@ impl Call {
             self.fail_capture(CaptureFailure::Incident);
             self.outputs.push_back(Output::Incident);
         }
+        if let Some(guard) = heard.tightened {
+            self.outputs.push_back(Output::Tightened(guard));
+        }
         self.drain_capture();
+    }
+
+    /// With [`Profile::Continuous`] a field is behind one mask, from its opening until after its close.
+    fn keep_cover(&mut self, now: Now) {
+        if self.masking.profile == Profile::Continuous
+            && let Some(armed) = self.stream.armed_mut()
+        {
+            armed.keep_cover(self.capture.is_some(), now);
+        }
     }
 
     /// The body of a SIP INFO request of the caller that carries DTMF. While armed the key in it goes
@@ -256,6 +279,7 @@ impl Call {
             self.proof.keys_heard += 1;
         }
         self.drain_capture();
+        self.keep_cover(now);
         self.try_release(now);
         Ok(InfoForward::Keep)
     }
@@ -301,6 +325,7 @@ impl Call {
             capture.handle_timeout(now);
         }
         self.drain_capture();
+        self.keep_cover(now);
         self.try_release(now);
     }
 
@@ -355,6 +380,7 @@ impl Call {
             Command::HangUp => self.hang_up(now),
         }
         self.drain_capture();
+        self.keep_cover(now);
         self.try_release(now);
     }
 
@@ -422,7 +448,7 @@ impl Call {
             return;
         }
         if !self.stream.is_armed() {
-            self.stream.arm(self.types.as_ref(), now);
+            self.stream.arm(self.types.as_ref(), self.masking, now);
             if let Some(shadow) = &mut self.shadow {
                 shadow.rest();
             }

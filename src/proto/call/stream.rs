@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use crate::proto::{
     encoding::{AudioCodec, Encoding},
-    mask::{Masker, MaskerStart, Outbox, Shifts, Unarmed},
+    mask::{Masker, MaskerStart, Masking, Outbox, Shifts, Unarmed},
     proof::MaskingProof,
     rtp::{Red, RtpHeader, difference, rtcp::Outgoing},
     time::Now,
@@ -296,6 +296,10 @@ impl CallerStream {
         let Mode::Armed(armed) = &self.mode else {
             return None;
         };
+        // Behind the mask of a field no report: its times follow the caller's packets.
+        if armed.is_covered() {
+            return None;
+        }
         let (packets, octets) = armed.sent();
         Some(Outgoing {
             ssrc: armed.ssrc(),
@@ -312,10 +316,10 @@ impl CallerStream {
         }
     }
 
-    /// When a packet that is held has to be heard though nothing comes.
+    /// When a packet that is held has to be heard, or the mask of a field leaves, though nothing comes.
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
         match &self.mode {
-            Mode::Armed(armed) => armed.hearing().poll_timeout(),
+            Mode::Armed(armed) => armed.poll_timeout(),
             Mode::Open(_) | Mode::Waiting(_) | Mode::Moving => None,
         }
     }
@@ -417,7 +421,7 @@ impl CallerStream {
     }
 
     /// Arms the stream. From the return on nothing is relayed.
-    pub(super) fn arm(&mut self, types: Option<&PayloadTypes>, now: Now) {
+    pub(super) fn arm(&mut self, types: Option<&PayloadTypes>, masking: Masking, now: Now) {
         let Mode::Open(unarmed) = std::mem::replace(&mut self.mode, Mode::Moving) else {
             return;
         };
@@ -435,7 +439,7 @@ impl CallerStream {
                 let incoming_sequence = progress.sequence.wrapping_sub(self.shifts.sequence);
                 let incoming_timestamp = progress.timestamp.wrapping_sub(self.shifts.timestamp);
                 Mode::Armed(Box::new(Armed::new(
-                    Masker::new(start, unarmed),
+                    Masker::new(start, masking, unarmed),
                     (incoming_sequence, incoming_timestamp),
                     progress.codec,
                     self.open_event.take(),
@@ -454,7 +458,13 @@ impl CallerStream {
     }
 
     /// A packet came on a stream that was armed before it began: it tells where to begin.
-    pub(super) fn begin(&mut self, header: &RtpHeader, types: &PayloadTypes, now: Now) {
+    pub(super) fn begin(
+        &mut self,
+        header: &RtpHeader,
+        types: &PayloadTypes,
+        masking: Masking,
+        now: Now,
+    ) {
         if !matches!(self.mode, Mode::Waiting(_)) {
             return;
         }
@@ -477,7 +487,7 @@ impl CallerStream {
             .and_then(Encoding::audio)
             .unwrap_or(codec);
         self.mode = Mode::Armed(Box::new(Armed::new(
-            Masker::new(start, unarmed),
+            Masker::new(start, masking, unarmed),
             (header.sequence, header.timestamp),
             came_in,
             None,

@@ -9,6 +9,7 @@ mod check;
 mod described;
 mod digit;
 mod event;
+mod floor;
 mod late;
 mod merge;
 mod suspect;
@@ -23,12 +24,15 @@ use zeroize::{Zeroize, ZeroizeOnDrop};
 pub use check::OutputCheck;
 pub use described::code_of_tone;
 pub use digit::PressMeasure;
+pub use floor::KeyOverNoise;
+pub use suspect::Suspicion;
 pub use told::PressesTold;
 
 use self::{
-    bank::{Bank, HOP},
+    bank::{Bank, HOP, Window},
     digit::{Digits, Told},
     event::Events,
+    floor::Floor,
     late::{History, Presses, brings_to_light},
     merge::{Merge, Moment, Source},
     suspect::HOLD_SAMPLES,
@@ -113,6 +117,32 @@ pub struct Ear {
 }
 
 impl Ear {
+    /// An ear that suspects as readily as `suspicion` says.
+    #[must_use]
+    pub fn new(suspicion: Suspicion) -> Self {
+        let mut ear = Self::default();
+        ear.set_suspicion(suspicion);
+        ear
+    }
+
+    /// How readily it suspects.
+    #[must_use]
+    pub fn suspicion(&self) -> Suspicion {
+        self.state.suspicion
+    }
+
+    /// Suspects as readily as this from here on.
+    pub fn set_suspicion(&mut self, suspicion: Suspicion) {
+        self.state.suspicion = suspicion;
+    }
+
+    /// How far keys stand out of the line's noise. Nothing before half a second without anything
+    /// suspect was heard, nor while a voice does not pause.
+    #[must_use]
+    pub fn key_over_noise(&self) -> Option<KeyOverNoise> {
+        self.state.floor.key_over_noise()
+    }
+
     /// What is heard from here on came at this moment, in milliseconds of a monotonic clock. It is
     /// all that ties an INFO, which has no time of the media, to what the media tells.
     pub fn set_clock(&mut self, came_ms: u64) {
@@ -236,6 +266,8 @@ struct State {
     merge: Merge,
     history: History,
     presses: Presses,
+    floor: Floor,
+    suspicion: Suspicion,
     /// The hop that is not complete.
     hop: [i16; HOP],
     hop_filled: usize,
@@ -462,7 +494,9 @@ impl State {
         press: &mut dyn FnMut(Key),
     ) {
         self.bank.push(hop);
-        if let Some(reach) = suspect::reach(&self.bank, self.held_until > self.heard) {
+        let held = self.held_until > self.heard;
+        self.floor.push(self.bank.newest(), !held && lost == 0);
+        if let Some(reach) = self.suspicion.reach(&self.bank, held) {
             let until = self.heard + HOLD_SAMPLES;
             self.suspect(suspect, self.heard.saturating_sub(reach), until);
         }
@@ -482,6 +516,10 @@ impl State {
             measure,
         } = self.digits.judge(&self.bank, heard)
         {
+            // Strict as the decision was, nearly all of the window is the key.
+            let window = Window::W10;
+            let power = self.bank.energy(window) / window.samples() as f32;
+            self.floor.hear_key(power);
             if self.presses.tell(code, start, heard)
                 && self.is_new_tone(code, start, measure)
                 && let Some(key) = Key::from_event(code)

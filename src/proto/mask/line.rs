@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use zeroize::Zeroize;
 
-/// Room for 512 ms of 8 kHz audio: what waits (72 ms at most), a gap of 150 ms, and the longest
+/// Room for 512 ms of 8 kHz audio: what waits (100 ms at most), a gap of 150 ms, and the longest
 /// datagram.
 const CAPACITY: usize = 4_096;
 

@@ -1,12 +1,14 @@
-//! Replaces what may hold a tone, by re-framing behind a look-ahead of 12 ms.
+//! Replaces what may hold a tone, by re-framing behind a look-ahead.
 //!
-//! A frame leaves once the detector has heard 12 ms beyond its end: the end of the last packet and
-//! the beginning of this one, so the agent hears 12 ms later and no packet waits for another. A
-//! frame in which any sample is marked is replaced as a whole: edges stand on the grid of frames,
-//! whatever the key.
+//! A frame leaves once the detector has heard 12 ms (or what the [`Guard`] asks for) beyond its end:
+//! the end of the last packet and the beginning of this one, so the agent hears 12 ms later and no
+//! packet waits for another. A frame in which any sample is marked is replaced as a whole: edges
+//! stand on the grid of frames, whatever the key.
 
 use super::{
     Outbox, Unarmed,
+    fill::{Filler, Sounds},
+    profile::{Guard, Masking},
     voice::{MAX_FRAME, Voice},
 };
 use crate::proto::{
@@ -17,20 +19,12 @@ use crate::proto::{
     rtp::{HEADER_BYTES, write_header},
 };
 
-/// Samples that the detector hears beyond the end of a frame before it leaves: 12 ms at 8 kHz.
-pub const LOOK_AHEAD: usize = 96;
-/// A key was pressed and the gate has been shut for this long: a neutral sound tells the agent so.
-/// Counted from the gate and not from the moment at which the digit was certain, which may depend on
-/// the digit. A false alarm of the suspicious detector presses no key and stays silent.
-const SOUND_AFTER: usize = 80 * 8;
-/// Length of the neutral sound.
-const SOUND_LENGTH: usize = 120 * 8;
-/// One period of 400 Hz at 8 kHz, about -23 dBm0: no key has this frequency, and its level and
-/// phase follow nothing that the caller does.
-const SOUND: [i16; 20] = [
-    0, 494, 940, 1294, 1522, 1600, 1522, 1294, 940, 494, 0, -494, -940, -1294, -1522, -1600, -1522,
-    -1294, -940, -494,
-];
+/// What happened behind the mask of a field and is to show once it is off.
+#[derive(Default)]
+struct Cover {
+    /// SSRC of a source that took over.
+    ssrc: Option<u32>,
+}
 
 /// Where the stream towards the agent stands when the masker takes it over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,11 +61,12 @@ pub struct Masker {
     heard: u64,
     marker: bool,
     muted: bool,
-    masked_run: usize,
-    /// Whether a press is still to be told by the neutral sound.
-    press_untold: bool,
-    sound_left: usize,
-    sound_phase: usize,
+    guard: Guard,
+    filler: Filler,
+    /// Samples of silence that leave before what waits: what a look-ahead is paid with.
+    inserted: usize,
+    /// While the mask of a whole field is on.
+    cover: Option<Cover>,
     packets: u32,
     octets: u32,
     packets_masked: u64,
@@ -80,7 +75,7 @@ pub struct Masker {
 impl Masker {
     /// Takes over a stream: from here on nothing is cleared but by [`Masker::emit`].
     #[must_use]
-    pub fn new(start: MaskerStart, unarmed: Unarmed) -> Self {
+    pub fn new(start: MaskerStart, masking: Masking, unarmed: Unarmed) -> Self {
         let Unarmed(()) = unarmed;
         let mut masker = Self {
             start: MaskerStart {
@@ -91,10 +86,10 @@ impl Masker {
             heard: 0,
             marker: false,
             muted: false,
-            masked_run: 0,
-            press_untold: false,
-            sound_left: 0,
-            sound_phase: 0,
+            guard: masking.profile.guard(),
+            filler: Filler::new(masking.fill),
+            inserted: 0,
+            cover: None,
             packets: 0,
             octets: 0,
             packets_masked: 0,
@@ -103,10 +98,67 @@ impl Masker {
         masker
     }
 
-    /// The look-ahead's worth of silence: what the agent hears while the detector hears its first
-    /// 12 ms.
-    fn prime(&mut self) {
-        self.voice.extend_silence(LOOK_AHEAD, false);
+    /// The look-ahead's worth of silence: what the agent hears while the detector hears as much.
+    const fn prime(&mut self) {
+        self.inserted = self.look_ahead();
+    }
+
+    /// What stands between caller and agent now.
+    #[must_use]
+    pub const fn guard(&self) -> Guard {
+        self.guard
+    }
+
+    /// Samples of 8 kHz that the detector hears beyond the end of a frame before it leaves.
+    #[must_use]
+    pub const fn look_ahead(&self) -> usize {
+        self.guard.look_ahead_samples()
+    }
+
+    /// Tightens the guard from the next frame on; never loosens it. A longer look-ahead is one
+    /// insertion of silence before what waits: nothing is repeated and nothing overtakes.
+    pub fn tighten(&mut self, guard: Guard) {
+        if guard <= self.guard {
+            return;
+        }
+        let before = self.look_ahead();
+        self.guard = guard;
+        if self.cover.is_none() {
+            self.inserted += self.look_ahead() - before;
+        }
+    }
+
+    /// The mask of a whole field begins: from here on nothing leaves but by [`Masker::emit_covered`].
+    /// What waits is discarded.
+    pub fn cover(&mut self) {
+        if self.cover.is_none() {
+            self.cover = Some(Cover::default());
+            self.voice.discard();
+            self.inserted = 0;
+            self.filler.begin_beat();
+        }
+    }
+
+    /// The mask of the field ends: the next packet is the first to be heard again.
+    pub fn uncover(&mut self) {
+        if let Some(cover) = self.cover.take() {
+            self.start.ssrc = cover.ssrc.unwrap_or(self.start.ssrc);
+            // A sound under way would tell how long ago the field began.
+            self.filler.begin_beat();
+            self.prime();
+        }
+    }
+
+    /// One packet of the mask of a field: the same whatever the caller sends. False where there was
+    /// no room.
+    pub fn emit_covered(&mut self, out: &mut Outbox) -> bool {
+        self.cover.is_some() && self.emit_frame(out)
+    }
+
+    /// Samples of 8 kHz a packet.
+    #[must_use]
+    pub const fn frame(&self) -> usize {
+        self.start.frame
     }
 
     /// Payload type and codec of the stream towards the agent.
@@ -131,7 +183,9 @@ impl Masker {
 
     /// Audio with what the detector says of it.
     pub fn push(&mut self, audio: &Audio<'_>, verdict: &Verdict) {
-        self.voice.extend(audio);
+        if self.cover.is_none() {
+            self.voice.extend(audio);
+        }
         self.heard += audio.samples.len() as u64;
         self.mark(verdict);
     }
@@ -139,8 +193,10 @@ impl Masker {
     /// `samples` that never came. They become silence, and so does the look-ahead before them, for
     /// an onset there was not heard to its end.
     pub fn push_gap(&mut self, samples: usize, verdict: &Verdict) {
-        let from = self.heard.saturating_sub(LOOK_AHEAD as u64);
-        self.voice.extend_silence(samples, true);
+        let from = self.heard.saturating_sub(self.look_ahead() as u64);
+        if self.cover.is_none() {
+            self.voice.extend_silence(samples, true);
+        }
         self.heard += samples as u64;
         self.mark_span(from..self.heard);
         self.mark(verdict);
@@ -163,14 +219,17 @@ impl Masker {
         self.voice.mark(shift(span.start)..shift(span.end));
     }
 
-    /// Samples of 8 kHz a packet, from here on; as close to it as the codec has packets.
+    /// Samples of 8 kHz a packet, from here on; as close to it as the codec has packets. Not within
+    /// the mask of a field, whose packets follow nothing.
     pub fn set_frame(&mut self, samples: usize) {
-        self.start.frame = self.start.codec.frame(samples);
+        if self.cover.is_none() {
+            self.start.frame = self.start.codec.frame(samples);
+        }
     }
 
-    /// Releases the frames that have been heard 12 ms beyond their end.
+    /// Releases the frames that have been heard as far beyond their end as the look-ahead asks.
     pub fn emit(&mut self, out: &mut Outbox) {
-        while self.voice.len() >= LOOK_AHEAD + self.start.frame {
+        while self.cover.is_none() && self.waiting() >= self.look_ahead() + self.start.frame {
             if !self.emit_frame(out) {
                 return;
             }
@@ -192,13 +251,18 @@ impl Masker {
             return false;
         };
         self.marker = false;
-        let marked = self.voice.take(frame, payload);
-        if marked || self.sound_left > 0 || self.muted {
+        let inserted = self.inserted.min(frame);
+        self.inserted -= inserted;
+        // Behind the mask of a field nothing waits: all of it is missing.
+        let marked = self.voice.take(inserted, frame, payload);
+        let shut = self.muted || self.guard == Guard::Mute || self.filler.is_sounding();
+        if marked || shut {
             self.fill(frame, payload);
             self.packets_masked += 1;
         } else {
-            self.masked_run = 0;
-            self.press_untold = false;
+            let whole = inserted == 0;
+            self.filler
+                .pass(whole.then(|| self.voice.samples(frame, payload)));
         }
         self.voice.finish(frame, payload);
         self.start.sequence = self.start.sequence.wrapping_add(1);
@@ -209,32 +273,29 @@ impl Masker {
     }
 
     /// A key was pressed, whichever.
-    pub fn note_press(&mut self) {
-        self.press_untold = true;
+    pub const fn note_press(&mut self) {
+        if self.cover.is_none() {
+            self.filler.press();
+        }
     }
 
-    /// The replacement: a function of how long the gate has been shut and of how many keys were
-    /// pressed, and of nothing else.
+    /// Puts the replacement where the frame was.
     fn fill(&mut self, frame: usize, payload: &mut [u8]) {
-        let first = self.masked_run == 0;
-        self.masked_run += frame;
-        if self.press_untold && self.masked_run >= SOUND_AFTER && self.sound_left == 0 {
-            self.press_untold = false;
-            self.sound_left = SOUND_LENGTH;
-            self.sound_phase = 0;
-        }
-        if self.sound_left == 0 || self.muted {
-            self.voice.silence(frame, first, payload);
-            return;
-        }
+        let sounds = if self.guard == Guard::Mute {
+            Sounds::Never
+        } else if self.cover.is_some() {
+            Sounds::Beat
+        } else {
+            Sounds::Presses
+        };
+        let first = self.filler.is_open();
         let mut samples = [0; MAX_FRAME];
-        let sounding = frame.min(self.sound_left);
-        for sample in &mut samples[..sounding] {
-            *sample = SOUND[self.sound_phase];
-            self.sound_phase = (self.sound_phase + 1) % SOUND.len();
+        let samples = &mut samples[..frame];
+        if self.filler.replace(samples, sounds) && !self.muted {
+            self.voice.fill(samples, first, payload);
+        } else {
+            self.voice.silence(frame, first, payload);
         }
-        self.sound_left -= sounding;
-        self.voice.fill(&samples[..frame], first, payload);
     }
 
     /// Moves the timestamp by so many samples of 8 kHz.
@@ -246,6 +307,9 @@ impl Masker {
     /// The caller's timeline jumped or its source changed: what waits was not heard to its end and
     /// is discarded; the next packet opens a talkspurt `step` samples of 8 kHz on.
     pub fn restart(&mut self, step: u32) {
+        if self.cover.is_some() {
+            return;
+        }
         self.voice.discard();
         self.prime();
         self.marker = true;
@@ -259,8 +323,12 @@ impl Masker {
 
     /// Another source took over: the stream goes on under its SSRC, numbers without a break.
     pub fn replace_source(&mut self, ssrc: u32) {
-        self.start.ssrc = ssrc;
         self.heard = 0;
+        if let Some(cover) = &mut self.cover {
+            cover.ssrc = Some(ssrc);
+            return;
+        }
+        self.start.ssrc = ssrc;
         self.restart(self.start.frame as u32);
     }
 
@@ -300,7 +368,10 @@ impl Masker {
     /// marked, no neutral sound is under way.
     #[must_use]
     pub fn is_clear(&self) -> bool {
-        !self.muted && self.sound_left == 0 && self.voice.is_unmarked()
+        !self.muted
+            && self.cover.is_none()
+            && !self.filler.is_sounding()
+            && self.voice.is_unmarked()
     }
 
     /// Whether what waits (and is dropped by a release) is quieter than `threshold` of linear
@@ -310,7 +381,8 @@ impl Masker {
         self.voice.is_quiet(threshold)
     }
 
-    /// Gives the stream back. The audio that waits (12 ms) is dropped, so that nothing is repeated.
+    /// Gives the stream back. The audio that waits (the look-ahead) is dropped, so that nothing is
+    /// repeated.
     #[must_use]
     pub fn release(self) -> (Takeover, Unarmed) {
         let takeover = Takeover {
@@ -344,7 +416,7 @@ impl Masker {
     /// Samples of 8 kHz that wait.
     #[must_use]
     pub const fn waiting(&self) -> usize {
-        self.voice.len()
+        self.inserted + self.voice.len()
     }
 
     /// Packets and payload octets made so far, for sender reports.

@@ -5,11 +5,15 @@
 //! [`Masker`] makes every datagram anew from audio that a [`Verdict`](super::dtmf::Verdict) found
 //! free of tones, and from a constant replacement.
 
+mod fill;
 mod line;
 mod masker;
+mod noise;
+mod profile;
 mod voice;
 
-pub use masker::{LOOK_AHEAD, Masker, MaskerStart, Takeover};
+pub use masker::{Masker, MaskerStart, Takeover};
+pub use profile::{Fill, Guard, Masking, Profile};
 
 use zeroize::Zeroize;
 
@@ -31,8 +35,8 @@ impl<'a> Cleared<'a> {
     }
 }
 
-/// Most datagrams that one input can release: what waits (72 ms), a gap of 150 ms and what was held
-/// behind it (60 ms) in packets of 10 ms are 29.
+/// Most datagrams that one input can release: what waits (100 ms), a gap of 150 ms and what was held
+/// behind it (60 ms) in packets of 10 ms are 31. What finds no room waits for the next input.
 const MOST_DATAGRAMS: usize = 32;
 /// A datagram of our own: header and at most 60 ms of 8 kHz G.711.
 const OWN_DATAGRAM: usize = HEADER_BYTES + 480;

@@ -171,14 +171,37 @@ impl Voice {
         }
     }
 
-    /// Takes a frame of `length`, for which `payload` has the room; whether any of it is marked, or
-    /// missing. What is to leave of it is told next, by [`Voice::fill`] or not, and becomes payload
+    /// Takes a frame of `length`, for which `payload` has the room, of which the first `silent` samples
+    /// are silence; whether any of the rest is marked, or missing. What is to leave of it is told next, by [`Voice::fill`] or not, and becomes payload
     /// by [`Voice::finish`].
-    pub(super) fn take(&mut self, length: usize, payload: &mut [u8]) -> bool {
+    pub(super) fn take(&mut self, silent: usize, length: usize, payload: &mut [u8]) -> bool {
         match self {
-            Self::Codewords(_, line) => line.take(payload),
-            Self::Wide(wide) => wide.line.take(&mut wide.frame[..length]),
+            Self::Codewords(law, line) => {
+                let (silence, rest) = payload.split_at_mut(silent);
+                silence.fill(law.silence());
+                line.take(rest)
+            }
+            Self::Wide(wide) => {
+                let (silence, rest) = wide.frame[..length].split_at_mut(silent);
+                silence.fill([0; 2]);
+                wide.line.take(rest)
+            }
         }
+    }
+
+    /// The frame that was taken, as linear samples of 8 kHz.
+    pub(super) fn samples<'a>(
+        &'a self,
+        length: usize,
+        payload: &'a [u8],
+    ) -> impl ExactSizeIterator<Item = i16> + 'a {
+        (0..length).map(move |at| match self {
+            Self::Codewords(law, _) => law.decode(payload[at]),
+            Self::Wide(wide) => {
+                let [one, other] = wide.frame[at];
+                i16::midpoint(one, other)
+            }
+        })
     }
 
     /// Puts linear samples of 8 kHz in the place of the frame that was taken. `first` says that they

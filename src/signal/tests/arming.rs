@@ -11,6 +11,7 @@ use crate::{
         call::{ArmRefusal, Holder},
         id::PaymentId,
         leg::Leg,
+        mask::Guard,
     },
     signal::fakes::*,
 };
@@ -281,6 +282,27 @@ async fn a_call_that_was_armed_before_is_refused_where_it_cannot_be_masked() {
         .await;
     assert!(reason(&reply).contains("armed before"), "{reply:?}");
     assert_eq!(house.calls.count(), 0);
+}
+
+#[tokio::test]
+async fn what_a_noisy_line_is_tightened_to_is_recorded() {
+    let house = House::new(22_460..=22_479);
+    let call = house.call("c1").await;
+    for guard in [Guard::Strict, Guard::Mute] {
+        house.calls.handle_media(&MediaEvent {
+            call: call.clone(),
+            kind: MediaEventKind::Tightened(guard),
+        });
+        settle().await;
+        let recorded = |event: &Event| match event {
+            Event::MaskingTightened {
+                call: of,
+                guard: to,
+            } => *of == call && to == guard.as_str(),
+            _ => false,
+        };
+        assert!(house.audit.has(recorded), "{guard:?}");
+    }
 }
 
 #[tokio::test]

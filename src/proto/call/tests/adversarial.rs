@@ -6,7 +6,7 @@ use std::{fs, path::Path};
 
 use crate::proto::{
     dtmf::tests::signal::{Dice, MS, Tone, power_of},
-    mask::LOOK_AHEAD,
+    mask::Guard,
 };
 
 use super::*;
@@ -152,7 +152,7 @@ fn a_tone_that_begins_one_sample_before_a_packet_ends_is_masked() {
     let mut dice = Dice::new(1);
     for packet in [80, 160, 240, 480] {
         // The packet's edge, and the edge of what the look-ahead makes of it.
-        for edge in [0, LOOK_AHEAD] {
+        for edge in [0, Guard::Fast.look_ahead_samples()] {
             for beside in [0, 1, 2, 15, 16] {
                 let onset = 8 * 480 + edge - beside;
                 let tone = Tone::any(&mut dice);

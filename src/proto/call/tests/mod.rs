@@ -6,6 +6,7 @@ mod info;
 mod masking;
 mod network;
 mod noninterference;
+mod profiles;
 mod reports;
 mod sequence;
 mod shadow;
@@ -41,6 +42,8 @@ pub(super) struct World {
     sequence: u16,
     timestamp: u32,
     pub(super) said: Vec<Output>,
+    /// Everything that left towards the agent, and when.
+    tape: Vec<(Instant, Vec<u8>)>,
 }
 
 pub(super) fn leg(port: u16) -> LegMedia {
@@ -82,7 +85,7 @@ pub(super) fn five(from: usize, samples: usize) -> Vec<u8> {
 }
 
 fn voice(samples: usize) -> Vec<u8> {
-    tone(180.0, 310.0, 900.0, 0, samples)
+    tone(180.0, 310.0, 300.0, 0, samples)
 }
 
 fn event(code: u8, end: bool, duration: u16) -> [u8; 4] {
@@ -96,7 +99,12 @@ fn header_of(datagram: &[u8]) -> RtpHeader {
 
 impl World {
     pub(super) fn answered() -> Self {
+        Self::answered_and_masked(Masking::default())
+    }
+
+    fn answered_and_masked(masking: Masking) -> Self {
         let mut world = Self::unanswered();
+        world.call = Call::new(masking);
         world.command(Command::SetLeg(Leg::Caller, leg(4_000)));
         world.command(Command::SetLeg(Leg::Agent, leg(4_002)));
         world
@@ -114,6 +122,7 @@ impl World {
             sequence: 65_500,
             timestamp: u32::MAX - 1_000,
             said: Vec::new(),
+            tape: Vec::new(),
         }
     }
 
@@ -154,6 +163,7 @@ impl World {
             {
                 self.call.handle_timeout(self.now, &mut self.out);
                 left.extend(self.left());
+                self.record();
                 self.drain();
             }
         }
@@ -175,7 +185,16 @@ impl World {
             .call
             .handle_media(from, channel, datagram, self.now, &mut self.out);
         self.drain();
+        if from == Leg::Caller {
+            self.record();
+        }
         self.left()
+    }
+
+    fn record(&mut self) {
+        let at = self.now.instant;
+        let left = self.left().into_iter().map(|datagram| (at, datagram));
+        self.tape.extend(left);
     }
 
     /// One packet of audio, and its time.

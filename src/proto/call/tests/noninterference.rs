@@ -244,6 +244,7 @@ fn kind_of_output(output: &Output) -> String {
         Output::ArmRefused(_, why) => format!("{why:?}"),
         Output::Disarmed => "disarmed".to_owned(),
         Output::Incident => "incident".to_owned(),
+        Output::Tightened(guard) => guard.as_str().to_owned(),
         Output::Captured(_, field) => format!("{:?}", field.field()),
         Output::Shadowed(tally) => format!("{tally:?}"),
         Output::Ended(proof) => format!("{proof:?}"),

@@ -307,6 +307,12 @@ impl Bank {
         self.energies[window as usize] as f32
     }
 
+    /// Energy of the newest hop.
+    #[inline(always)]
+    pub(super) fn newest(&self) -> f64 {
+        self.hop_energy(0)
+    }
+
     /// Energy of the hop `age` hops before the newest.
     #[inline(always)]
     fn hop_energy(&self, age: usize) -> f64 {

@@ -10,10 +10,7 @@ use crate::proto::{
     codec::Law,
     dtmf::{
         bank::{Bank, HOP, Twist, Window},
-        suspect::{
-            BURST_JUMP, LEAST_BURST_SHARE, LEAST_FINE_SHARE, LEAST_ONSET_SHARE, LEAST_SHARES,
-            ONSET_JUMP, WIDE, WIDEST,
-        },
+        suspect::{BURST_JUMP, ONSET_JUMP, Suspicion, WIDE, WIDEST},
     },
 };
 
@@ -65,6 +62,8 @@ impl Differences {
     }
 
     fn hear(&mut self, samples: &[i16]) {
+        let thresholds = Suspicion::Fast.thresholds();
+        let least_shares = thresholds.least_shares;
         let (mut bank, mut reference) = (Bank::default(), Reference::default());
         (0..16).for_each(|_| reference.push(&[0; HOP]));
         for hop in samples.chunks_exact(HOP) {
@@ -74,29 +73,44 @@ impl Differences {
             self.hops += 1;
             let mut any = false;
             for (n, window) in Window::ALL.into_iter().enumerate() {
-                let fast = bank.nominal(window, WIDE, LEAST_SHARES[n]);
+                let fast = bank.nominal(window, WIDE, least_shares[n]);
                 let energy = reference.energy(window.samples());
                 let slow = |twist| reference.nominal(window, twist);
                 let name = format!("window of {} hops", window.hops());
-                self.compare(&name, fast, &slow, (WIDE, energy, LEAST_SHARES[n]));
+                self.compare(&name, fast, &slow, (WIDE, energy, least_shares[n]));
                 any |= fast;
             }
             assert!(
-                bank.is_suspicious(LEAST_SHARES) || !any,
+                bank.is_suspicious(least_shares) || !any,
                 "the cheap bound passes over what a window tells"
             );
             if !any {
-                let fast = bank.fine(WIDE, LEAST_FINE_SHARE);
+                let fast = bank.fine(WIDE, thresholds.least_fine_share);
                 let energy = reference.energy(3 * HOP);
                 let slow = |twist| reference.fine(twist);
-                self.compare("fine grid", fast, &slow, (WIDE, energy, LEAST_FINE_SHARE));
+                self.compare(
+                    "fine grid",
+                    fast,
+                    &slow,
+                    (WIDE, energy, thresholds.least_fine_share),
+                );
             }
-            let fast = bank.onset(WIDEST, ONSET_JUMP, LEAST_ONSET_SHARE);
+            let fast = bank.onset(WIDEST, ONSET_JUMP, thresholds.least_onset_share);
             let slow = |twist| reference.onset(twist, f64::from(ONSET_JUMP));
-            self.compare("onset", fast, &slow, (WIDEST, 1e6, LEAST_ONSET_SHARE));
-            let fast = bank.burst(WIDEST, BURST_JUMP, LEAST_BURST_SHARE);
+            self.compare(
+                "onset",
+                fast,
+                &slow,
+                (WIDEST, 1e6, thresholds.least_onset_share),
+            );
+            let fast = bank.burst(WIDEST, BURST_JUMP, thresholds.least_burst_share);
             let slow = |twist| reference.burst(twist, f64::from(BURST_JUMP));
-            self.compare("burst", fast, &slow, (WIDEST, 1e6, LEAST_BURST_SHARE));
+            self.compare(
+                "burst",
+                fast,
+                &slow,
+                (WIDEST, 1e6, thresholds.least_burst_share),
+            );
             let (slow, energy) = (reference.fit(), reference.energy(Window::W10.samples()));
             let fast = bank.fit(0.6);
             let told = fast.as_ref().is_some_and(|fit| fit.explained >= 0.6);
