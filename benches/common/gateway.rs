@@ -252,7 +252,8 @@ impl World<'_> {
                 Output::Armed(_)
                 | Output::Disarmed
                 | Output::Capture(_)
-                | Output::Captured(_, _) => {}
+                | Output::Captured(_, _)
+                | Output::Shadowed(_) => {}
             }
         }
     }
