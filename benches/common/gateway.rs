@@ -272,7 +272,8 @@ impl World<'_> {
                 | Output::Disarmed
                 | Output::Shadowed(_)
                 | Output::Capture(_)
-                | Output::Captured(_, _) => {}
+                | Output::Captured(_, _)
+                | Output::Shadowed(_) => {}
             }
         }
     }
