@@ -270,7 +270,6 @@ impl World<'_> {
                 Output::ArmRefused(_, refusal) => panic!("{refusal}"),
                 Output::Armed(_)
                 | Output::Disarmed
-                | Output::Shadowed(_)
                 | Output::Capture(_)
                 | Output::Captured(_, _)
                 | Output::Shadowed(_) => {}
