@@ -11,8 +11,7 @@ use crate::{
 const ODD: &str = "<a> & \"b\"/../'c'?#%";
 
 /// Two trunks of the tenant: one with a report, and one without so far.
-fn with_reports() -> Gateway {
-    let gateway = Gateway::start();
+pub(super) fn reports() -> Shadows {
     let folder = tempfile::tempdir().unwrap();
     let rules = PublishRules {
         period: Duration::from_secs(60),
@@ -41,7 +40,12 @@ fn with_reports() -> Gateway {
     }
     shadows.add(&"quiet".parse().unwrap(), &tally, at("10:00:00"));
     assert!(shadows.publish(at("10:01:00")).unwrap());
-    gateway.fake.lock().shadows = Some(shadows);
+    shadows
+}
+
+fn with_reports() -> Gateway {
+    let gateway = Gateway::start();
+    gateway.fake.lock().shadows = Some(reports());
     gateway
 }
 

@@ -70,7 +70,8 @@ impl Survey {
             "/v1/calls/{id}" => "call-1@pbx".to_owned(),
             _ => self.payment.to_string(),
         };
-        self.gateway.url(&path.replace("{id}", &id))
+        let path = path.replace("{id}", &id).replace("{trunk}", "quiet");
+        self.gateway.url(&path)
     }
 
     /// A good request but for who asks.
@@ -166,6 +167,11 @@ async fn successes() -> Answers {
         }
     }
     survey.send_as_agent("POST", cancel).await;
+    survey.gateway.fake.lock().shadows = Some(shadow::reports());
+    for path in ["/v1/shadow/{trunk}", "/v1/shadow/{trunk}/picture.svg"] {
+        let request = survey.ask("GET", path).bearer_auth("tw_integration");
+        survey.send("GET", path, request).await;
+    }
     for link in ["straight", "elsewhere", "leaving"] {
         let fake = &survey.gateway.fake;
         fake.add_key(KeyKind::PanelLink, Role::Agent, "acme", link);
