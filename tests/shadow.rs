@@ -267,6 +267,8 @@ fn a_day_on_a_trunk_makes_a_report_that_is_true() {
         "{twist} dB, {level} dBm0"
     );
     assert!(report.audio.speech_masked_share.unwrap() < 0.2);
+    let tones = report.audio.tones_without_key_per_hour.unwrap();
+    assert!(tones <= 1.0, "{tones} tones an hour that were no key");
 }
 
 async fn report_of(gateway: &Gateway, trunk: &str, calls: u64) -> Value {

@@ -9,6 +9,8 @@ const HEIGHT: f64 = 700.0;
 /// Left edges of the two columns, and their width.
 const COLUMNS: [f64; 2] = [28.0, 510.0];
 const COLUMN_WIDTH: f64 = 442.0;
+/// Width of a bar's name.
+const NAME: f64 = 122.0;
 /// Between two rows of bars.
 const ROW: f64 = 23.0;
 /// Of the three histograms.
@@ -139,12 +141,20 @@ impl Drawing {
             .iter()
             .map(|(_, masked, _)| tenths(masked.seconds))
             .max();
-        for (n, (name, masked, class)) in rows.into_iter().enumerate() {
+        for (n, (name, masked, class)) in rows.iter().enumerate() {
             let y = y + 26.0 + ROW * n as f64;
             let told = format!("{} in {} s", grouped(masked.count), short(masked.seconds));
             let part = (tenths(masked.seconds), most.unwrap_or(0));
             self.bar((x, y), name, part, &told, class);
         }
+        let y = y + 26.0 + ROW * rows.len() as f64;
+        let per_hour = audio.tones_without_key_per_hour.map_or_else(none, short);
+        let told = format!(
+            "{} ({per_hour} an hour of speech): tones beyond doubt",
+            grouped(audio.tones_without_key)
+        );
+        self.text((x, y), "t", "start", "tones, no key");
+        self.text((x + NAME, y), "s", "start", &told);
     }
 
     fn measures(&mut self, report: &ShadowReport) {
@@ -266,7 +276,6 @@ impl Drawing {
 
     /// A name, a bar that shows a part of a whole, and what to say of it.
     fn bar(&mut self, (x, y): (f64, f64), name: &str, part: (u64, u64), told: &str, class: &str) {
-        const NAME: f64 = 122.0;
         const TOLD: f64 = 130.0;
         let room = COLUMN_WIDTH - NAME - TOLD;
         let share = part.0 as f64 / part.1.max(1) as f64;

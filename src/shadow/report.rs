@@ -156,6 +156,11 @@ pub struct AudioReport {
     pub speech_masked_share: Option<f64>,
     /// False masks an hour of speech.
     pub false_masks_per_hour: Option<f64>,
+    /// Stretches with a pair of tones beyond doubt and no key: one too short for a key, or of
+    /// something else. Thresholds that only count and mask nothing find these, and no false masks.
+    pub tones_without_key: u64,
+    /// The same an hour of speech.
+    pub tones_without_key_per_hour: Option<f64>,
 }
 
 /// What would be heard on one trunk. Holds no key and no count by keys.
@@ -239,8 +244,9 @@ impl ShadowReport {
                 losses: MaskedReport::of(&listening.losses),
                 false_masks: MaskedReport::of(&listening.alarms),
                 speech_masked_share: share(masked, speech),
-                false_masks_per_hour: (speech > 0)
-                    .then(|| rounded(listening.alarms.count as f64 * HOUR / speech as f64)),
+                false_masks_per_hour: per_hour(listening.alarms.count, speech),
+                tones_without_key: listening.tones,
+                tones_without_key_per_hour: per_hour(listening.tones, speech),
             },
         }
     }
@@ -261,6 +267,10 @@ impl ShadowReport {
 
 fn share(part: u64, whole: u64) -> Option<f64> {
     (whole > 0).then(|| rounded(part as f64 / whole as f64))
+}
+
+fn per_hour(count: u64, samples: u64) -> Option<f64> {
+    (samples > 0).then(|| rounded(count as f64 * HOUR / samples as f64))
 }
 
 fn seconds(samples: u64) -> f64 {

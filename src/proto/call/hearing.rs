@@ -340,7 +340,7 @@ impl Hearing {
             return false;
         }
         self.candidate = None;
-        self.ear = Ear::new(self.ear.suspicion());
+        self.ear = self.ear.begin_anew();
         self.wideband.clear();
         self.foreign_event = None;
         self.ssrc = header.ssrc;
@@ -707,6 +707,11 @@ impl Hearing {
     pub(super) fn key_is_up(&self, now: Now) -> bool {
         let silence = now.instant.duration_since(self.last_packet);
         !self.ear.key_is_down() || silence >= KEY_FORGOTTEN
+    }
+
+    /// See [`Ear::seek_tones`].
+    pub(super) fn seek_tones(&mut self) {
+        self.ear.seek_tones();
     }
 
     /// Suspects as readily as this from here on.

@@ -136,6 +136,19 @@ impl Ear {
         self.state.suspicion = suspicion;
     }
 
+    /// An ear that listens as this one does, and has heard nothing.
+    #[must_use]
+    pub fn begin_anew(&self) -> Self {
+        let mut ear = Self::new(self.state.suspicion);
+        ear.state.seeks_tones = self.state.seeks_tones;
+        ear
+    }
+
+    /// Also tells what is a pair of tones beyond doubt: [`PressesTold::tones`].
+    pub fn seek_tones(&mut self) {
+        self.state.seeks_tones = true;
+    }
+
     /// How far keys stand out of the line's noise. Nothing before half a second without anything
     /// suspect was heard, nor while a voice does not pause.
     #[must_use]
@@ -268,6 +281,7 @@ struct State {
     presses: Presses,
     floor: Floor,
     suspicion: Suspicion,
+    seeks_tones: bool,
     /// The hop that is not complete.
     hop: [i16; HOP],
     hop_filled: usize,
@@ -499,6 +513,10 @@ impl State {
         if let Some(reach) = self.suspicion.reach(&self.bank, held) {
             let until = self.heard + HOLD_SAMPLES;
             self.suspect(suspect, self.heard.saturating_sub(reach), until);
+            // Whatever the strict thresholds suspect, these do.
+            if self.seeks_tones && Suspicion::Shadow.reach(&self.bank, held).is_some() {
+                self.told.tones = true;
+            }
         }
         if lost > 0 {
             self.digits.lose(lost);

@@ -15,6 +15,12 @@ pub struct PressesTold {
     pub by_info: u32,
     /// Of all of these, those that another had told before.
     pub doubles: u32,
+    /// Whether something was a pair of tones beyond doubt ([`Suspicion::Shadow`]), be it a key or
+    /// not; where the ear was asked for it ([`Ear::seek_tones`]).
+    ///
+    /// [`Suspicion::Shadow`]: super::Suspicion::Shadow
+    /// [`Ear::seek_tones`]: super::Ear::seek_tones
+    pub tones: bool,
     /// How the last press by a tone in the audio sounded.
     pub measure: Option<PressMeasure>,
 }

@@ -130,6 +130,9 @@ pub struct Listening {
     pub losses: Masked,
     /// Replaced though no key was heard: false masks.
     pub alarms: Masked,
+    /// Stretches with a pair of tones beyond doubt, and no key: a listener who only counts would
+    /// have taken these for one, and no other.
+    pub tones: u64,
 }
 
 /// Means of calls.
@@ -219,6 +222,7 @@ impl Listening {
         self.keys.add(&other.keys);
         self.losses.add(&other.losses);
         self.alarms.add(&other.alarms);
+        self.tones += other.tones;
     }
 }
 

@@ -24,6 +24,7 @@ struct Stretch {
     speech: bool,
     marked: bool,
     key: bool,
+    tones: bool,
     lost: bool,
 }
 
@@ -40,6 +41,7 @@ struct Run {
     samples: u64,
     speech: u64,
     key: bool,
+    tones: bool,
     lost: bool,
 }
 
@@ -131,10 +133,17 @@ impl Ledger {
         self.mark(suspect);
     }
 
-    /// A tone was told: what is marked last is marked because of it.
-    pub(super) fn tone(&mut self) {
+    /// A key was told by its tone: what is marked last is marked because of it.
+    pub(super) fn key(&mut self) {
         if let Some(last) = self.kept_mut().filter(|stretch| stretch.marked).last() {
             last.key = true;
+        }
+    }
+
+    /// What is marked last is a pair of tones beyond doubt, of a key or not.
+    pub(super) fn tones(&mut self) {
+        if let Some(last) = self.kept_mut().filter(|stretch| stretch.marked).last() {
+            last.tones = true;
         }
     }
 
@@ -176,6 +185,7 @@ impl Ledger {
             speech,
             marked: false,
             key: begins < self.event_until,
+            tones: false,
             lost,
         };
         self.count += 1;
@@ -195,6 +205,7 @@ impl Ledger {
             self.run.samples += samples;
             self.run.speech += speech;
             self.run.key |= stretch.key;
+            self.run.tones |= stretch.tones;
             self.run.lost |= stretch.lost;
         } else {
             self.close_run();
@@ -206,6 +217,9 @@ impl Ledger {
         let run = std::mem::take(&mut self.run);
         if run.samples == 0 {
             return;
+        }
+        if run.tones && !run.key {
+            self.sums.tones += 1;
         }
         let (masked, speech): (&mut Masked, u64) = match (run.key, run.lost) {
             // A key is loud, and no speech.
@@ -281,10 +295,15 @@ mod tests {
         line.loud(20, false);
         line.loud(2, true);
         line.loud(20, false);
+        // And one of a tone that is no key.
+        line.loud(3, true);
+        line.0.tones();
+        line.loud(20, false);
         line.quiet(20);
         // A key of four packets that is recognised in its second.
         line.loud(2, true);
-        line.0.tone();
+        line.0.key();
+        line.0.tones();
         line.loud(2, true);
         line.quiet(20);
         let at = line.0.heard;
@@ -296,7 +315,7 @@ mod tests {
             samples: samples * PACKET,
             speech: speech * PACKET,
         };
-        assert_eq!(sums.alarms, masked(1, 2, 2));
+        assert_eq!((sums.alarms, sums.tones), (masked(2, 5, 5), 1));
         assert_eq!(sums.keys, masked(1, 4, 0));
         assert_eq!(sums.losses, masked(1, 1, 0));
     }
@@ -339,7 +358,7 @@ mod tests {
         let mut line = Line::new();
         for packets in [4, 4, 200] {
             line.loud(packets, true);
-            line.0.tone();
+            line.0.key();
             line.quiet(4);
         }
         let sums = line.end();

@@ -59,7 +59,8 @@ impl Shadow {
             let codec = encoding.and_then(Encoding::audio).or(preferred);
             let (ssrc, sequence) = (header.ssrc, header.sequence);
             let codec = codec.unwrap_or(AudioCodec::Pcmu);
-            let hearing = Hearing::new(ssrc, sequence, header.timestamp, codec, now);
+            let mut hearing = Hearing::new(ssrc, sequence, header.timestamp, codec, now);
+            hearing.seek_tones();
             (hearing, Ledger::default())
         });
         // Nothing hangs on the order of keys that nobody keeps.
@@ -127,7 +128,10 @@ impl Shadow {
 
 fn count(told: &PressesTold, ledger: &mut Ledger, presses: &mut Presses, tones: &mut ToneSums) {
     if told.by_tone > 0 {
-        ledger.tone();
+        ledger.key();
+    }
+    if told.tones {
+        ledger.tones();
     }
     presses.by_event += u64::from(told.by_event);
     presses.by_tone += u64::from(told.by_tone);
