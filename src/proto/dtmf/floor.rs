@@ -1,8 +1,7 @@
 //! How loud the line itself is, and how far the keys stand out of it.
 //!
-//! By minimum statistics: noise goes on where a voice pauses, so the quietest half second of three
-//! seconds is the noise, if it is steady; where it is not, nobody has paused yet. What is suspect is
-//! no noise and counts for nothing.
+//! By minimum statistics: noise goes on where a voice pauses, so the quietest 32 ms of four seconds are
+//! the noise. What is suspect is no noise and counts for nothing.
 
 use zeroize::Zeroize;
 
@@ -12,15 +11,15 @@ use super::bank::HOP;
 const BLOCK_HOPS: u32 = 16;
 /// Blocks of a part: half a second.
 const PART_BLOCKS: u32 = 16;
-/// Parts that are remembered: 3 s.
-const PARTS: usize = 6;
-/// Most that the blocks of steady noise are above the quietest of them (6 dB): white noise 1 dB, many
-/// voices at once up to this, one voice mostly more.
-const STEADY: f32 = 4.0;
-/// Power that a key is expected to have before the first was heard, of both tones together: -22 dBm0
-/// (peak of 0 dBm0: 22,656). A receiver has to take tones down to -25 dBm each (AT&T in ITU-T Q.24), so
-/// no network may deliver them fainter.
-const EXPECTED_KEY: f32 = 1.62e6;
+/// Parts that are remembered: 4 s.
+const PARTS: usize = 8;
+/// How much white noise is above the quietest of so many blocks of it (1.1 dB). Many voices at once
+/// are more above theirs, and taken for fainter than they are.
+const OVER_QUIETEST: f32 = 1.3;
+/// Power that a key is expected to have before the first was heard, of both tones together: -13 dBm0
+/// (peak of 0 dBm0: 22,656), the -7 dBm0 of a telephone and 6 dB on the way. With fainter ones in mind,
+/// loud speech that hardly pauses would be taken for noise.
+const EXPECTED_KEY: f32 = 1.29e7;
 /// Power of what a silent line in G.711 is rounded by: nothing is quieter.
 const LEAST_POWER: f32 = 5.0;
 
@@ -28,21 +27,8 @@ const LEAST_POWER: f32 = 5.0;
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct KeyOverNoise {
     /// Power of a key over that of the noise: of the faintest key that was heard, or before the first
-    /// of the faintest that a network may deliver.
+    /// of a usual one.
     pub ratio: f32,
-    /// Whether a key was heard.
-    pub measured: bool,
-    /// Whether the noise was listened to for 3 s.
-    pub settled: bool,
-}
-
-/// Half a second.
-#[derive(Default, Clone, Copy, Zeroize)]
-struct Part {
-    /// Mean power of its blocks.
-    mean: f32,
-    /// Power of the quietest of them.
-    quietest: f32,
 }
 
 /// The noise of one leg, and its faintest key.
@@ -50,12 +36,11 @@ struct Part {
 pub(super) struct Floor {
     energy: f64,
     hops: u32,
-    /// The part under way: sum of its blocks' powers, and the quietest.
-    sum: f32,
+    /// The quietest block of the part under way.
     quietest: f32,
     blocks: u32,
-    /// The last ones.
-    parts: [Part; PARTS],
+    /// The quietest of each of the last parts.
+    parts: [f32; PARTS],
     /// Parts so far, as far as they are counted.
     known: usize,
     /// Place of the next one.
@@ -82,24 +67,15 @@ impl Floor {
     fn end_block(&mut self) {
         let power = (self.energy / f64::from(BLOCK_HOPS * HOP as u32)) as f32;
         (self.energy, self.hops) = (0.0, 0);
-        let power = if power > LEAST_POWER {
-            power
-        } else {
-            LEAST_POWER
-        };
-        self.sum += power;
         if self.blocks == 0 || power < self.quietest {
             self.quietest = power;
         }
         self.blocks += 1;
         if self.blocks == PART_BLOCKS {
-            self.parts[self.next] = Part {
-                mean: self.sum / PART_BLOCKS as f32,
-                quietest: self.quietest,
-            };
+            self.parts[self.next] = self.quietest;
             self.next = (self.next + 1) % PARTS;
             self.known = (self.known + 1).min(PARTS);
-            (self.sum, self.blocks) = (0.0, 0);
+            self.blocks = 0;
         }
     }
 
@@ -110,25 +86,19 @@ impl Floor {
         }
     }
 
-    /// Power of the noise, where it is known.
-    fn power(&self) -> Option<f32> {
-        let known = self.parts.get(..self.known)?.iter();
-        let quietest = known.reduce(|one, two| if two.mean < one.mean { two } else { one })?;
-        (quietest.mean <= STEADY * quietest.quietest).then_some(quietest.mean)
-    }
-
+    /// Known once it was listened to for 4 s.
     pub(super) fn key_over_noise(&self) -> Option<KeyOverNoise> {
-        let measured = self.faintest_key > 0.0;
-        let key = if measured {
+        if self.known < PARTS {
+            return None;
+        }
+        let quietest = self.parts.iter().fold(f32::INFINITY, |a, b| a.min(*b));
+        let noise = (quietest * OVER_QUIETEST).max(LEAST_POWER);
+        let key = if self.faintest_key > 0.0 {
             self.faintest_key
         } else {
             EXPECTED_KEY
         };
-        self.power().map(|noise| KeyOverNoise {
-            ratio: key / noise,
-            measured,
-            settled: self.known == PARTS,
-        })
+        Some(KeyOverNoise { ratio: key / noise })
     }
 }
 
@@ -147,38 +117,36 @@ mod tests {
         floor
     }
 
-    #[test]
-    fn steady_noise_is_known_after_half_a_second_and_settled_after_three() {
-        assert_eq!(heard(&[1e4; 15]).key_over_noise(), None);
-        let early = heard(&[1e4; 16]).key_over_noise().unwrap();
-        assert!((early.ratio * 1e4 / EXPECTED_KEY - 1.0).abs() < 1e-3);
-        assert!(!early.settled && !early.measured);
-        assert!(heard(&[1e4; 96]).key_over_noise().unwrap().settled);
+    fn noise(floor: &Floor) -> f32 {
+        EXPECTED_KEY / floor.key_over_noise().unwrap().ratio
     }
 
     #[test]
-    fn a_voice_that_does_not_pause_is_no_noise_and_one_that_does_shows_it() {
-        let voice = [1e6, 1e6, 3e5, 1e4].repeat(24);
-        assert_eq!(heard(&voice).key_over_noise(), None);
-        let pause = heard(&[&voice[..], &[1e3; 17]].concat());
-        let ratio = pause.key_over_noise().unwrap().ratio;
-        assert!((ratio * 1e3 / EXPECTED_KEY - 1.0).abs() < 1e-3, "{ratio}");
-        // Three seconds later the pause is forgotten.
-        let later = heard(&[&[1e3; 16][..], &[1e5; 96]].concat());
-        let ratio = later.key_over_noise().unwrap().ratio;
-        assert!((ratio * 1e5 / EXPECTED_KEY - 1.0).abs() < 1e-3, "{ratio}");
+    fn noise_is_known_after_four_seconds() {
+        assert_eq!(heard(&[1e4; 127]).key_over_noise(), None);
+        let known = noise(&heard(&[1e4; 128]));
+        assert!((known / 1.3e4 - 1.0).abs() < 1e-3, "{known}");
+    }
+
+    #[test]
+    fn the_quietest_pause_of_a_voice_is_the_noise_until_it_is_forgotten() {
+        let voice = [1e6, 1e6, 3e5, 1e6].repeat(32);
+        let pause = noise(&heard(&[&voice[..], &[1e3], &voice[..63]].concat()));
+        assert!((pause / 1.3e3 - 1.0).abs() < 1e-3, "{pause}");
+        let later = noise(&heard(&[&[1e3; 16][..], &[1e5; 128]].concat()));
+        assert!((later / 1.3e5 - 1.0).abs() < 1e-3, "{later}");
     }
 
     #[test]
     fn the_faintest_key_counts_and_what_is_suspect_does_not() {
-        let mut floor = heard(&[1e4; 16]);
-        floor.hear_key(4e6);
-        floor.hear_key(1e6);
-        floor.hear_key(2e6);
+        let mut floor = heard(&[1e4; 128]);
+        floor.hear_key(5.2e6);
+        floor.hear_key(1.3e6);
+        floor.hear_key(2.6e6);
         for _ in 0..2_000 {
             floor.push(1e9, false);
         }
-        let key = floor.key_over_noise().unwrap();
-        assert!(key.measured && (key.ratio / 100.0 - 1.0).abs() < 1e-3);
+        let ratio = floor.key_over_noise().unwrap().ratio;
+        assert!((ratio / 100.0 - 1.0).abs() < 1e-3, "{ratio}");
     }
 }

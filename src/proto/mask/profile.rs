@@ -78,10 +78,6 @@ const ENOUGH: [(f32, Guard); 3] = [
     (1.58, Guard::Strictest),
 ];
 
-/// How much the usual key (-16 dBm0: the -7 dBm0 of a telephone, and 9 dB on the way) is above the
-/// faintest that a network may deliver: 6 dB.
-const USUAL_OVER_FAINTEST: f32 = 4.0;
-
 impl Guard {
     /// As logs and labels have it.
     #[must_use]
@@ -94,19 +90,11 @@ impl Guard {
         }
     }
 
-    /// The loosest that does for keys that stand so far out of the noise. A caller is not muted for
-    /// what may yet turn out to be a voice, nor before the first key where one of the usual level
-    /// would still stand out.
+    /// The loosest that does for keys that stand so far out of the noise.
     #[must_use]
     pub fn for_key_over_noise(key: KeyOverNoise) -> Self {
         let enough = ENOUGH.iter().find(|(least, _)| key.ratio >= *least);
-        let guard = enough.map_or(Self::Mute, |(_, guard)| *guard);
-        let drowns = key.measured || key.ratio * USUAL_OVER_FAINTEST < ENOUGH[2].0;
-        if key.settled && drowns {
-            guard
-        } else {
-            guard.min(Self::Strictest)
-        }
+        enough.map_or(Self::Mute, |(_, guard)| *guard)
     }
 
     /// How readily audio is suspected behind it.
@@ -144,15 +132,11 @@ mod tests {
 
     #[test]
     fn the_less_a_key_stands_out_the_tighter_the_guard() {
-        let key = |ratio: f32, measured, settled| KeyOverNoise {
-            ratio,
-            measured,
-            settled,
+        let guard_at = |db: f32| {
+            Guard::for_key_over_noise(KeyOverNoise {
+                ratio: 10_f32.powf(db / 10.0),
+            })
         };
-        let at = |db: f32, measured, settled| {
-            Guard::for_key_over_noise(key(10_f32.powf(db / 10.0), measured, settled))
-        };
-        let guard_at = |db: f32| at(db, true, true);
         assert_eq!(guard_at(30.0), Guard::Fast);
         assert_eq!(guard_at(10.1), Guard::Fast);
         assert_eq!(guard_at(9.9), Guard::Strict);
@@ -161,16 +145,5 @@ mod tests {
         assert_eq!(guard_at(2.1), Guard::Strictest);
         assert_eq!(guard_at(1.9), Guard::Mute);
         assert_eq!(guard_at(-20.0), Guard::Mute);
-        assert_eq!(
-            at(-20.0, true, false),
-            Guard::Strictest,
-            "it may be a voice"
-        );
-        assert_eq!(
-            at(-3.9, false, true),
-            Guard::Strictest,
-            "no key was heard yet"
-        );
-        assert_eq!(at(-4.1, false, true), Guard::Mute);
     }
 }

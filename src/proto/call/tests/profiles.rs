@@ -348,7 +348,7 @@ fn a_noisy_line_tightens_the_look_ahead_by_one_insertion_of_silence() {
     let mut world = masked(Profile::Fast, Fill::Tone);
     world.command(Command::Arm(Holder::Ng));
     // A uniform amplitude of A has a power of A^2 / 3: here 7.5 dB below the expected key.
-    let sent = noise(930.0, 24_000, &mut seed);
+    let sent = noise(2_600.0, 56_000, &mut seed);
     let before = world.timestamp;
     let mut left = Vec::new();
     for audio in sent.chunks(160) {
@@ -366,7 +366,7 @@ fn a_noisy_line_tightens_the_look_ahead_by_one_insertion_of_silence() {
         .find(|at| !is_at(*at, 96))
         .expect("it is later at last");
     assert!(
-        (4_000..6_000).contains(&inserted),
+        (32_000..48_000).contains(&inserted),
         "after {inserted} samples"
     );
     let inserted = inserted / 160 * 160;
@@ -396,18 +396,17 @@ fn noise_as_loud_as_a_key_mutes_the_caller_until_the_release() {
     for _ in 0..2 {
         let said = world.said.len();
         world.command(Command::Arm(Holder::Ng));
-        for audio in noise(6_000.0, 32_000, &mut seed).chunks(160) {
+        for audio in noise(6_000.0, 56_000, &mut seed).chunks(160) {
             world.audio(0, audio);
         }
         // A voice does not open it again, however quiet the line is now.
         let left = world.speak(300);
         assert!(payloads(&left).iter().all(|code| *code == 0xff));
-        // First what half a second tells, then what 3 s do.
         let told = world.said[said..]
             .iter()
             .filter(|o| matches!(o, Output::Tightened(_)));
-        assert_eq!(told.count(), 2, "only ever tighter");
-        assert!(guards(&world).ends_with(&[Guard::Strictest, Guard::Mute]));
+        assert_eq!(told.count(), 1, "nothing looser follows");
+        assert!(guards(&world).ends_with(&[Guard::Mute]));
         world.release();
         let left = world.speak(1);
         assert_eq!(left[0][12..], voice(160));
