@@ -29,6 +29,8 @@ pub struct KeyOverNoise {
     /// Power of a key over that of the noise: of the faintest key that was heard, or before the first
     /// of a usual one.
     pub ratio: f32,
+    /// Whether a key was heard.
+    pub measured: bool,
 }
 
 /// The noise of one leg, and its faintest key.
@@ -93,12 +95,16 @@ impl Floor {
         }
         let quietest = self.parts.iter().fold(f32::INFINITY, |a, b| a.min(*b));
         let noise = (quietest * OVER_QUIETEST).max(LEAST_POWER);
-        let key = if self.faintest_key > 0.0 {
+        let measured = self.faintest_key > 0.0;
+        let key = if measured {
             self.faintest_key
         } else {
             EXPECTED_KEY
         };
-        Some(KeyOverNoise { ratio: key / noise })
+        Some(KeyOverNoise {
+            ratio: key / noise,
+            measured,
+        })
     }
 }
 
@@ -146,7 +152,7 @@ mod tests {
         for _ in 0..2_000 {
             floor.push(1e9, false);
         }
-        let ratio = floor.key_over_noise().unwrap().ratio;
-        assert!((ratio / 100.0 - 1.0).abs() < 1e-3, "{ratio}");
+        let key = floor.key_over_noise().unwrap();
+        assert!((key.ratio / 100.0 - 1.0).abs() < 1e-3 && key.measured);
     }
 }

@@ -49,6 +49,8 @@ const GUARD_SAMPLES: u64 = 40;
 const AHEAD_SAMPLES: u64 = 4_000;
 /// Lost samples after which the bank holds nothing but the loss.
 const FLUSHED_SAMPLES: u64 = 512;
+/// How often (128 ms) to look for presses that are to be forgotten, which are seconds old then.
+const FORGET_SAMPLES: u64 = 1_024;
 /// Where the scale of samples stops growing by losses; out of reach of any call.
 const END_SAMPLES: u64 = 1 << 60;
 /// How much of an event must lie after a tone's beginning for the tone to be the event's own
@@ -290,6 +292,8 @@ struct State {
     heard: u64,
     /// Until where what was suspected so far must not be heard.
     held_until: u64,
+    /// From where on to look again for what is to be forgotten.
+    forget_at: u64,
     /// When what is heard now came.
     came_ms: u64,
     /// Whether the media has told a press that nobody asked about so far.
@@ -575,9 +579,12 @@ impl State {
     }
 
     fn forget(&mut self) {
-        self.events.forget(self.heard as i64);
-        self.merge.forget(self.moment());
         self.presses.forget(self.history.begin());
+        if self.heard >= self.forget_at {
+            self.forget_at = self.heard + FORGET_SAMPLES;
+            self.events.forget(self.heard as i64);
+            self.merge.forget(self.moment());
+        }
     }
 }
 

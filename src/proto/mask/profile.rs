@@ -78,6 +78,9 @@ const ENOUGH: [(f32, Guard); 3] = [
     (1.58, Guard::Strictest),
 ];
 
+/// By how much noise has to be louder before the first key than after it to mute: 6 dB.
+const FAR_LOUDER: f32 = 4.0;
+
 impl Guard {
     /// As logs and labels have it.
     #[must_use]
@@ -90,11 +93,18 @@ impl Guard {
         }
     }
 
-    /// The loosest that does for keys that stand so far out of the noise.
+    /// The loosest that does for keys that stand so far out of the noise. Before a key was heard a
+    /// caller is muted for what is far louder than a key only, for it may be a voice that does not
+    /// pause.
     #[must_use]
     pub fn for_key_over_noise(key: KeyOverNoise) -> Self {
         let enough = ENOUGH.iter().find(|(least, _)| key.ratio >= *least);
-        enough.map_or(Self::Mute, |(_, guard)| *guard)
+        let guard = enough.map_or(Self::Mute, |(_, guard)| *guard);
+        if key.measured || key.ratio * FAR_LOUDER < ENOUGH[2].0 {
+            guard
+        } else {
+            guard.min(Self::Strictest)
+        }
     }
 
     /// How readily audio is suspected behind it.
@@ -132,11 +142,13 @@ mod tests {
 
     #[test]
     fn the_less_a_key_stands_out_the_tighter_the_guard() {
-        let guard_at = |db: f32| {
+        let at = |db: f32, measured| {
             Guard::for_key_over_noise(KeyOverNoise {
                 ratio: 10_f32.powf(db / 10.0),
+                measured,
             })
         };
+        let guard_at = |db: f32| at(db, true);
         assert_eq!(guard_at(30.0), Guard::Fast);
         assert_eq!(guard_at(10.1), Guard::Fast);
         assert_eq!(guard_at(9.9), Guard::Strict);
@@ -145,5 +157,7 @@ mod tests {
         assert_eq!(guard_at(2.1), Guard::Strictest);
         assert_eq!(guard_at(1.9), Guard::Mute);
         assert_eq!(guard_at(-20.0), Guard::Mute);
+        assert_eq!(at(-3.9, false), Guard::Strictest, "no key was heard yet");
+        assert_eq!(at(-4.1, false), Guard::Mute);
     }
 }

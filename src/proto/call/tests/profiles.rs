@@ -396,7 +396,7 @@ fn noise_as_loud_as_a_key_mutes_the_caller_until_the_release() {
     for _ in 0..2 {
         let said = world.said.len();
         world.command(Command::Arm(Holder::Ng));
-        for audio in noise(6_000.0, 56_000, &mut seed).chunks(160) {
+        for audio in noise(14_000.0, 56_000, &mut seed).chunks(160) {
             world.audio(0, audio);
         }
         // A voice does not open it again, however quiet the line is now.
