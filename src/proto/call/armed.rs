@@ -8,7 +8,7 @@ use crate::proto::{
     capture::{Capture, CaptureFailure},
     codec::{Audio, Law, Wideband},
     digit::Key,
-    dtmf::{OutputCheck, Verdict},
+    dtmf::{Order, OutputCheck, Verdict},
     encoding::AudioCodec,
     mask::{Guard, Masker, Outbox, Shifts, Unarmed},
     proof::MaskingProof,
@@ -116,12 +116,12 @@ impl Armed {
             .hearing
             .handle(datagram, header, types, capture, now, &mut self.masker);
         let tightened = self.tighten();
-        self.emit(types, capture, now, out);
+        let of_held = self.emit(types, capture, now, out);
         if !out.is_empty() {
             self.last_left = Some(now.instant);
         }
         Heard {
-            failure,
+            failure: failure.or(of_held),
             incident: self.check_output(out),
             tightened,
         }
@@ -210,21 +210,27 @@ impl Armed {
     }
 
     /// Puts into `out` what may leave, and hears what was held and need not wait any more. One by one,
-    /// so that the masker never has to keep more than one packet's worth.
+    /// so that the masker never has to keep more than one packet's worth. The answer is why the field
+    /// under way cannot be trusted any more, if so.
     fn emit(
         &mut self,
         types: &PayloadTypes,
         capture: &mut Option<Capture>,
         now: Now,
         out: &mut Outbox,
-    ) {
+    ) -> Option<CaptureFailure> {
         self.masker.emit(out);
-        while self
+        let mut failure = None;
+        while let Some(order) = self
             .hearing
             .hear_held(types, capture, now, &mut self.masker)
         {
+            if order == Order::Broken {
+                failure = Some(CaptureFailure::MediaLost);
+            }
             self.masker.emit(out);
         }
+        failure
     }
 
     /// Hears a key that a SIP INFO told; nothing leaves because of it.
@@ -295,8 +301,9 @@ impl Armed {
             return Heard::default();
         }
         self.emit_cover(now, out);
-        self.emit(types, capture, now, out);
+        let failure = self.emit(types, capture, now, out);
         Heard {
+            failure,
             incident: self.check_output(out),
             ..Heard::default()
         }

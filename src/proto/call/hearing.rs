@@ -86,7 +86,16 @@ struct Keys<'a> {
     presses: u32,
 }
 
-impl Keys<'_> {
+impl<'a> Keys<'a> {
+    const fn new(capture: &'a mut Option<Capture>, now: Now) -> Self {
+        Self {
+            capture,
+            open: true,
+            now,
+            presses: 0,
+        }
+    }
+
     /// Lets `listen` hear what holds one press at most.
     fn hear<R>(
         &mut self,
@@ -109,12 +118,7 @@ impl Keys<'_> {
 /// Hears a key that a SIP INFO told on a stream that was armed before its first packet: there is
 /// nothing yet that could tell the same press.
 pub(super) fn hear_info_before_media(key: Key, capture: &mut Option<Capture>, now: Now) {
-    let mut keys = Keys {
-        capture,
-        open: true,
-        now,
-        presses: 0,
-    };
+    let mut keys = Keys::new(capture, now);
     keys.hear(|slot, pressed| Ear::default().hear_info(key, slot, pressed));
 }
 
@@ -216,10 +220,8 @@ impl Hearing {
             }
         }
         let mut keys = Keys {
-            capture,
             open: known,
-            now,
-            presses: 0,
+            ..Keys::new(capture, now)
         };
         self.tell_clock(now);
         let packet = Packet {
@@ -248,28 +250,21 @@ impl Hearing {
         }
     }
 
-    /// Hears a packet that was held for one before it and whose turn has come; false when there is
-    /// none.
+    /// Hears a packet that was held for one before it and whose turn has come, if there is one: what
+    /// it says of the order of the keys.
     pub(super) fn hear_held(
         &mut self,
         types: &PayloadTypes,
         capture: &mut Option<Capture>,
         now: Now,
         sink: &mut impl Sink,
-    ) -> bool {
+    ) -> Option<Order> {
         if !self.sequence.is_holding() {
-            return false;
+            return None;
         }
         let mut sequence = std::mem::take(&mut self.sequence);
-        let released = sequence.pop(now.instant);
-        let heard = released.is_some();
-        if let Some(released) = released {
-            let mut keys = Keys {
-                capture,
-                open: true,
-                now,
-                presses: 0,
-            };
+        let order = sequence.pop(now.instant).map(|released| {
+            let mut keys = Keys::new(capture, now);
             let packet = Packet {
                 encoding: types.get(released.header.payload_type),
                 payload: released.payload,
@@ -277,11 +272,12 @@ impl Hearing {
                 late: false,
             };
             self.tell_clock(now);
-            let _ = self.hear(&packet, types, &mut keys, sink);
+            let order = self.hear(&packet, types, &mut keys, sink);
             self.note_presses(&keys, sink);
-        }
+            order
+        });
         self.sequence = sequence;
-        heard
+        order
     }
 
     /// When [`Hearing::hear_held`] will hear something though nothing comes.
@@ -304,12 +300,7 @@ impl Hearing {
     /// which it came. Nothing of what leaves changes by it.
     pub(super) fn hear_info(&mut self, key: Key, capture: &mut Option<Capture>, now: Now) {
         self.tell_clock(now);
-        let mut keys = Keys {
-            capture,
-            open: true,
-            now,
-            presses: 0,
-        };
+        let mut keys = Keys::new(capture, now);
         keys.hear(|slot, pressed| self.ear.hear_info(key, slot, pressed));
         self.keys = self.keys.saturating_add(keys.presses);
         // The key may still be down in the media, or not yet.

@@ -72,7 +72,7 @@ impl Shadow {
             &mut self.tones,
         );
         // What waits for a packet before it is heard with a later one: nobody waits for it here.
-        while hearing.hear_held(types, &mut None, now, ledger) {
+        while hearing.hear_held(types, &mut None, now, ledger).is_some() {
             count(
                 &hearing.take_told(),
                 ledger,

@@ -4,7 +4,7 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use crate::proto::{capture::CaptureSettings, secret::plain};
+use crate::proto::{capture::CaptureSettings, rtp::write_red, secret::plain};
 
 use super::*;
 
@@ -109,6 +109,27 @@ impl Line {
 
     fn keys(&mut self) -> u32 {
         self.world.proof().keys_heard
+    }
+
+    fn open_field(&mut self) {
+        let Holder::Payment(of) = payment('A') else {
+            unreachable!("a payment's own");
+        };
+        self.world.command(Command::Arm(payment('A')));
+        self.world.command(Command::OpenCapture {
+            payment: of,
+            field: Field::PaymentCardNumber,
+            settings: CaptureSettings::default(),
+            slot: plain::slot(),
+        });
+    }
+
+    /// Fields that failed because their keys may not be in order.
+    fn lost_fields(&self) -> usize {
+        self.world.count(|output| {
+            matches!(output, Output::Capture(event)
+                if event.kind == CaptureEventKind::Failed { reason: CaptureFailure::MediaLost })
+        })
     }
 }
 
@@ -449,25 +470,10 @@ fn a_senders_clock_that_drifts_does_no_harm() {
 
 #[test]
 fn a_key_that_comes_behind_a_later_one_fails_the_field_and_none_is_taken_wrong() {
-    let failed = |line: &Line, because: CaptureFailure| {
-        line.world.count(|output| {
-            matches!(output, Output::Capture(event)
-                if event.kind == CaptureEventKind::Failed { reason: because })
-        })
-    };
     for broken in [false, true] {
         let tones = [Tone(4, 4_000, 4_640), Tone(2, 5_120, 5_760)];
         let mut line = Line::new(80, 160, &tones, 10);
-        let Holder::Payment(of) = payment('A') else {
-            unreachable!("a payment's own");
-        };
-        line.world.command(Command::Arm(payment('A')));
-        line.world.command(Command::OpenCapture {
-            payment: of,
-            field: Field::PaymentCardNumber,
-            settings: CaptureSettings::default(),
-            slot: plain::slot(),
-        });
+        line.open_field();
         let mut arrivals = in_order(0..80, 20);
         for (at, n) in &mut arrivals {
             if (25..29).contains(n) {
@@ -476,11 +482,45 @@ fn a_key_that_comes_behind_a_later_one_fails_the_field_and_none_is_taken_wrong()
         }
         line.deliver(arrivals);
         assert_eq!(line.leaked(), 0);
-        assert_eq!(
-            failed(&line, CaptureFailure::MediaLost),
-            usize::from(broken)
-        );
+        assert_eq!(line.lost_fields(), usize::from(broken));
         assert_eq!(line.keys(), if broken { 1 } else { 2 });
+    }
+}
+
+#[test]
+fn a_key_that_redundancy_brings_behind_a_later_one_fails_the_field_also_where_it_was_held() {
+    for held in [false, true] {
+        let tones = [Tone(4, 4_000, 4_640), Tone(2, 5_120, 5_760)];
+        let mut line = Line::new(80, 160, &tones, 12);
+        let mut caller = leg(4_000);
+        caller.payload_types.push((RED, Encoding::Red));
+        line.world.command(Command::SetLeg(Leg::Caller, caller));
+        line.open_field();
+        // The first key is lost; what repeats it comes after the second.
+        let blocks: Vec<_> = (25..29)
+            .map(|n| (0, (39 - n as u16) * 160, line.packets[n][12..].to_vec()))
+            .collect();
+        let blocks: Vec<_> = blocks
+            .iter()
+            .map(|(of, at, b)| (*of, *at, &b[..]))
+            .collect();
+        let red = write_red(&blocks, (0, &line.packets[39][12..]));
+        line.packets[39].truncate(12);
+        line.packets[39][1] = RED;
+        line.packets[39].extend(red);
+        let mut arrivals = in_order(0..80, 20);
+        arrivals.retain(|(_, n)| !(25..29).contains(n));
+        for (at, n) in &mut arrivals {
+            match n {
+                // After one that is overtaken, the next ones are waited for.
+                5 => *at += 25,
+                38 if held => *at += 25,
+                _ => {}
+            }
+        }
+        line.deliver(arrivals);
+        assert_eq!(line.leaked(), 0);
+        assert_eq!((line.lost_fields(), line.keys()), (1, 1), "held: {held}");
     }
 }
 
