@@ -1,28 +1,29 @@
 //! The caller's side of a stream that is listened to: follows its source, understands its packets
 //! and lets the ear hear them. What that means for whoever listens in is the [`Sink`]'s part.
 
-use std::time::{Duration, Instant};
+mod audio;
+mod events;
+mod keys;
 
-use zeroize::Zeroize;
+use std::time::{Duration, Instant};
 
 use crate::proto::{
     capture::{Capture, CaptureFailure},
-    codec::{Audio, Form, Law, Wideband},
+    codec::{Audio, Wideband},
     digit::Key,
-    dtmf::{Ear, EventPacket, KeyOverNoise, Order, PressesTold, Suspicion, Verdict, code_of_tone},
+    dtmf::{Ear, KeyOverNoise, Order, PressesTold, Suspicion, Verdict, code_of_tone},
     encoding::{AudioCodec, Encoding},
-    rtp::{
-        EVENT_BYTES, MAX_DATAGRAM, NamedEvent, NamedEvents, Red, RtpHeader, ToneDescription,
-        difference,
-    },
-    secret::{KeySlot, Pressed},
+    rtp::{EVENT_BYTES, NamedEvent, NamedEvents, RtpHeader, ToneDescription},
     time::Now,
 };
 
 use super::{
+    HANGOVER,
     sequence::{Place, Resequencer},
     stream::PayloadTypes,
 };
+
+use keys::Keys;
 
 /// Longest stretch of lost audio that is filled; beyond it the timeline starts anew.
 const MAX_GAP: i32 = 1_200;
@@ -74,45 +75,6 @@ struct Packet<'a> {
     timestamp: u32,
     /// Others were heard behind it.
     late: bool,
-}
-
-/// Where keys go: into the slot of the field that is open, if one is. The capture is told of each
-/// at once, so that a key that ends a field ends it before the next one.
-struct Keys<'a> {
-    capture: &'a mut Option<Capture>,
-    /// False for a source that took over in the middle of a field: its keys belong to nobody.
-    open: bool,
-    now: Now,
-    presses: u32,
-}
-
-impl<'a> Keys<'a> {
-    const fn new(capture: &'a mut Option<Capture>, now: Now) -> Self {
-        Self {
-            capture,
-            open: true,
-            now,
-            presses: 0,
-        }
-    }
-
-    /// Lets `listen` hear what holds one press at most.
-    fn hear<R>(
-        &mut self,
-        listen: impl FnOnce(Option<&mut KeySlot>, &mut dyn FnMut(Pressed)) -> R,
-    ) -> R {
-        let mut capture = self.capture.as_mut().filter(|_| self.open);
-        let mut pressed = None;
-        let slot = capture.as_deref_mut().and_then(Capture::slot_mut);
-        let heard = listen(slot, &mut |key| pressed = Some(key));
-        if let Some(pressed) = pressed {
-            self.presses = self.presses.saturating_add(1);
-            if let Some(capture) = capture {
-                capture.handle_pressed(pressed, self.now);
-            }
-        }
-        heard
-    }
 }
 
 /// Hears a key that a SIP INFO told on a stream that was armed before its first packet: there is
@@ -388,254 +350,6 @@ impl Hearing {
         }
     }
 
-    /// Hears every block of a RED packet, the earliest instant first: keys of whatever instant, and
-    /// audio that has not been heard. What was lost on the way fills its place; for the agent, if
-    /// that has not left.
-    fn hear_red(
-        &mut self,
-        packet: &Packet<'_>,
-        types: &PayloadTypes,
-        keys: &mut Keys<'_>,
-        sink: &mut impl Sink,
-    ) -> Order {
-        let Ok(red) = Red::parse(packet.payload) else {
-            return self.refuse(packet, sink);
-        };
-        let refused = self.refused;
-        let mut order = Order::Kept;
-        for block in red.blocks() {
-            let timestamp = packet.timestamp.wrapping_sub(block.offset.into());
-            let encoding = types.get(block.payload_type);
-            let is_audio = matches!(encoding, Some(Encoding::Audio(_)));
-            let behind = block.offset > 0 && difference(timestamp, self.expected) < 0;
-            let block = Packet {
-                encoding,
-                payload: block.payload,
-                timestamp,
-                // Redundant audio that was heard fills no hole, and nothing more comes of it.
-                late: packet.late || (is_audio && behind),
-            };
-            if self.hear_block(&block, keys, sink) == Order::Broken {
-                order = Order::Broken;
-            }
-        }
-        // It is one packet, however many of its blocks were not understood.
-        self.refused = self.refused.min(refused + 1);
-        order
-    }
-
-    /// Audio behind which other was heard. For the agent it is too late: its place was filled.
-    fn hear_late_audio(
-        &mut self,
-        packet: &Packet<'_>,
-        codec: AudioCodec,
-        keys: &mut Keys<'_>,
-    ) -> Order {
-        // A codec with memory cannot be decoded out of its order.
-        let Some(law) = codec.law() else {
-            return Order::Kept;
-        };
-        let position = i64::try_from(self.ear.heard()).unwrap_or(i64::MAX);
-        let start = position.saturating_add(i64::from(self.samples_until(packet.timestamp)));
-        let mut samples = [0i16; MAX_DATAGRAM];
-        for (sample, code) in samples.iter_mut().zip(packet.payload) {
-            *sample = law.decode(*code);
-        }
-        let late = &samples[..packet.payload.len().min(MAX_DATAGRAM)];
-        let order = keys.hear(|slot, pressed| self.ear.hear_late(late, start, slot, pressed));
-        samples.zeroize();
-        order
-    }
-
-    fn hear_audio(
-        &mut self,
-        packet: &Packet<'_>,
-        codec: AudioCodec,
-        keys: &mut Keys<'_>,
-        sink: &mut impl Sink,
-    ) -> Order {
-        let (payload, timestamp) = (packet.payload, packet.timestamp);
-        if codec.law().is_none() && codec.length_of(payload).is_err() {
-            return self.refuse(packet, sink);
-        }
-        self.follow_codec(timestamp, codec, sink);
-        let step = self.samples_until(timestamp);
-        let skip = if !(-MAX_GAP..=MAX_GAP).contains(&step) {
-            self.restart(timestamp, sink);
-            0
-        } else if step > 0 {
-            self.gap(step, sink);
-            0
-        } else {
-            // An event covered the beginning of this packet already.
-            usize::try_from(-step).unwrap_or(usize::MAX)
-        };
-        match codec.law() {
-            Some(law) => self.hear_codes(payload, skip, law, keys, sink),
-            None => self.hear_wideband(payload, skip, keys, sink),
-        }
-        self.last_audio = Some(keys.now.instant);
-        Order::Kept
-    }
-
-    fn hear_codes(
-        &mut self,
-        payload: &[u8],
-        skip: usize,
-        law: Law,
-        keys: &mut Keys<'_>,
-        sink: &mut impl Sink,
-    ) {
-        let codes = payload.get(skip..).unwrap_or_default();
-        if codes.is_empty() {
-            return;
-        }
-        sink.packet_time(payload.len());
-        let mut samples = [0i16; PIECE];
-        for codes in codes.chunks(PIECE) {
-            let samples = &mut samples[..codes.len()];
-            for (code, sample) in codes.iter().zip(&mut *samples) {
-                *sample = law.decode(*code);
-            }
-            let verdict = keys.hear(|slot, pressed| self.ear.hear_audio(samples, slot, pressed));
-            let audio = Audio {
-                samples,
-                form: Form::Codewords(law, codes),
-            };
-            sink.audio(&audio, &verdict);
-        }
-        self.expected = self.expected.wrapping_add(codes.len() as u32);
-        samples.zeroize();
-    }
-
-    fn hear_wideband(
-        &mut self,
-        payload: &[u8],
-        skip: usize,
-        keys: &mut Keys<'_>,
-        sink: &mut impl Sink,
-    ) {
-        let Some(wideband) = decoder_of(&mut self.wideband, self.codec) else {
-            return;
-        };
-        let Ok(length) = wideband.decode(payload) else {
-            // Its time passes all the same: as a loss, when the next one comes.
-            wideband.lose(0);
-            self.refused += 1;
-            return;
-        };
-        sink.packet_time(length);
-        for from in (skip..length).step_by(PIECE) {
-            let audio = wideband.piece(from, from + PIECE);
-            let verdict =
-                keys.hear(|slot, pressed| self.ear.hear_audio(audio.samples, slot, pressed));
-            sink.audio(&audio, &verdict);
-        }
-        wideband.finish();
-        let heard = length.saturating_sub(skip) as u32;
-        self.expected = self
-            .expected
-            .wrapping_add(heard.wrapping_mul(self.codec.ticks()));
-    }
-
-    /// The caller goes on in another codec. Decoders keep nothing of what was before, and what was
-    /// not heard to its end is not to be heard; numbers in another clock begin anew.
-    fn follow_codec(&mut self, timestamp: u32, codec: AudioCodec, sink: &mut impl Sink) {
-        let before = std::mem::replace(&mut self.codec, codec);
-        if before == codec {
-            return;
-        }
-        if before.clock_hz() != codec.clock_hz() {
-            self.expected = timestamp;
-        }
-        if before.law().is_none() || codec.law().is_none() {
-            self.gap(0, sink);
-        }
-    }
-
-    /// Samples of 8 kHz from what was heard to `timestamp`.
-    const fn samples_until(&self, timestamp: u32) -> i32 {
-        difference(timestamp, self.expected) / self.codec.ticks().cast_signed()
-    }
-
-    fn hear_events(
-        &mut self,
-        events: impl Iterator<Item = NamedEvent>,
-        packet: &Packet<'_>,
-        rate: u32,
-        keys: &mut Keys<'_>,
-        sink: &mut impl Sink,
-    ) -> Order {
-        let timestamp = packet.timestamp;
-        // Without audio beside it the event itself moves the time on, so that the agent's stream
-        // does not stop.
-        let stopped = self
-            .last_audio
-            .is_none_or(|last| keys.now.instant.duration_since(last) >= AUDIO_STOPPED);
-        let step = self.samples_until(timestamp);
-        let same_clock = rate == self.codec.clock_hz();
-        if same_clock && stopped && step > MAX_GAP && i64::from(step) < SAME_CLOCK {
-            self.restart(timestamp, sink);
-        }
-        let position = i64::try_from(self.ear.heard()).unwrap_or(i64::MAX);
-        let mut follows = None;
-        let mut began = timestamp;
-        let mut order = Order::Kept;
-        for event in events {
-            let samples = i64::from(event.duration) * 8_000 / i64::from(rate.max(1));
-            let start =
-                follows.unwrap_or_else(|| self.event_start(timestamp, rate, samples, position));
-            let until = start + samples;
-            follows = Some(until);
-            let told = EventPacket {
-                code: event.code,
-                start,
-                until,
-                end: event.end,
-                timestamp: began,
-            };
-            // Events packed into one packet follow each other in time (RFC 4733 section 2.5.1.5).
-            began = began.wrapping_add(u32::from(event.duration));
-            let verdict = keys.hear(|slot, pressed| {
-                if !packet.late {
-                    return self.ear.hear_event(told, slot, pressed);
-                }
-                let (verdict, of_this) = self.ear.hear_late_event(told, slot, pressed);
-                if of_this == Order::Broken {
-                    order = Order::Broken;
-                }
-                verdict
-            });
-            sink.mark(&verdict);
-        }
-        let covered = follows.map_or(0, |until| until - position);
-        if stopped && covered > 0 {
-            self.gap(i32::try_from(covered).unwrap_or(MAX_GAP).min(MAX_GAP), sink);
-        }
-        order
-    }
-
-    /// Where an event began on the scale of the samples heard. The timestamp tells where its clock
-    /// is the audio's; otherwise it tells how long after the event before. Where that makes no
-    /// sense, this packet came when the event had lasted as long as it says.
-    fn event_start(&mut self, timestamp: u32, rate: u32, samples: i64, position: i64) -> i64 {
-        let step = i64::from(self.samples_until(timestamp));
-        if rate == self.codec.clock_hz() && step.abs() < SAME_CLOCK {
-            return position + step;
-        }
-        let start = self
-            .foreign_event
-            .and_then(|(last, start)| {
-                let later = i64::from(difference(timestamp, last));
-                let begin = start + later * 8_000 / i64::from(rate.max(1));
-                let fits = (begin + samples - position).abs() < SAME_ANCHOR;
-                (later == 0 || fits).then_some(begin)
-            })
-            .unwrap_or(position - samples);
-        self.foreign_event = Some((timestamp, start));
-        start
-    }
-
     /// Default-deny: not understood, so it becomes silence.
     fn refuse(&mut self, packet: &Packet<'_>, sink: &mut impl Sink) -> Order {
         self.refused += 1;
@@ -644,33 +358,6 @@ impl Hearing {
             self.gap(step, sink);
         }
         Order::Kept
-    }
-
-    /// `samples` of the caller's time without audio.
-    fn gap(&mut self, samples: i32, sink: &mut impl Sink) {
-        let samples = usize::try_from(samples).unwrap_or(0);
-        self.lose(samples);
-        let verdict = self.ear.hear_gap(samples);
-        sink.gap(samples, &verdict);
-        let ticks = (samples as u32).wrapping_mul(self.codec.ticks());
-        self.expected = self.expected.wrapping_add(ticks);
-    }
-
-    /// The caller's timeline jumps to `timestamp`.
-    fn restart(&mut self, timestamp: u32, sink: &mut impl Sink) {
-        let step = self.samples_until(timestamp);
-        self.expected = timestamp;
-        let passed = usize::try_from(step.clamp(0, 8_000)).unwrap_or(0);
-        self.lose(passed);
-        self.ear.hear_jump(passed);
-        sink.restart(step, passed);
-    }
-
-    /// What comes next does not follow what was decoded last.
-    fn lose(&mut self, samples: usize) {
-        for wideband in &mut self.wideband {
-            wideband.lose(samples);
-        }
     }
 
     /// Whether the caller sends nothing any more, or is on hold.
@@ -682,13 +369,12 @@ impl Hearing {
     /// the hangover of the last release.
     pub(super) fn is_done(&self, now: Now, waited: Duration) -> bool {
         let silence = now.instant.duration_since(self.last_packet);
-        let flowing =
-            silence < PAUSE && now.instant.duration_since(self.flowing_since) >= super::HANGOVER;
+        let flowing = silence < PAUSE && now.instant.duration_since(self.flowing_since) >= HANGOVER;
         // What a network held back was keyed before the release: it is heard, or comes no more.
         let caught_up = flowing || self.has_stopped(now) || waited >= STREAM_STOPPED;
         let after_key = self
             .last_key
-            .is_none_or(|last| now.instant.duration_since(last) >= super::HANGOVER);
+            .is_none_or(|last| now.instant.duration_since(last) >= HANGOVER);
         // A network that stood still brings the rest of the key later. What is held would be neither
         // heard nor relayed.
         caught_up && self.key_is_up(now) && after_key && !self.sequence.is_holding()
@@ -755,12 +441,4 @@ impl Hearing {
     pub(super) const fn ear_mut(&mut self) -> &mut Ear {
         &mut self.ear
     }
-}
-
-/// The decoder of a codec of 16 kHz, made where there is none.
-fn decoder_of(all: &mut Vec<Wideband>, codec: AudioCodec) -> Option<&mut Wideband> {
-    if !all.iter().any(|wideband| wideband.codec() == codec) {
-        all.extend(Wideband::new(codec));
-    }
-    all.iter_mut().find(|wideband| wideband.codec() == codec)
 }
