@@ -3,7 +3,7 @@
 use std::{
     collections::HashMap,
     hash::{DefaultHasher, Hash, Hasher},
-    net::{IpAddr, SocketAddr},
+    net::SocketAddr,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -22,6 +22,7 @@ use super::{
     CallChange, CallView,
     parts::{ArmedStore, AuditSink, MediaPort},
     record::CallRecord,
+    settings::{CallSettings, ShadowScope},
     statistics,
 };
 use crate::{
@@ -30,12 +31,11 @@ use crate::{
     },
     proto::{
         audit::{Actor, Event, Record, Success},
-        call::{ArmRefusal, Holder, SourcePolicy},
-        id::{CallId, Node, Tenant},
+        call::{ArmRefusal, Holder},
+        id::{CallId, Tenant},
         leg::Leg,
-        ng::{CallerSide, Dict},
+        ng::Dict,
         proof::MaskingProof,
-        shadow::TrunkName,
     },
 };
 
@@ -49,72 +49,6 @@ const RECORD_TIMEOUT: Duration = Duration::from_millis(500);
 const STATS_TIMEOUT: Duration = Duration::from_millis(250);
 /// How often idle calls and old records are looked for.
 const UPKEEP_INTERVAL: Duration = Duration::from_secs(10);
-
-/// What the registry is told once.
-#[derive(Debug, Clone)]
-pub struct CallSettings {
-    /// Whose calls these are.
-    pub tenant: Tenant,
-    /// Which gateway of a fleet this is.
-    pub node: Node,
-    /// The address that goes into SDP.
-    pub advertise: IpAddr,
-    /// Which end is the customer unless an offer says (`tonewall-caller`).
-    pub caller: CallerSide,
-    /// From where media is taken.
-    pub source: SourcePolicy,
-    /// Most calls at a time.
-    pub max_calls: usize,
-    /// A call without a packet for so long was never deleted and is ended.
-    pub idle_timeout: Duration,
-    /// How long a deleted call is remembered for a repeated `delete` or `query`.
-    pub linger: Duration,
-    /// How long the media plane may take to arm.
-    pub arm_timeout: Duration,
-    /// Whether shadow mode listens to calls, and to which.
-    pub shadow: ShadowScope,
-}
-
-/// The calls that shadow mode listens to, while they are not armed.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub enum ShadowScope {
-    /// None.
-    #[default]
-    Off,
-    /// All.
-    All,
-    /// Those of these trunks.
-    Trunks(Vec<TrunkName>),
-}
-
-impl ShadowScope {
-    fn includes(&self, trunk: &TrunkName) -> bool {
-        match self {
-            Self::Off => false,
-            Self::All => true,
-            Self::Trunks(trunks) => trunks.contains(trunk),
-        }
-    }
-}
-
-impl CallSettings {
-    /// The customer calls in, media is taken from where SDP says only, 10 minutes, 30 s, 250 ms.
-    #[must_use]
-    pub const fn new(tenant: Tenant, node: Node, advertise: IpAddr, max_calls: usize) -> Self {
-        Self {
-            tenant,
-            node,
-            advertise,
-            caller: CallerSide::Offerer,
-            source: SourcePolicy::Exact,
-            max_calls,
-            idle_timeout: Duration::from_mins(10),
-            linger: Duration::from_secs(30),
-            arm_timeout: Duration::from_millis(250),
-            shadow: ShadowScope::Off,
-        }
-    }
-}
 
 /// The calls of this node; cheap to clone.
 #[derive(Clone)]

@@ -7,13 +7,15 @@ mod networks;
 pub mod ng;
 mod parts;
 mod record;
+mod settings;
 mod statistics;
 
 use serde::{Deserialize, Serialize};
 
-pub use calls::{CallSettings, Calls, ShadowScope};
+pub use calls::Calls;
 pub use networks::{NetworkError, Networks};
 pub use parts::{ArmedStore, AuditSink, BoxFuture, MediaPort};
+pub use settings::{CallSettings, ShadowScope};
 
 use crate::proto::id::CallId;
 

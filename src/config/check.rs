@@ -1,0 +1,208 @@
+//! What a configuration that parses may still have wrong: values that cannot work, alone or together.
+
+use std::time::Duration;
+
+use super::Config;
+
+/// Fewest calls that a report of shadow mode may go on by.
+const LEAST_SHADOWED_CALLS: u64 = 5;
+
+/// The key that cannot stay as it is, with what was found, what was expected and what to do.
+type Found = Result<(), (&'static str, String)>;
+
+const fn fail(key: &'static str, problem: String) -> Found {
+    Err((key, problem))
+}
+
+impl Config {
+    /// Whether it can work.
+    pub(super) fn check(&self) -> Found {
+        self.check_api()?;
+        self.check_ng()?;
+        self.check_media()?;
+        self.check_times()?;
+        self.check_listeners()?;
+        self.check_capture()?;
+        self.check_processor()?;
+        self.check_shadow()?;
+        self.check_secrets()
+    }
+
+    fn check_api(&self) -> Found {
+        if self.api.tls_certificate.is_some() != self.api.tls_key.is_some() {
+            return fail(
+                "api.tls_key",
+                "found one of tls_certificate and tls_key; both are needed, or neither on a loopback address".to_owned(),
+            );
+        }
+        if !self.api.listen.ip().is_loopback() && self.api.tls_certificate.is_none() {
+            return fail(
+                "api.listen",
+                format!(
+                    "found {}; plain HTTP is served on loopback addresses only: set api.tls_certificate and api.tls_key",
+                    self.api.listen
+                ),
+            );
+        }
+        Ok(())
+    }
+
+    fn check_ng(&self) -> Found {
+        let ng = [Some(self.ng.udp), self.ng.http];
+        if self.ng.allow.is_empty()
+            && let Some(open) = ng.iter().flatten().find(|a| !a.ip().is_loopback())
+        {
+            return fail(
+                "ng.allow",
+                format!(
+                    "found none, with the NG protocol at {open}: it has no authentication, so name the addresses that may control calls"
+                ),
+            );
+        }
+        if self.ng.max_calls == 0 {
+            return fail("ng.max_calls", "found 0; expected 1 or more".to_owned());
+        }
+        Ok(())
+    }
+
+    fn check_media(&self) -> Found {
+        if !self.media.port_min.is_multiple_of(2) || self.media.port_min < 1_024 {
+            return fail(
+                "media.port_min",
+                format!(
+                    "found {}; RTP takes even ports from 1024 on (RFC 3550 section 11)",
+                    self.media.port_min
+                ),
+            );
+        }
+        if self.media.port_max < self.media.port_min.saturating_add(3) {
+            return fail(
+                "media.port_max",
+                format!(
+                    "found {}; a call takes four ports from media.port_min ({}) on",
+                    self.media.port_max, self.media.port_min
+                ),
+            );
+        }
+        if self.media.address.is_unspecified() && self.media.advertise.is_none() {
+            return fail(
+                "media.advertise",
+                format!(
+                    "found none, with media.address {}; name the address that the ends of a call reach this host at",
+                    self.media.address
+                ),
+            );
+        }
+        Ok(())
+    }
+
+    fn check_times(&self) -> Found {
+        for (key, span) in [
+            ("ng.idle_timeout", self.ng.idle_timeout),
+            (
+                "capture.first_digit_timeout",
+                self.capture.first_digit_timeout,
+            ),
+            (
+                "capture.inter_digit_timeout",
+                self.capture.inter_digit_timeout,
+            ),
+            ("capture.overall_timeout", self.capture.overall_timeout),
+        ] {
+            if span.0.is_zero() {
+                return fail(
+                    key,
+                    "found no time at all; expected a second or more".into(),
+                );
+            }
+        }
+        Ok(())
+    }
+
+    /// No two may listen at one address.
+    fn check_listeners(&self) -> Found {
+        let others = [Some(self.api.listen), self.ng.http];
+        if self.metrics.listen.port() != 0 && others.contains(&Some(self.metrics.listen)) {
+            return fail(
+                "metrics.listen",
+                format!(
+                    "found {}, where the API or the NG protocol listens too; metrics are a listener of their own",
+                    self.metrics.listen
+                ),
+            );
+        }
+        if self.ng.http == Some(self.api.listen) && self.api.listen.port() != 0 {
+            return fail(
+                "ng.http",
+                format!(
+                    "found {}, where the API listens too; the NG protocol has no authentication and is a listener of its own",
+                    self.api.listen
+                ),
+            );
+        }
+        Ok(())
+    }
+
+    fn check_capture(&self) -> Found {
+        if !(1..=10).contains(&self.capture.attempts) {
+            return fail(
+                "capture.attempts",
+                format!("found {}; expected 1 to 10", self.capture.attempts),
+            );
+        }
+        if self.capture.accepted_brands.is_empty() {
+            return fail(
+                "capture.accepted_brands",
+                "found none; name at least one brand or leave the key out".to_owned(),
+            );
+        }
+        Ok(())
+    }
+
+    fn check_processor(&self) -> Found {
+        if let Some(key) = &self.processor.digest_key
+            && (key.len() != 64 || !key.bytes().all(|b| b.is_ascii_hexdigit()))
+        {
+            return fail(
+                "processor.digest_key",
+                "expected 64 hexadecimal digits (`openssl rand -hex 32` makes some)".to_owned(),
+            );
+        }
+        Ok(())
+    }
+
+    fn check_shadow(&self) -> Found {
+        if self.shadow.least_calls < LEAST_SHADOWED_CALLS {
+            return fail(
+                "shadow.least_calls",
+                format!(
+                    "found {}; expected {LEAST_SHADOWED_CALLS} or more, so that no report tells of a single call",
+                    self.shadow.least_calls
+                ),
+            );
+        }
+        if self.shadow.period.0 < Duration::from_secs(1) {
+            return fail(
+                "shadow.period",
+                format!(
+                    "found {:?}; expected a second or more, as in \"1h\"",
+                    self.shadow.period.0
+                ),
+            );
+        }
+        Ok(())
+    }
+
+    fn check_secrets(&self) -> Found {
+        if self.secrets.slots < 4 || self.secrets.request_slots < 1 {
+            return fail(
+                "secrets.slots",
+                format!(
+                    "found {} and {} request slots; a payment takes four slots and one request slot",
+                    self.secrets.slots, self.secrets.request_slots
+                ),
+            );
+        }
+        Ok(())
+    }
+}
