@@ -1,11 +1,6 @@
 //! The independent check of what leaves: correlation of overlapping blocks with the eight tones, on
 //! purpose without anything of the ear's bank.
 
-#![expect(
-    clippy::needless_range_loop,
-    reason = "tones and lanes are indices of several arrays at once"
-)]
-
 use std::hint::black_box;
 
 use zeroize::{Zeroize, ZeroizeOnDrop};
