@@ -76,13 +76,18 @@ impl<T: Copy + Default + Zeroize> Line<T> {
             let end = self.end + codes.len() as u64;
             let mut rest = codes;
             for place in Self::places(self.end..end) {
+                if place.is_empty() {
+                    break;
+                }
                 let (now, later) = rest.split_at(place.len());
                 self.codes[place.clone()].copy_from_slice(now);
                 self.marked[place].fill(false);
                 rest = later;
             }
-            for place in Self::places(self.end..self.marked_until.min(end)) {
-                self.marked[place].fill(true);
+            if self.marked_until > self.end {
+                for place in Self::places(self.end..self.marked_until.min(end)) {
+                    self.marked[place].fill(true);
+                }
             }
             self.end = end;
         }
@@ -104,6 +109,9 @@ impl<T: Copy + Default + Zeroize> Line<T> {
         let end = self.start + taken as u64;
         let mut rest = frame;
         for place in Self::places(self.start..end) {
+            if place.is_empty() {
+                break;
+            }
             let (now, later) = rest.split_at_mut(place.len());
             now.copy_from_slice(&self.codes[place.clone()]);
             // A frame that left is a log of what was said, or of a key.
