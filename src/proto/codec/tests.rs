@@ -148,10 +148,15 @@ fn the_two_tones_of_every_key_survive_decoding_and_stand_alone() {
             for hz in ROWS_HZ.into_iter().chain(COLUMNS_HZ) {
                 let there = amplitude(steady, rate_hz, hz);
                 let expected = hz == row || hz == column;
+                // 8 kbit/s are for speech: the tones wobble, and their neighbours are not clean.
+                let (levels, most) = match codec {
+                    AudioCodec::G729 => (1_500.0..4_500.0, 900.0),
+                    _ => (2_500.0..3_500.0, 150.0),
+                };
                 let fits = if expected {
-                    (2_500.0..3_500.0).contains(&there)
+                    levels.contains(&there)
                 } else {
-                    there < 150.0
+                    there < most
                 };
                 assert!(fits, "{codec:?}, {row} + {column}: {there} at {hz} Hz");
             }
@@ -208,6 +213,12 @@ fn what_is_no_packet_is_refused_and_leaves_nothing() {
     let mut opus = Decoder::new(AudioCodec::Opus);
     for packet in [&[0x4B_u8][..], &[0x4B, 0], &[0x4A, 200], &[0x49, 1]] {
         assert_eq!(opus.decode(packet, &mut samples), Err(Undecodable::Corrupt));
+    }
+    let mut g729 = Decoder::new(AudioCodec::G729);
+    for length in (0..=120).filter(|length| !matches!(length % 10, 0 | 2)) {
+        let payload = vec![0x55; length];
+        let refused = g729.decode(&payload, &mut samples);
+        assert_eq!(refused, Err(Undecodable::Corrupt), "{length} bytes");
     }
     let mut wide = Decoder::new(AudioCodec::G722);
     let refused = wide.decode(&[0; 160], &mut samples[..319]);

@@ -109,6 +109,11 @@ impl Decoder {
         unheard.zeroize();
     }
 
+    #[cfg(test)]
+    pub(super) fn conceal_for_test(&mut self, samples: &mut [i16]) {
+        self.conceal(samples);
+    }
+
     fn decode_speech(&mut self, fields: &Fields, samples: &mut [i16]) {
         let [mode, first, lower, upper, ..] = *fields;
         let [
