@@ -7,7 +7,7 @@ use super::{
     excitation::{
         GainMemory, LAGS, Lag, PAST, Subframe, gains, pulses, repeat, sharpen, sharpness,
     },
-    lines::{Filter, Memory, ORDER, Ten, cosines, filter_of},
+    lines::{BEGINNING, Filter, Memory, ORDER, Ten, cosines, filter_of},
     tables::SILENCE_LEVELS,
     unpack,
 };
@@ -53,11 +53,6 @@ struct Silence {
 
 impl Decoder {
     pub(in super::super) const fn new() -> Self {
-        // Table 9, in the numbers that decoders in use begin with.
-        const BEGINNING: Ten = [
-            0.915_5, 0.793_5, 0.640_9, 0.457_8, 0.244_1, 0.0, -0.244_1, -0.457_8, -0.640_9,
-            -0.793_5,
-        ];
         Self {
             lines: Memory::new(),
             cosines: BEGINNING,
@@ -109,11 +104,6 @@ impl Decoder {
         unheard.zeroize();
     }
 
-    #[cfg(test)]
-    pub(super) fn conceal_for_test(&mut self, samples: &mut [i16]) {
-        self.conceal(samples);
-    }
-
     fn decode_speech(&mut self, fields: &Fields, samples: &mut [i16]) {
         let [mode, first, lower, upper, ..] = *fields;
         let [
@@ -161,7 +151,7 @@ impl Decoder {
     }
 
     /// A frame never came (§4.4).
-    fn conceal(&mut self, samples: &mut [i16]) {
+    pub(super) fn conceal(&mut self, samples: &mut [i16]) {
         let lines = self.lines.repeat();
         let filters = self.follow(cosines(&lines));
         let is_voiced = self.past_gain > VOICED;

@@ -6,7 +6,7 @@ use super::{
     FRAME, FRAME_BYTES, Fields, SUBFRAME,
     analysis::{HighPass, WINDOW, filter_of},
     excitation::{GAINS, GainMemory, LAGS, Lag, PAST, Subframe, sharpen, sharpness},
-    lines::{self, Filter, Memory, ORDER, Ten, cosines, frequencies_of},
+    lines::{self, BEGINNING, Filter, Memory, ORDER, Ten, cosines, frequencies_of},
     pack,
     search::{MOST, backwards, closed_lag, gains, open_lag, pulses, through},
     tables::{GAINS_FIRST_SENT, GAINS_SECOND_SENT},
@@ -16,7 +16,7 @@ use super::{
 const AT: usize = WINDOW - SUBFRAME - FRAME;
 /// How far noise is let rise under the formants that hide it.
 const WEIGHT: f32 = 0.75;
-/// A gain of the past that is never taken for a tone, which would hide a lost frame for ever.
+/// Of the past; more would grow for ever.
 const LARGEST_GAIN: f32 = 1.2;
 
 /// Encodes one stream, 5 ms later than it is given. Wiped on drop.
@@ -49,7 +49,7 @@ impl Encoder {
             speech: [0.0; WINDOW],
             lines,
             measured: even,
-            cosines: cosines(&even),
+            cosines: BEGINNING,
             weighted: [0.0; MOST + FRAME],
             dull: [0.0; ORDER + 1],
             excitation: [0.0; PAST + FRAME],

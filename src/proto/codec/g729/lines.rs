@@ -98,6 +98,12 @@ const EVEN: Ten = {
     out
 };
 
+/// Cosines before the first frame: those that decoders in use begin with, which Table 9 only comes
+/// near.
+pub(super) const BEGINNING: Ten = [
+    0.915_5, 0.793_5, 0.640_9, 0.457_8, 0.244_1, 0.0, -0.244_1, -0.457_8, -0.640_9, -0.793_5,
+];
+
 /// What is sent for the frequencies of one frame: predictor, first stage, second stage twice.
 pub(super) type Indices = [u16; 4];
 
@@ -170,16 +176,15 @@ impl Memory {
         let first = least(FIRST.iter().map(plain));
         let left: Ten = std::array::from_fn(|i| target[i] - FIRST[first][i]);
         let weighted = |row: &Ten, range: std::ops::Range<usize>| -> f32 {
-            range
-                .map(|i| weights[i] * (rest[i] * (left[i] - row[i])).powi(2))
-                .sum()
+            let errors = range.map(|i| (weights[i], rest[i] * (left[i] - row[i])));
+            errors.map(|(weight, error)| weight * error * error).sum()
         };
         let lower = least(SECOND.iter().map(|row| weighted(row, 0..5)));
         let upper = least(SECOND.iter().map(|row| weighted(row, 5..10)));
         let told = said(&FIRST[first], lower, upper);
-        let error = (0..ORDER)
-            .map(|i| weights[i] * (predicted[i] + rest[i] * told[i] - wanted[i]).powi(2))
-            .sum();
+        let errors = (0..ORDER).map(|i| predicted[i] + rest[i] * told[i] - wanted[i]);
+        let weighted = weights.iter().zip(errors);
+        let error = weighted.map(|(weight, error)| weight * error * error).sum();
         (error, [mode, first, lower, upper].map(|index| index as u16))
     }
 
