@@ -4,6 +4,7 @@ use super::*;
 use crate::proto::{
     codec::{Decoder, Encoder, MAX_SAMPLES},
     dtmf::OutputCheck,
+    mask::{Fill, Masking, Profile},
     rtp::write_red,
 };
 
@@ -45,7 +46,10 @@ impl Talk {
     }
 
     fn open(codec: (u8, AudioCodec)) -> Self {
-        let mut world = World::unanswered();
+        Self::open_in(codec, World::unanswered())
+    }
+
+    fn open_in(codec: (u8, AudioCodec), mut world: World) -> Self {
         world.command(Command::SetLeg(Leg::Caller, wide_leg(4_000, codec)));
         world.command(Command::SetLeg(Leg::Agent, wide_leg(4_002, codec)));
         Self {
@@ -646,5 +650,29 @@ fn a_packet_of_g729_that_is_lost_in_a_key_does_not_let_it_leave() {
             }
             assert_nothing_of(&talk, G729, row, column);
         }
+    }
+}
+
+#[test]
+fn behind_the_mask_of_a_field_g729_leaves_the_same_bytes_whatever_is_said_and_keyed() {
+    let left = |said: &[i16]| {
+        let mut world = World::unanswered();
+        world.call = Call::new(Masking {
+            profile: Profile::Continuous,
+            fill: Fill::Tone,
+        });
+        let mut talk = Talk::open_in(G729, world);
+        talk.say(&breath(10 * PACKET));
+        talk.world.command(Command::Arm(payment('A')));
+        profiles::open_field(&mut talk.world);
+        talk.left.clear();
+        talk.say(said);
+        talk.left
+    };
+    let first = left(&breath(60 * PACKET));
+    assert!(first.len() >= 58, "{} packets", first.len());
+    for (row, column, from) in [(697.0, 1_209.0, 5_000), (941.0, 1_633.0, 7_777)] {
+        let said = keyed(row, column, 60 * PACKET, from..from + 1_280);
+        assert!(left(&said) == first, "{row} + {column}");
     }
 }
