@@ -4,18 +4,17 @@ use super::*;
 use crate::proto::{
     codec::{Decoder, Encoder, MAX_SAMPLES},
     dtmf::OutputCheck,
-    mask::{Fill, Masking, Profile},
     rtp::write_red,
 };
 
 const G722: (u8, AudioCodec) = (9, AudioCodec::G722);
 const OPUS: (u8, AudioCodec) = (111, AudioCodec::Opus);
-const G729: (u8, AudioCodec) = (18, AudioCodec::G729);
+pub(super) const G729: (u8, AudioCodec) = (18, AudioCodec::G729);
 const PCMU: (u8, AudioCodec) = (0, AudioCodec::Pcmu);
 const ROWS_HZ: [f64; 4] = [697.0, 770.0, 852.0, 941.0];
 const COLUMNS_HZ: [f64; 4] = [1209.0, 1336.0, 1477.0, 1633.0];
 /// Samples of 16 kHz in 20 ms.
-const PACKET: usize = 320;
+pub(super) const PACKET: usize = 320;
 /// Of each of the two tones.
 const TONE: f64 = 6_000.0;
 
@@ -29,15 +28,15 @@ fn wide_leg(port: u16, first: (u8, AudioCodec)) -> LegMedia {
 }
 
 /// A caller in a codec, of whom an agent hears what leaves.
-struct Talk {
-    world: World,
+pub(super) struct Talk {
+    pub(super) world: World,
     codec: (u8, AudioCodec),
-    encoder: Encoder,
-    left: Vec<Vec<u8>>,
+    pub(super) encoder: Encoder,
+    pub(super) left: Vec<Vec<u8>>,
 }
 
 impl Talk {
-    fn armed(codec: (u8, AudioCodec)) -> Self {
+    pub(super) fn armed(codec: (u8, AudioCodec)) -> Self {
         let mut talk = Self::open(codec);
         talk.say(&breath(10 * PACKET));
         talk.left.clear();
@@ -49,7 +48,7 @@ impl Talk {
         Self::open_in(codec, World::unanswered())
     }
 
-    fn open_in(codec: (u8, AudioCodec), mut world: World) -> Self {
+    pub(super) fn open_in(codec: (u8, AudioCodec), mut world: World) -> Self {
         world.command(Command::SetLeg(Leg::Caller, wide_leg(4_000, codec)));
         world.command(Command::SetLeg(Leg::Agent, wide_leg(4_002, codec)));
         Self {
@@ -67,7 +66,7 @@ impl Talk {
     }
 
     /// Says whole packets of 20 ms of 16 kHz.
-    fn say(&mut self, samples: &[i16]) {
+    pub(super) fn say(&mut self, samples: &[i16]) {
         assert_eq!(samples.len() % PACKET, 0);
         for packet in samples.chunks_exact(PACKET) {
             let payload = self.encode(packet);
@@ -75,7 +74,7 @@ impl Talk {
         }
     }
 
-    fn encode(&mut self, packet: &[i16]) -> Vec<u8> {
+    pub(super) fn encode(&mut self, packet: &[i16]) -> Vec<u8> {
         let mut payload = [0; 480];
         let thinned: Vec<i16> = packet.iter().step_by(2).copied().collect();
         let samples = if self.codec.1.is_wide() {
@@ -87,7 +86,7 @@ impl Talk {
         payload[..bytes].to_vec()
     }
 
-    fn send(&mut self, payload: &[u8]) {
+    pub(super) fn send(&mut self, payload: &[u8]) {
         let timestamp = self.world.timestamp;
         let datagram = self.world.datagram(self.codec.0, timestamp, payload);
         self.pass(20);
@@ -97,7 +96,7 @@ impl Talk {
     }
 
     /// Time of the caller's clock in which nothing may be sent.
-    fn pass(&mut self, milliseconds: u32) {
+    pub(super) fn pass(&mut self, milliseconds: u32) {
         let ticks = milliseconds * self.codec.1.clock_hz() / 1_000;
         self.world.timestamp = self.world.timestamp.wrapping_add(ticks);
     }
@@ -127,7 +126,7 @@ impl Talk {
 }
 
 /// Breath: noise of about -52 dBm0.
-fn breath(samples: usize) -> Vec<i16> {
+pub(super) fn breath(samples: usize) -> Vec<i16> {
     let mut state = 7_u32;
     let mut next = || {
         state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
@@ -137,7 +136,12 @@ fn breath(samples: usize) -> Vec<i16> {
 }
 
 /// Breath with the two tones of a key in these samples.
-fn keyed(row_hz: f64, column_hz: f64, samples: usize, span: std::ops::Range<usize>) -> Vec<i16> {
+pub(super) fn keyed(
+    row_hz: f64,
+    column_hz: f64,
+    samples: usize,
+    span: std::ops::Range<usize>,
+) -> Vec<i16> {
     let mut said = breath(samples);
     for n in span {
         let t = n as f64 / 16_000.0;
@@ -210,7 +214,7 @@ fn solve(mut matrix: [[f64; 4]; 4], mut right: [f64; 4]) -> [f64; 4] {
 }
 
 /// Nothing of a key is left: neither for an independent detector, nor by a fit to its two tones.
-fn assert_nothing_of(talk: &Talk, codec: (u8, AudioCodec), row_hz: f64, column_hz: f64) {
+pub(super) fn assert_nothing_of(talk: &Talk, codec: (u8, AudioCodec), row_hz: f64, column_hz: f64) {
     let heard = talk.heard(codec);
     let rate_hz = codec.1.rate_hz() as usize;
     let thinned: Vec<i16> = heard.iter().step_by(rate_hz / 8_000).copied().collect();
@@ -225,7 +229,7 @@ fn assert_nothing_of(talk: &Talk, codec: (u8, AudioCodec), row_hz: f64, column_h
     assert_eq!(talk.incidents(), 0);
 }
 
-fn assert_seamless_in(left: &[Vec<u8>], codec: AudioCodec) {
+pub(super) fn assert_seamless_in(left: &[Vec<u8>], codec: AudioCodec) {
     assert!(!left.is_empty());
     for pair in left.windows(2) {
         let (before, after) = (header_of(&pair[0]), header_of(&pair[1]));
@@ -538,141 +542,5 @@ fn redundancy_fills_what_was_lost_of_a_codec_with_a_memory_too() {
             whole == hear(&[3, 12, 25]),
             "{codec:?}: what was lost is missing"
         );
-    }
-}
-
-/// Breath, a key of 80 ms, and breath.
-fn keyed_once() -> Vec<i16> {
-    keyed(
-        852.0,
-        1_209.0,
-        40 * PACKET,
-        10 * PACKET + 77..14 * PACKET + 77,
-    )
-}
-
-#[test]
-fn packets_of_g729_of_any_length_are_masked_and_leave_in_the_same_length() {
-    for ms in [10, 20, 30, 40, 50, 60] {
-        let mut talk = Talk::armed(G729);
-        let said: Vec<i16> = keyed_once().into_iter().step_by(2).collect();
-        for samples in said.chunks_exact(8 * ms) {
-            let mut payload = [0; 60];
-            let bytes = talk.encoder.encode(samples, &mut payload);
-            assert_eq!(bytes, ms);
-            let timestamp = talk.world.timestamp;
-            let datagram = talk.world.datagram(G729.0, timestamp, &payload[..bytes]);
-            talk.pass(ms as u32);
-            talk.left.extend(talk.world.give(&datagram));
-            let waited = talk.world.wait(ms as u32);
-            talk.left.extend(waited);
-        }
-        assert_nothing_of(&talk, G729, 852.0, 1_209.0);
-        let sizes = talk.left.iter().map(|datagram| datagram.len() - 12);
-        // The first may be as long as those before the arming.
-        assert!(sizes.skip(1).all(|size| size == ms), "{ms} ms");
-        for pair in talk.left.windows(2).skip(1) {
-            let (before, after) = (header_of(&pair[0]), header_of(&pair[1]));
-            let ticks = after.timestamp.wrapping_sub(before.timestamp);
-            assert_eq!(ticks as usize, 8 * ms);
-        }
-    }
-}
-
-#[test]
-fn silence_that_a_caller_in_g729_only_describes_is_heard_and_never_sent_on() {
-    // A description of noise at -50 dBm0, alone and behind a frame of speech; then nothing for 100 ms.
-    const DESCRIBED: [u8; 2] = [0b0101_1010, 0b1001_0100];
-    for alone in [true, false] {
-        let mut talk = Talk::armed(G729);
-        talk.say(&breath(6 * PACKET));
-        if alone {
-            talk.send(&DESCRIBED);
-        } else {
-            let speech = talk.encode(&breath(PACKET));
-            talk.send(&[&speech[..10], &DESCRIBED].concat());
-        }
-        talk.pass(100);
-        talk.left.extend(talk.world.wait(100));
-        talk.say(&keyed(697.0, 1_477.0, 12 * PACKET, 0..1_280));
-        assert_nothing_of(&talk, G729, 697.0, 1_477.0);
-        assert_eq!(talk.world.proof().packets_refused, 0);
-        assert_seamless_in(&talk.left, AudioCodec::G729);
-        let bytes = AudioCodec::G729.bytes_of(160);
-        assert!(
-            talk.left
-                .iter()
-                .all(|datagram| datagram.len() == 12 + bytes)
-        );
-    }
-}
-
-#[test]
-fn an_event_beside_g729_is_captured_and_what_leaves_is_the_same_for_every_key() {
-    let left = |code: u8| {
-        let mut talk = Talk::armed(G729);
-        talk.say(&breath(6 * PACKET));
-        let begin = talk.world.timestamp;
-        for number in 1..=5_u16 {
-            let payload = event(code, number == 5, number * 160);
-            let datagram = talk.world.datagram(EVENT, begin, &payload);
-            talk.left.extend(talk.world.give(&datagram));
-            talk.pass(20);
-            let waited = talk.world.wait(20);
-            talk.left.extend(waited);
-        }
-        talk.say(&breath(12 * PACKET));
-        assert_eq!(talk.world.proof().keys_heard, 1);
-        talk.left
-    };
-    let first = left(0);
-    assert!(first.len() > 15);
-    assert!((1..16).all(|code| left(code) == first));
-}
-
-#[test]
-fn a_packet_of_g729_that_is_lost_in_a_key_does_not_let_it_leave() {
-    for lost in [9, 10, 11, 12, 13] {
-        for (row, column) in [(770.0, 1_209.0), (941.0, 1_633.0), (697.0, 1_477.0)] {
-            let mut talk = Talk::armed(G729);
-            let said = keyed(row, column, 30 * PACKET, 9 * PACKET + 100..14 * PACKET);
-            for (number, packet) in said.chunks_exact(PACKET).enumerate() {
-                let payload = talk.encode(packet);
-                if number == lost {
-                    let timestamp = talk.world.timestamp;
-                    let _ = talk.world.datagram(G729.0, timestamp, &payload);
-                    talk.pass(20);
-                    let waited = talk.world.wait(20);
-                    talk.left.extend(waited);
-                } else {
-                    talk.send(&payload);
-                }
-            }
-            assert_nothing_of(&talk, G729, row, column);
-        }
-    }
-}
-
-#[test]
-fn behind_the_mask_of_a_field_g729_leaves_the_same_bytes_whatever_is_said_and_keyed() {
-    let left = |said: &[i16]| {
-        let mut world = World::unanswered();
-        world.call = Call::new(Masking {
-            profile: Profile::Continuous,
-            fill: Fill::Tone,
-        });
-        let mut talk = Talk::open_in(G729, world);
-        talk.say(&breath(10 * PACKET));
-        talk.world.command(Command::Arm(payment('A')));
-        profiles::open_field(&mut talk.world);
-        talk.left.clear();
-        talk.say(said);
-        talk.left
-    };
-    let first = left(&breath(60 * PACKET));
-    assert!(first.len() >= 58, "{} packets", first.len());
-    for (row, column, from) in [(697.0, 1_209.0, 5_000), (941.0, 1_633.0, 7_777)] {
-        let said = keyed(row, column, 60 * PACKET, from..from + 1_280);
-        assert!(left(&said) == first, "{row} + {column}");
     }
 }
