@@ -6,7 +6,7 @@ use zeroize::Zeroize;
 
 use crate::proto::{
     capture::{Capture, CaptureFailure},
-    codec::{Audio, Law, Wideband},
+    codec::{Audio, Law, StreamDecoder},
     digit::Key,
     dtmf::{Order, OutputCheck, Verdict},
     encoding::AudioCodec,
@@ -53,7 +53,7 @@ pub(super) struct Armed {
     masker: Masker,
     check: OutputCheck,
     /// Decodes what left, for the check, where it is no G.711.
-    decoded: Option<Wideband>,
+    decoded: Option<StreamDecoder>,
     farewell: Option<OpenEvent>,
     cover: Option<Cover>,
     /// When the last packet left.
@@ -77,7 +77,7 @@ impl Armed {
             hearing,
             cover: None,
             last_left: None,
-            decoded: Wideband::new(masker.codec().1),
+            decoded: StreamDecoder::new(masker.codec().1),
             masker,
             check: OutputCheck::default(),
             farewell,
@@ -98,7 +98,7 @@ impl Armed {
             && !codecs().any(|codec| codec == now)
         {
             self.masker.set_codec(payload_type, codec);
-            self.decoded = Wideband::new(codec);
+            self.decoded = StreamDecoder::new(codec);
         }
     }
 

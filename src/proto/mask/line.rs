@@ -8,7 +8,7 @@ use zeroize::Zeroize;
 /// datagram.
 const CAPACITY: usize = 4_096;
 
-/// A ring of G.711 codewords (`u8`) or pairs of linear samples (`[i16; 2]`) with a mark on each that
+/// A ring of G.711 codewords (`u8`), linear samples (`i16`) or pairs of them (`[i16; 2]`) with a mark on each that
 /// must not be heard. Positions count samples since the line was made. Wiped on drop.
 pub(super) struct Line<T: Copy + Default + Zeroize> {
     codes: Box<[T; CAPACITY]>,

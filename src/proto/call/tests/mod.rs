@@ -1,6 +1,7 @@
 mod adversarial;
 mod codecs;
 mod events;
+mod g729;
 mod holding;
 mod info;
 mod masking;

@@ -21,7 +21,7 @@ fn masked(profile: Profile, fill: Fill) -> World {
     world
 }
 
-fn open_field(world: &mut World) {
+pub(super) fn open_field(world: &mut World) {
     let Holder::Payment(payment) = payment('A') else {
         unreachable!("a payment's own");
     };
