@@ -28,12 +28,13 @@ enum Way {
     Armed,
 }
 
-const ROWS: [(&str, AudioCodec, Way); 5] = [
+const ROWS: [(&str, AudioCodec, Way); 6] = [
     ("relayed", AudioCodec::Pcmu, Way::Relayed),
     ("in shadow mode", AudioCodec::Pcmu, Way::Shadowed),
     ("armed", AudioCodec::Pcmu, Way::Armed),
     ("armed, G.722", AudioCodec::G722, Way::Armed),
     ("armed, Opus", AudioCodec::Opus, Way::Armed),
+    ("armed, G.729", AudioCodec::G729, Way::Armed),
 ];
 
 /// A call that goes on for as long as it is fed.
@@ -55,6 +56,7 @@ impl Whole {
             AudioCodec::Pcmu => 0,
             AudioCodec::Pcma => 8,
             AudioCodec::G722 => 9,
+            AudioCodec::G729 => 18,
             AudioCodec::Opus => 111,
         };
         let mut whole = Self {
