@@ -141,10 +141,14 @@ fn payloads(codec: AudioCodec, codes: &[u8]) -> Vec<Vec<u8>> {
     frames
         .map(|frame| {
             let samples: Vec<i16> = frame.iter().map(|code| Law::Mu.decode(*code)).collect();
-            let mut wide = vec![0; 2 * FRAME];
-            doubled.interpolate(&samples, &mut wide);
             let mut payload = vec![0; codec.bytes_of(FRAME)];
-            encoder.encode(&wide, &mut payload);
+            if codec.is_wide() {
+                let mut wide = vec![0; 2 * FRAME];
+                doubled.interpolate(&samples, &mut wide);
+                encoder.encode(&wide, &mut payload);
+            } else {
+                encoder.encode(&samples, &mut payload);
+            }
             payload
         })
         .collect()
@@ -159,11 +163,10 @@ pub(crate) fn print(codes: &[u8], passes: usize) {
         let frames: Vec<&[u8]> = payloads.iter().map(Vec::as_slice).collect();
         let mut whole = Whole::new(codec, way);
         let mut fastest = Fastest::default();
-        // Opus takes a hundred times as long as the others.
-        let passes = if codec == AudioCodec::Opus {
-            passes.div_ceil(20)
-        } else {
-            passes
+        // A codec that remembers takes a hundred times as long as G.711.
+        let passes = match codec {
+            AudioCodec::Opus | AudioCodec::G729 => passes.div_ceil(20),
+            _ => passes,
         };
         for _ in 0..passes {
             fastest.pass(timed(&frames, |payload| whole.packet(payload)));
