@@ -18,7 +18,6 @@ mod gate;
 mod plot;
 mod profiles;
 mod statistics;
-mod telephone;
 
 use std::process::ExitCode;
 

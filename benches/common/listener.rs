@@ -176,6 +176,8 @@ fn guess(logs: &[f64; 10], digit: u8, heard: usize) -> Guess {
 
 /// Pieces that [`listen_around`] listens to, each by itself: 5 ms.
 const PIECE: usize = 40;
+/// Samples around a piece, each side, of which the noise alone is told.
+const NEAR: usize = 400;
 /// What is left of a key may be weaker by this, as power, up to [`WEAKER`] times over; and what stands
 /// beside it louder than is told, up to [`LOUDER`] times over.
 const STEP: f64 = 10.0;
@@ -188,14 +190,12 @@ const LEAST_SURE: f64 = 0.5;
 
 /// Listens from so many samples before a key to so many after it, to whatever a codec with a memory
 /// makes of it there. What is left of the key may be of any level, and the neutral sound may be over
-/// it. Phases hold within a piece, or all through the key. `quiet` is where the noise alone is told.
+/// it. Phases hold within a piece, or all through the key.
 pub(crate) fn listen_around(
     audio: &Audio,
     press: &Press,
     (before, after): (usize, usize),
-    quiet: std::ops::Range<usize>,
 ) -> Guess {
-    let whitener = Whitener::new(&audio.noise[quiet]);
     let last = audio.samples.len();
     let told = |from: usize, until: usize| {
         let piece = Press {
@@ -204,6 +204,8 @@ pub(crate) fn listen_around(
             ramp: if from == press.from { press.ramp } else { 0 },
             ..press.clone()
         };
+        let near = from.saturating_sub(NEAR)..(until + NEAR).min(last);
+        let whitener = Whitener::new(&audio.noise[near]);
         over_nothing(&regress(audio, &piece, until, &whitener), press)
     };
     let pieces = |from: usize, until: usize| {

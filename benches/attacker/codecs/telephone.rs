@@ -19,6 +19,11 @@ const MOST_BYTES: usize = 1_500;
 /// Furthest that audio is sought behind what was said, samples of 8 kHz.
 const MOST_DELAY: usize = 400;
 
+/// Makes a payload of a packet's samples.
+type Encode = dyn FnMut(&[i16]) -> Vec<u8>;
+/// Changes decoded audio before it is encoded anew.
+pub(crate) type Between<'a> = dyn Fn(&mut [i16]) + 'a;
+
 /// A kind of telephone.
 #[derive(Clone, Copy)]
 pub(crate) struct Telephone {
@@ -88,12 +93,11 @@ impl Telephone {
 
     /// Payloads of `packet` samples of 8 kHz each.
     pub(crate) fn encode(&self, samples: &[i16], packet: usize) -> Vec<Vec<u8>> {
-        let mut encode = self.encoder();
         let packets = samples.chunks_exact(packet * self.times());
-        packets.map(|samples| encode(samples)).collect()
+        packets.map(self.encoder()).collect()
     }
 
-    fn encoder(&self) -> Box<dyn FnMut(&[i16]) -> Vec<u8>> {
+    fn encoder(&self) -> Box<Encode> {
         let (application, bit_rate, correction) = match self.encoding {
             Encoding::Ours => {
                 let mut encoder = Encoder::new(self.codec);
@@ -168,7 +172,7 @@ impl Telephone {
         &self,
         samples: &[i16],
         packet: usize,
-        anew: Option<&dyn Fn(&mut [i16])>,
+        anew: Option<&Between>,
     ) -> Vec<i16> {
         let mut heard = self.decoded(&self.encode(samples, packet));
         if let Some(between) = anew {
