@@ -56,10 +56,21 @@ impl Whitener {
     /// From the noise alone, by Levinson and Durbin.
     fn new(noise: &[f64]) -> Self {
         let mut correlation = [0.0; ORDER + 1];
-        for (lag, sum) in correlation.iter_mut().enumerate() {
-            let pairs = noise.iter().zip(noise.get(lag..).unwrap_or_default());
-            *sum = pairs.map(|(a, b)| a * b).sum::<f64>() / noise.len().max(1) as f64;
+        let whole = noise.len().saturating_sub(ORDER);
+        for (at, sample) in noise.iter().enumerate() {
+            // All lags at once, but for the last few samples.
+            let lags = if at < whole {
+                ORDER + 1
+            } else {
+                noise.len() - at
+            };
+            for (sum, later) in correlation.iter_mut().zip(&noise[at..at + lags]) {
+                *sum += sample * later;
+            }
         }
+        correlation
+            .iter_mut()
+            .for_each(|sum| *sum /= noise.len().max(1) as f64);
         // A little white noise keeps a predictor of a pure tone from being singular.
         correlation[0] *= 1.000_01;
         let mut predictors = [[0.0; ORDER]; ORDER + 1];
@@ -323,14 +334,42 @@ fn waves(press: &Press, at: usize) -> [f64; WAVES] {
     let level = press.envelope(at);
     if level > 0.0 {
         let seconds = (at - press.from) as f64 / RATE_HZ;
-        let rows = ROWS_HZ.map(|hz| hz * press.row_detune);
-        let columns = COLUMNS_HZ.map(|hz| hz * press.column_detune);
-        for (tone, hz) in rows.iter().chain(&columns).chain([&NEUTRAL.0]).enumerate() {
+        for (tone, hz) in hertz(press).into_iter().enumerate() {
             let (sin, cos) = (TAU * hz * seconds).sin_cos();
             (wave[2 * tone], wave[2 * tone + 1]) = (level * cos, level * sin);
         }
     }
     wave
+}
+
+/// The same at every sample of the press, each turned on from the one before.
+fn all_waves(press: &Press, until: usize) -> Vec<[f64; WAVES]> {
+    let mut unit = [0.0; WAVES];
+    let mut turn = [(1.0, 0.0); WAVES / 2];
+    for (tone, (hz, turn)) in hertz(press).into_iter().zip(&mut turn).enumerate() {
+        unit[2 * tone] = 1.0;
+        let (sin, cos) = (TAU * hz / RATE_HZ).sin_cos();
+        *turn = (cos, sin);
+    }
+    let at_level = |at| {
+        let level = press.envelope(at);
+        let now = unit.map(|wave| wave * level);
+        for (wave, (cos, sin)) in unit.chunks_exact_mut(2).zip(turn) {
+            (wave[0], wave[1]) = (wave[0] * cos - wave[1] * sin, wave[0] * sin + wave[1] * cos);
+        }
+        now
+    };
+    (press.from..until).map(at_level).collect()
+}
+
+/// The tones of all waves, Hz.
+fn hertz(press: &Press) -> [f64; WAVES / 2] {
+    let rows = ROWS_HZ.map(|hz| hz * press.row_detune);
+    let columns = COLUMNS_HZ.map(|hz| hz * press.column_detune);
+    let mut all = [NEUTRAL.0; WAVES / 2];
+    let tones = rows.iter().chain(&columns);
+    all.iter_mut().zip(tones).for_each(|(to, hz)| *to = *hz);
+    all
 }
 
 /// For a few samples: by the whole covariance of noise and rounding, which are not alike (the rounding
@@ -375,7 +414,7 @@ fn regress_exactly(audio: &Audio, press: &Press, until: usize, whitener: &Whiten
 
 /// For many samples: by linear prediction, from as many neighbours as were heard.
 fn regress(audio: &Audio, press: &Press, until: usize, whitener: &Whitener) -> Products {
-    let all: Vec<[f64; WAVES]> = (press.from..until).map(|at| waves(press, at)).collect();
+    let all = all_waves(press, until);
     let mut products = Products::NONE;
     for at in (press.from..until).filter(|at| audio.heard[*at]) {
         let before = (0..at).rev().take(ORDER);

@@ -37,7 +37,7 @@ pub(super) fn unmasked(
     peers: &Peers,
     report: &mut Report,
 ) -> (Vec<Heard>, bool) {
-    let each = if quick { 1 } else { 6 };
+    let each = if quick { 1 } else { 3 };
     let mut calls = Vec::new();
     for telephone in 0..Telephone::ALL.len() {
         for (row, (_, snrs)) in ROWS.into_iter().enumerate() {
@@ -118,7 +118,7 @@ pub(super) fn unmasked(
 pub(super) fn remains(seed: u64, quick: bool, paths: &[Paths], report: &mut Report) -> bool {
     const SNRS: [Option<f64>; 2] = [None, Some(20.0)];
     const TRIALS: usize = BURSTS_MS.len() + GATES_MS.len();
-    let each = if quick { 1 } else { 10 };
+    let each = if quick { 1 } else { 5 };
     let jobs: Vec<(usize, usize, usize, usize)> = (0..Telephone::ALL.len())
         .flat_map(|telephone| (0..SNRS.len()).map(move |snr| (telephone, snr)))
         .flat_map(|(telephone, snr)| (0..TRIALS).map(move |trial| (telephone, snr, trial)))
