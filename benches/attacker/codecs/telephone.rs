@@ -98,7 +98,7 @@ impl Telephone {
     }
 
     fn encoder(&self) -> Box<Encode> {
-        let (application, bit_rate, correction) = match self.encoding {
+        let (application, bit_rate, celt) = match self.encoding {
             Encoding::Ours => {
                 let mut encoder = Encoder::new(self.codec);
                 return Box::new(move |samples| {
@@ -107,15 +107,17 @@ impl Telephone {
                     payload[..bytes].to_vec()
                 });
             }
-            Encoding::OpusSpeech => (OPUS_APPLICATION_VOIP, 24_000, 1),
-            Encoding::OpusSound => (OPUS_APPLICATION_AUDIO, 64_000, 0),
+            Encoding::OpusSpeech => (OPUS_APPLICATION_VOIP, 24_000, false),
+            Encoding::OpusSound => (OPUS_APPLICATION_AUDIO, 64_000, true),
         };
         let rate_hz = self.codec.rate_hz() as i32;
         let mut encoder = OpusEncoder::new(rate_hz, 1, application).expect("a rate of Opus");
         encoder.set_bitrate(bit_rate);
         encoder.set_vbr(1);
-        encoder.set_inband_fec(correction);
-        encoder.set_packet_loss_perc(5 * correction);
+        if !celt {
+            encoder.set_inband_fec(1);
+            encoder.set_packet_loss_perc(5);
+        }
         encoder.set_complexity(2);
         Box::new(move |samples| {
             let mut payload = [0; MOST_BYTES];
@@ -127,6 +129,9 @@ impl Telephone {
                     MOST_BYTES as i32,
                 )
                 .expect("a length of Opus");
+            // RFC 6716 section 3.1: the first bit tells CELT from SILK.
+            let is_celt = payload[0] & 0x80 != 0;
+            assert_eq!(is_celt, celt, "the encoder chose the other mode");
             payload[..bytes as usize].to_vec()
         })
     }
