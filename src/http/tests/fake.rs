@@ -205,6 +205,7 @@ impl Fake {
             reference: new.reference,
             description: new.description,
             armed: true,
+            caller_muted: false,
             capturing: None,
             fields: fields.map(|field| (field, empty_field())).into(),
             outcome: None,

@@ -147,10 +147,10 @@ impl<T: Copy + Default + Zeroize> Line<T> {
         let mut line = Line::new();
         line.start = self.start;
         line.end = self.start;
-        line.marked_until = self.marked_until;
         for position in self.start..self.end {
             line.push(silence, self.marked[Self::slot(position)]);
         }
+        line.marked_until = self.marked_until;
         line
     }
 
@@ -209,6 +209,29 @@ mod tests {
             );
             assert_eq!(one.len(), all.len());
         }
+    }
+
+    #[test]
+    fn a_line_of_another_codec_keeps_the_marks_and_those_to_come() {
+        let mut line = Line::new();
+        line.extend(&[7u8; 10]);
+        line.mark(3..12);
+        let mut other: Line<[i16; 2]> = line.replaced_by([0; 2]);
+        other.extend(&[[7; 2]; 10]);
+        let mut frame = [[1; 2]; 1];
+        for position in 0..20 {
+            assert_eq!(other.take(&mut frame), (3..12).contains(&position));
+            assert_eq!(frame == [[7; 2]], position >= 10, "what waited is silence");
+        }
+    }
+
+    #[test]
+    fn what_is_missing_counts_as_marked() {
+        let mut line = Line::new();
+        line.extend(&[7u8; 10]);
+        assert!(line.take(&mut [0; 11]));
+        assert!(line.take(&mut [0; 1]));
+        assert!(!line.take(&mut []));
     }
 
     #[test]

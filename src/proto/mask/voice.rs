@@ -319,3 +319,27 @@ impl Wide {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mark_covers_what_resampling_brings_later() {
+        let codes = [Law::Mu.silence(); 160];
+        let audio = Audio {
+            samples: &[0; 160],
+            form: Form::Codewords(Law::Mu, &codes),
+        };
+        // The resampled audio is 2 ms later than what the detector heard.
+        for (codec, later) in [(AudioCodec::Pcmu, 0), (AudioCodec::G722, 16)] {
+            let mut voice = Voice::new(codec);
+            voice.extend(&audio);
+            voice.mark(20..100);
+            let mut payload = [0; 1];
+            let marked = (0..160).map(|_| voice.take(0, 1, &mut payload));
+            let expected = (0..160).map(|at| (20..100 + later).contains(&at));
+            assert!(marked.eq(expected), "{codec:?}");
+        }
+    }
+}

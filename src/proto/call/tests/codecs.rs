@@ -11,8 +11,6 @@ const G722: (u8, AudioCodec) = (9, AudioCodec::G722);
 const OPUS: (u8, AudioCodec) = (111, AudioCodec::Opus);
 pub(super) const G729: (u8, AudioCodec) = (18, AudioCodec::G729);
 const PCMU: (u8, AudioCodec) = (0, AudioCodec::Pcmu);
-const ROWS_HZ: [f64; 4] = [697.0, 770.0, 852.0, 941.0];
-const COLUMNS_HZ: [f64; 4] = [1209.0, 1336.0, 1477.0, 1633.0];
 /// Samples of 16 kHz in 20 ms.
 pub(super) const PACKET: usize = 320;
 /// Of each of the two tones.
@@ -542,5 +540,45 @@ fn redundancy_fills_what_was_lost_of_a_codec_with_a_memory_too() {
             whole == hear(&[3, 12, 25]),
             "{codec:?}: what was lost is missing"
         );
+    }
+}
+
+#[test]
+fn reports_count_the_octets_that_left_in_any_codec() {
+    for codec in [PCMU, G722, OPUS] {
+        let mut talk = Talk::open(codec);
+        talk.say(&breath(10 * PACKET));
+        talk.world.command(Command::Arm(Holder::Ng));
+        talk.say(&breath(20 * PACKET));
+        let octets: usize = talk.left.iter().map(|datagram| datagram.len() - 12).sum();
+        let mut report = sender_report(talk.world.timestamp, 1, 2);
+        let told = talk.world.give_on(Leg::Caller, Channel::Rtcp, &mut report);
+        let [packets, counted] =
+            [20, 24].map(|at| u32::from_be_bytes(told[0][at..at + 4].try_into().unwrap()));
+        let left = (talk.left.len() as u32, octets as u32);
+        assert_eq!((packets, counted), left, "{:?}", codec.1);
+    }
+}
+
+#[test]
+fn reports_tell_the_time_of_what_leaves_also_where_the_callers_clock_is_another() {
+    for (first, then) in [(PCMU, OPUS), (OPUS, PCMU), (OPUS, G722)] {
+        let mut talk = Talk::armed(first);
+        talk.say(&breath(20 * PACKET));
+        talk.speaks(then);
+        talk.say(&breath(30 * PACKET));
+        // 20 ms on and back, in the clock that the caller has now.
+        for milliseconds in [20, 0, -20] {
+            let ticks = milliseconds * (then.1.clock_hz() / 1_000).cast_signed();
+            let theirs = talk.world.timestamp.wrapping_add_signed(ticks);
+            let mut report = sender_report(theirs, 1, 2);
+            let told = talk.world.give_on(Leg::Caller, Channel::Rtcp, &mut report);
+            let told = u32::from_be_bytes(told[0][16..20].try_into().unwrap());
+            // What comes next leaves as much later as the look-ahead is long.
+            let last = header_of(talk.left.last().unwrap()).timestamp;
+            let later = (20 + 12 + milliseconds) * (first.1.clock_hz() / 1_000).cast_signed();
+            let (first, then) = (first.1, then.1);
+            assert_eq!(told, last.wrapping_add_signed(later), "{first:?}, {then:?}");
+        }
     }
 }
