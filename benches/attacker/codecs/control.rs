@@ -23,8 +23,8 @@ use crate::{
 };
 
 /// Bursts through decoder and encoder of the gateway that he is tried with, ms.
-const BURSTS_MS: [usize; 3] = [2, 3, 5];
-/// Share of the last of them that he has to get at 20 dB.
+const BURSTS_MS: [usize; 5] = [2, 3, 5, 10, 20];
+/// Share that he has to get of those of [`Telephone::sure_burst_ms`].
 const LEAST_OF_BURSTS: f64 = 0.9;
 /// Gates exactly as long as a key and so many ms longer at each end.
 const GATES_MS: [usize; 3] = [0, 10, 20];
@@ -86,7 +86,13 @@ pub(super) fn unmasked(
                 spandsp,
                 multimon,
             ]);
-            if sums.recovered() < LEAST_UNMASKED {
+            // Of few digits at 10 dB a single one would be more than a hundredth.
+            let least = if row == 0 {
+                LEAST_UNMASKED
+            } else {
+                LEAST_OF_PEERS
+            };
+            if sums.recovered() < least {
                 deaf.push(format!("the listener over {}, {name}", telephone.name));
             }
             if row == 0 {
@@ -101,7 +107,7 @@ pub(super) fn unmasked(
     }
     report.say(&table.markdown());
     let what = if deaf.is_empty() {
-        "with masking off the listener gets 99 % over every codec, the peers 95 % from 15 dB up"
+        "with masking off the listener gets 99 % over every codec (95 % at 10 dB), the peers 95 % from 15 dB up"
             .to_owned()
     } else {
         format!(
@@ -152,12 +158,14 @@ pub(super) fn remains(seed: u64, quick: bool, paths: &[Paths], report: &mut Repo
         .map(|shares| shares.iter().sum::<f64>() / each as f64)
         .collect();
     for (row, shares) in means.chunks(TRIALS).enumerate() {
-        let telephone = Telephone::ALL[row / SNRS.len()].name;
-        let mut line = vec![telephone.to_owned(), name_of(SNRS[row % SNRS.len()])];
+        let telephone = Telephone::ALL[row / SNRS.len()];
+        let mut line = vec![telephone.name.to_owned(), name_of(SNRS[row % SNRS.len()])];
         line.extend(shares.iter().map(|share| format!("{:.0}", 100.0 * share)));
         table.row(line);
-        if shares[BURSTS_MS.len() - 1] < LEAST_OF_BURSTS {
-            deaf.push(telephone);
+        let sure = telephone.sure_burst_ms();
+        let judged = BURSTS_MS.iter().zip(shares).find(|(ms, _)| **ms == sure);
+        if judged.is_none_or(|(_, share)| *share < LEAST_OF_BURSTS) {
+            deaf.push(format!("{sure} ms over {}", telephone.name));
         }
     }
     report.say(
@@ -166,12 +174,11 @@ pub(super) fn remains(seed: u64, quick: bool, paths: &[Paths], report: &mut Repo
          that much earlier and later:",
     );
     report.say(&table.markdown());
-    let longest = BURSTS_MS[BURSTS_MS.len() - 1];
     let what = if deaf.is_empty() {
-        format!("of bursts of {longest} ms he gets 90 % over every codec")
+        "of bursts of 5 ms (G.729: 20 ms) he gets 90 % over every codec".to_owned()
     } else {
         format!(
-            "VOID: of bursts of {longest} ms he does not get 90 % over {}",
+            "VOID: of these bursts he does not get 90 %: {}",
             deaf.join(", ")
         )
     };

@@ -14,10 +14,6 @@ use crate::{
     snr_of, sum,
 };
 
-/// What leaves before the first key has to be as much like what was said, or the rest is not where
-/// he listens.
-const LEAST_ALIKE: f64 = 0.3;
-
 /// The table of codecs and its goals; whether he listened where the keys were.
 pub(super) fn rows(results: &[Heard], peers: &Peers, report: &mut Report) -> bool {
     let mut table = Table::new(&[
@@ -99,7 +95,7 @@ pub(super) fn rows(results: &[Heard], peers: &Peers, report: &mut Report) -> boo
             .collect();
         alike.sort_by(f64::total_cmp);
         let middle = alike[alike.len() / 2];
-        if middle < LEAST_ALIKE {
+        if middle < telephone.least_alike() {
             astray.push(telephone.name);
         }
     }

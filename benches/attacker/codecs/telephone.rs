@@ -62,6 +62,24 @@ impl Telephone {
         }
     }
 
+    /// Bursts of which he has to be sure, ms. G.729 sends a voice's parameters, which a tone of less than
+    /// a frame hardly changes.
+    pub(crate) const fn sure_burst_ms(&self) -> usize {
+        match self.codec {
+            AudioCodec::G729 => 20,
+            _ => 5,
+        }
+    }
+
+    /// What leaves before the first key has to be as much like what was said, or the rest is not where
+    /// he listens. Noise comes out of two codings in G.729 as other noise, mostly: 0.18 of it is left.
+    pub(crate) const fn least_alike(&self) -> f64 {
+        match self.codec {
+            AudioCodec::G729 => 0.1,
+            _ => 0.3,
+        }
+    }
+
     /// Samples of its own in one of 8 kHz.
     pub(crate) const fn times(&self) -> usize {
         self.codec.rate_hz() as usize / 8_000
