@@ -74,6 +74,7 @@ fn the_mask_stays_while_a_key_is_down_and_where_the_field_is_opened_again() {
     assert!(!is_covered(&mut world), "it came up");
 
     let mut world = covered();
+    let from = world.tape.len();
     world.speak(20);
     close_field(&mut world);
     world.speak(10);
@@ -85,6 +86,9 @@ fn the_mask_stays_while_a_key_is_down_and_where_the_field_is_opened_again() {
         assert!(is_covered(&mut world), "opened again meanwhile");
         world.speak(1);
     }
+    // One mask, for its beat goes on; less than 2 s have passed.
+    let codes = payloads(&left(&world)[from..]);
+    assert_eq!(sounds(&codes), [(0, 120)]);
     world.speak(3);
     assert!(!is_covered(&mut world));
 }
@@ -111,6 +115,22 @@ fn a_release_waits_for_the_end_of_the_mask() {
     assert!((313..=360).contains(&after_ms), "after {after_ms} ms");
     world.speak(20);
     assert_seamless(&left(&world));
+}
+
+#[test]
+fn no_key_from_before_the_mask_is_told_behind_it() {
+    // 80 ms after its beginning a key is told for 120 ms.
+    for packets in [2, 5, 7, 9] {
+        let mut world = masked(Profile::Continuous, Fill::Tone);
+        world.command(Command::Arm(payment('A')));
+        world.speak(20);
+        world.key(5, packets, None);
+        open_field(&mut world);
+        let from = world.tape.len();
+        world.speak(40);
+        let codes = payloads(&left(&world)[from..]);
+        assert_eq!(sounds(&codes), [(0, 120)], "a key of {packets} packets");
+    }
 }
 
 #[test]

@@ -253,3 +253,13 @@ fn what_was_filled_brings_to_light_only_a_press_near_it_that_began_behind_the_he
         assert_eq!(brought, expected, "{start} to {until}, from {begin} on");
     }
 }
+
+#[test]
+fn what_was_heard_is_not_overwritten_by_what_comes_for_its_place() {
+    let mut dice = Dice::new(78);
+    let tone = line(800, &[(Tone::plain(1, 1), 0, 800)], &mut dice);
+    let mut ear = Listener::default();
+    ear.packets(&line(4_000, &[], &mut dice));
+    assert_eq!(ear.late(&tone, 2_400), Order::Kept);
+    assert!(ear.heard.codes.is_empty());
+}
