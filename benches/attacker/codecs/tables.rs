@@ -30,7 +30,7 @@ pub(super) fn rows(results: &[Heard], peers: &Peers, report: &mut Report) -> boo
         "incidents",
     ]);
     let mut goals = Vec::new();
-    let mut astray = Vec::new();
+    let (mut astray, mut likenesses) = (Vec::new(), Vec::new());
     for (at, telephone) in Telephone::ALL.iter().enumerate() {
         for (row, (name, snrs)) in ROWS.iter().enumerate() {
             let of_row = || results.iter().filter(|r| r.telephone == at && r.row == row);
@@ -95,6 +95,7 @@ pub(super) fn rows(results: &[Heard], peers: &Peers, report: &mut Report) -> boo
             .collect();
         alike.sort_by(f64::total_cmp);
         let middle = alike[alike.len() / 2];
+        likenesses.push(format!("{middle:.2} {}", telephone.name));
         if middle < telephone.least_alike() {
             astray.push(telephone.name);
         }
@@ -116,11 +117,15 @@ pub(super) fn rows(results: &[Heard], peers: &Peers, report: &mut Report) -> boo
     };
     report.goal(beyond.is_empty(), what);
     let what = if astray.is_empty() {
-        "what left before the keys was where he listened, over every codec".to_owned()
+        format!(
+            "what left before the keys was where he listened, over every codec (alike: {})",
+            likenesses.join(", ")
+        )
     } else {
         format!(
-            "VOID: he did not listen where it was over {}",
-            astray.join(", ")
+            "VOID: he did not listen where it was over {} (alike: {})",
+            astray.join(", "),
+            likenesses.join(", ")
         )
     };
     report.goal(astray.is_empty(), what);
