@@ -92,7 +92,7 @@ impl Hearing {
         if !self.codec.describes_silence(payload) {
             sink.packet_time(length);
         }
-        self.recent.keep(self.codec, payload, start, length);
+        self.recent.keep(payload, start, length);
         for from in (skip..length).step_by(PIECE) {
             let audio = decoder.piece(from, from + PIECE);
             let verdict =
@@ -114,6 +114,7 @@ impl Hearing {
             return;
         }
         self.ear.set_straying(codec.straying());
+        self.recent.forget();
         if before.clock_hz() != codec.clock_hz() {
             self.expected = timestamp;
         }
