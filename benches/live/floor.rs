@@ -17,7 +17,7 @@ use nix::{
 };
 use serde_json::{Value, json};
 
-use crate::{ng, speech::FRAME};
+use super::{ng, speech::FRAME};
 
 /// The first argument of the process.
 pub(crate) const ARGUMENT: &str = "--floor";
@@ -69,11 +69,9 @@ impl Fault {
 }
 
 /// Serves on an address until it is killed.
-pub(crate) fn run(address: &str, fault: Option<&str>) -> io::Result<()> {
+pub(crate) fn run(address: &str, fault: &str) -> io::Result<()> {
     let address: SocketAddr = address.parse().map_err(io::Error::other)?;
-    let fault = Fault::ALL
-        .into_iter()
-        .find(|known| Some(known.name()) == fault);
+    let fault = Fault::ALL.into_iter().find(|known| known.name() == fault);
     let control = UdpSocket::bind(address)?;
     control.set_nonblocking(true)?;
     let epoll = Epoll::new(EpollCreateFlags::empty())?;
