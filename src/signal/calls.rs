@@ -216,7 +216,8 @@ impl Calls {
                 if let Some(record) = self.lock().live.get_mut(&event.call) {
                     record.incident = true;
                 }
-                self.record_later(
+                self.note(
+                    By::Gateway,
                     Success::Failure,
                     Event::ControlFailure {
                         control: "masking".to_owned(),
@@ -225,7 +226,8 @@ impl Calls {
                     },
                 );
             }
-            MediaEventKind::Tightened(guard) => self.record_later(
+            MediaEventKind::Tightened(guard) => self.note(
+                By::Gateway,
                 Success::Success,
                 Event::MaskingTightened {
                     call: event.call.clone(),
@@ -437,14 +439,19 @@ impl Calls {
     fn disarmed(&self, id: &CallId) {
         let known = self.with_live(id, |call| call.armed = false);
         if known.is_some() {
-            self.record_later(Success::Success, Event::Disarmed { call: id.clone() });
+            self.note(
+                By::Gateway,
+                Success::Success,
+                Event::Disarmed { call: id.clone() },
+            );
         }
     }
 
     /// A call that was armed before must not go on unmasked.
     fn lose_unmaskable(&self, id: &CallId, refusal: &ArmRefusal) {
         error!(call = %id, %refusal, "a call that was armed before cannot be masked now; it is ended");
-        self.record_later(
+        self.note(
+            By::Gateway,
             Success::Failure,
             Event::ControlFailure {
                 control: "masking after a restart".to_owned(),
@@ -469,7 +476,8 @@ impl Calls {
             warn!(call = %id, "the media plane ended a call that signalling still has");
             self.publish(CallChange::Ended(record.view()));
         }
-        self.record_later(
+        self.note(
+            By::Gateway,
             Success::Success,
             Event::CallEnded {
                 call: id.clone(),
@@ -520,21 +528,10 @@ impl Calls {
         success: Success,
         event: Event,
     ) -> bool {
-        let (actor, origin) = match by {
-            By::Peer(address) => (
-                Actor::Peer {
-                    address: address.to_string(),
-                },
-                address.to_string(),
-            ),
-            By::Gateway => (Actor::Gateway, "gateway".to_owned()),
-        };
-        let record = Record {
-            actor,
-            origin,
-            success,
-            event,
-        };
+        self.record_of(tenant, record_by(by, success, event)).await
+    }
+
+    async fn record_of(&self, tenant: Option<&Tenant>, record: Record) -> bool {
         match timeout(RECORD_TIMEOUT, self.inner.audit.record(tenant, record)).await {
             Ok(Ok(())) => true,
             Ok(Err(error)) => {
@@ -548,9 +545,32 @@ impl Calls {
         }
     }
 
-    /// Records what the media plane told, which nobody waits for.
-    fn record_later(&self, success: Success, event: Event) {
-        let calls = self.clone();
-        tokio::spawn(async move { calls.record(By::Gateway, success, event).await });
+    /// Records what nobody waits for, in the order in which it happened.
+    pub(super) fn note(&self, by: By, success: Success, event: Event) {
+        let tenant = &self.inner.settings.tenant;
+        let record = record_by(by, success, event);
+        if let Err(record) = self.inner.audit.note(Some(tenant), record) {
+            // The log is behind by thousands: this one waits for room.
+            let (calls, tenant) = (self.clone(), tenant.clone());
+            tokio::spawn(async move { calls.record_of(Some(&tenant), *record).await });
+        }
+    }
+}
+
+fn record_by(by: By, success: Success, event: Event) -> Record {
+    let (actor, origin) = match by {
+        By::Peer(address) => (
+            Actor::Peer {
+                address: address.to_string(),
+            },
+            address.to_string(),
+        ),
+        By::Gateway => (Actor::Gateway, "gateway".to_owned()),
+    };
+    Record {
+        actor,
+        origin,
+        success,
+        event,
     }
 }

@@ -203,6 +203,11 @@ impl AuditSink for FakeAudit {
         self.0.lock().unwrap().push(record);
         Box::pin(std::future::ready(Ok(())))
     }
+
+    fn note(&self, _tenant: Option<&Tenant>, record: Record) -> Result<(), Box<Record>> {
+        self.0.lock().unwrap().push(record);
+        Ok(())
+    }
 }
 
 /// A registry among fakes.

@@ -101,6 +101,11 @@ pub trait AuditSink: Send + Sync {
         tenant: Option<&'a Tenant>,
         record: Record,
     ) -> BoxFuture<'a, Result<(), AuditError>>;
+    /// See [`AuditLog::note`].
+    ///
+    /// # Errors
+    /// Gives the record back when there is no room for it now.
+    fn note(&self, tenant: Option<&Tenant>, record: Record) -> Result<(), Box<Record>>;
 }
 
 impl AuditSink for AuditLog {
@@ -110,5 +115,9 @@ impl AuditSink for AuditLog {
         record: Record,
     ) -> BoxFuture<'a, Result<(), AuditError>> {
         Box::pin(async move { Self::record(self, tenant, record).await.map(drop) })
+    }
+
+    fn note(&self, tenant: Option<&Tenant>, record: Record) -> Result<(), Box<Record>> {
+        Self::note(self, tenant, record)
     }
 }
