@@ -123,6 +123,12 @@ impl MediaPort for FakeMedia {
         let stats = known.then(|| *self.stats.lock().unwrap());
         Box::pin(std::future::ready(stats))
     }
+
+    fn end<'a>(&'a self, call: &'a CallId) -> BoxFuture<'a, Result<CallStats, MediaError>> {
+        let ended = self.send(call, MediaCommand::HangUp);
+        let stats = ended.map(|()| *self.stats.lock().unwrap());
+        Box::pin(std::future::ready(stats))
+    }
 }
 
 #[derive(Default)]

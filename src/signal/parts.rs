@@ -29,6 +29,8 @@ pub trait MediaPort: Send + Sync {
     fn send(&self, call: &CallId, command: MediaCommand) -> Result<(), MediaError>;
     /// See [`MediaPlane::stats`].
     fn stats<'a>(&'a self, call: &'a CallId) -> BoxFuture<'a, Option<CallStats>>;
+    /// See [`MediaPlane::end`].
+    fn end<'a>(&'a self, call: &'a CallId) -> BoxFuture<'a, Result<CallStats, MediaError>>;
 }
 
 impl MediaPort for MediaPlane {
@@ -47,6 +49,10 @@ impl MediaPort for MediaPlane {
 
     fn stats<'a>(&'a self, call: &'a CallId) -> BoxFuture<'a, Option<CallStats>> {
         Box::pin(Self::stats(self, call))
+    }
+
+    fn end<'a>(&'a self, call: &'a CallId) -> BoxFuture<'a, Result<CallStats, MediaError>> {
+        Box::pin(Self::end(self, call))
     }
 }
 
