@@ -18,7 +18,7 @@ use nix::{
         prctl::set_timerslack,
         socket::{
             ControlMessageOwned, MsgFlags, MultiHeaders, SockaddrIn, recvmmsg, setsockopt,
-            sockopt::ReceiveTimestampns,
+            sockopt::{ReceiveTimestampns, RxqOvfl},
         },
         time::TimeSpec,
     },
@@ -121,6 +121,8 @@ pub(crate) struct Proxy {
     calls: u64,
     incoming: Vec<[u8; LONGEST]>,
     headers: MultiHeaders<SockaddrIn>,
+    /// Replies that the socket had no room for since it was opened.
+    drops: u32,
 }
 
 impl Proxy {
@@ -129,6 +131,8 @@ impl Proxy {
         socket.connect(server)?;
         socket.set_nonblocking(true)?;
         setsockopt(&socket, ReceiveTimestampns, &true)?;
+        // What the kernel tells of all sockets takes seconds to read where there are 70,000.
+        setsockopt(&socket, RxqOvfl, &1)?;
         // Its sleeps end when they should.
         set_timerslack(1)?;
         Ok(Self {
@@ -137,13 +141,14 @@ impl Proxy {
             cookies: 0,
             calls: 0,
             incoming: vec![[0; LONGEST]; RECEIVE],
-            headers: MultiHeaders::preallocate(RECEIVE, Some(cmsg_space!(TimeSpec))),
+            headers: MultiHeaders::preallocate(RECEIVE, Some(cmsg_space!(TimeSpec, u32))),
+            drops: 0,
         })
     }
 
-    /// Port of the socket.
-    pub(crate) fn port(&self) -> u16 {
-        self.socket.local_addr().map_or(0, |address| address.port())
+    /// Replies that the socket had no room for since it was opened.
+    pub(crate) const fn drops(&self) -> u32 {
+        self.drops
     }
 
     /// Offers and answers calls that stay.
@@ -203,9 +208,16 @@ impl Proxy {
             let mut count = 0;
             for message in messages {
                 count += 1;
-                let stamp = message.cmsgs().ok().and_then(|mut said| said.next());
+                let mut stamp = None;
+                for said in message.cmsgs().into_iter().flatten() {
+                    match said {
+                        ControlMessageOwned::ScmTimestampns(at) => stamp = Some(at),
+                        ControlMessageOwned::RxqOvfl(drops) => self.drops = drops,
+                        _ => {}
+                    }
+                }
                 let datagram = message.iovs().next().unwrap_or_default();
-                if let Some(ControlMessageOwned::ScmTimestampns(at)) = stamp
+                if let Some(at) = stamp
                     && let Some((cookie, body)) = split(datagram)
                 {
                     let at = at.tv_sec() as u64 * 1_000_000_000 + at.tv_nsec() as u64;
