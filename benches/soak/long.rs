@@ -129,11 +129,13 @@ impl<'a> Long<'a> {
             let descriptors = process::descriptors(daemon.pid());
             let sample = Sample::of(&slice, began.elapsed(), descriptors);
             let minute = |sample: &Sample| sample.at.as_secs() / 60;
-            let told = samples.last().map(minute);
-            samples.push(sample);
-            if arms && told != samples.last().map(minute) {
+            let is_over = samples
+                .last()
+                .is_some_and(|last| minute(last) != minute(&sample));
+            if arms && is_over {
                 judge::progress(&samples);
             }
+            samples.push(sample);
         }
         Ok(samples)
     }
