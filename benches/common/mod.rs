@@ -2,6 +2,7 @@
 
 #![allow(dead_code, reason = "each bench uses its part of this")]
 
+pub(crate) mod bars;
 pub(crate) mod chance;
 pub(crate) mod gateway;
 pub(crate) mod jobs;

@@ -4,10 +4,12 @@ use std::time::Duration;
 
 use crate::{
     common::report::{Report, Table},
-    daemons::Kind,
-    figures,
-    floor::{Fault, LAG},
-    load::{Length, Slice},
+    live::{
+        daemons::Kind,
+        figures,
+        floor::{Fault, LAG},
+        load::{Length, Slice},
+    },
     rows::Run,
 };
 

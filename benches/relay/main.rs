@@ -9,31 +9,27 @@
 #[path = "../common/mod.rs"]
 mod common;
 
-mod calls;
+#[path = "../live/mod.rs"]
+mod live;
+
 mod controls;
-mod daemons;
-mod figures;
-mod floor;
-mod histogram;
-mod load;
-mod ng;
 mod picture;
-mod process;
 mod rows;
-mod speech;
 mod tables;
 
-use std::{fs, path::PathBuf, process::ExitCode, time::Duration};
+use std::{path::PathBuf, process::ExitCode, time::Duration};
 
 use clap::Parser;
 
 use common::{options::Options, report::Report, tones::Dice};
-use daemons::Kind;
-use load::{Length, Load};
-use ng::Ways;
-use process::Cores;
+use live::{
+    daemons::{self, Kind},
+    load::{Length, Load},
+    ng::Ways,
+    process::Cores,
+    speech::Speech,
+};
 use rows::{Row, Run};
-use speech::Speech;
 use tables::Results;
 
 #[derive(Parser)]
@@ -52,25 +48,7 @@ struct RelayOptions {
 }
 
 fn main() -> ExitCode {
-    let mut arguments = std::env::args().skip(1);
-    if arguments.next().as_deref() == Some(floor::ARGUMENT) {
-        let address = arguments.next().unwrap_or_default();
-        return match floor::run(&address, arguments.next().as_deref()) {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(error) => {
-                eprintln!("the floor: {error}");
-                ExitCode::FAILURE
-            }
-        };
-    }
-    let options = RelayOptions::parse();
-    let Some(cores) = Cores::of_this_host() else {
-        eprintln!("relay needs two cores: one for the load, one for what it measures");
-        return ExitCode::FAILURE;
-    };
-    process::stay_on(cores.load);
-    process::raise_descriptors();
-    run(&options, cores)
+    live::main(|cores| run(&RelayOptions::parse(), cores))
 }
 
 fn run(options: &RelayOptions, cores: Cores) -> ExitCode {
@@ -87,22 +65,12 @@ fn run(options: &RelayOptions, cores: Cores) -> ExitCode {
          in turns; {}.",
         if quick { "Quick" } else { "Full" },
         length.measured.as_secs_f64(),
-        machine(cores)
+        cores.machine()
     ));
     let mut kinds = vec![Kind::Floor(None), Kind::Tonewall];
     kinds.extend(options.beside.clone().map(Kind::Beside));
-    if let Some(version) = daemons::rtpengine_version() {
-        report.say(&format!("rtpengine: {version}."));
+    if daemons::is_rtpengine_there(&options.common, &mut report) {
         kinds.extend([Kind::Rtpengine, Kind::RtpengineOneThread]);
-    } else {
-        println!(
-            "!!! RTPENGINE IS NOT THERE: nothing is said of it. Install rtpengine-daemon and run again."
-        );
-        if options.common.allow_missing {
-            report.say("**rtpengine was missing.**");
-        } else {
-            report.goal(false, "rtpengine is there".to_owned());
-        }
     }
 
     let mut dice = Dice::new(seed);
@@ -182,21 +150,4 @@ fn rows(options: &RelayOptions) -> Vec<Row> {
         });
     }
     rows
-}
-
-/// What the figures are of.
-fn machine(cores: Cores) -> String {
-    let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
-    let cpuinfo = read("/proc/cpuinfo");
-    let model = cpuinfo
-        .lines()
-        .find_map(|line| line.strip_prefix("model name")?.split(':').nth(1))
-        .unwrap_or("an unknown CPU");
-    format!(
-        "{}, Linux {}, daemon on core {}, load on core {}",
-        model.trim(),
-        read("/proc/sys/kernel/osrelease").trim(),
-        cores.daemon,
-        cores.load
-    )
 }

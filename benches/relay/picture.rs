@@ -2,7 +2,11 @@
 
 use std::fmt::Write;
 
-use crate::{daemons::Kind, figures::Figures, ng::Ways, rows::Row, tables::Results};
+use crate::{
+    live::{daemons::Kind, figures::Figures, ng::Ways},
+    rows::Row,
+    tables::Results,
+};
 
 const WIDTH: f64 = 1_040.0;
 const HEIGHT: f64 = 480.0;
@@ -64,7 +68,7 @@ fn curves<'a>(
     let mut curves = Vec::new();
     for kind in kinds {
         let (colour, names) = match kind {
-            Kind::Floor(_) => ("#7f8c8d", ["floor", "", ""]),
+            Kind::Floor(_) | Kind::SetUpFloor(_) => ("#7f8c8d", ["floor", "", ""]),
             Kind::Tonewall => (
                 "#1e8449",
                 [

@@ -6,16 +6,18 @@ use std::{
 };
 
 use crate::{
-    calls::Calls,
     common::{jobs, tones::Dice},
-    daemons::{Daemon, Kind},
-    figures::{self, Figures},
-    floor::Fault,
-    histogram::Histogram,
-    load::{Length, Load, Slice},
-    ng::{self, Ways},
-    process::Cores,
-    speech::Speech,
+    live::{
+        calls::Calls,
+        daemons::{Daemon, Kind},
+        figures::{self, Figures},
+        floor::Fault,
+        histogram::Histogram,
+        load::{Length, Load, Slice},
+        ng::{self, Ways},
+        process::Cores,
+        speech::Speech,
+    },
 };
 
 /// What is asked of all daemons.
@@ -192,12 +194,12 @@ impl<'a> Run<'a> {
         // however it is asked.
         let masked = |call| match kind {
             Kind::Floor(Some(Fault::Reframe)) => Some(Ways::Both),
-            Kind::Floor(_) => None,
+            Kind::Floor(_) | Kind::SetUpFloor(_) => None,
             Kind::Tonewall | Kind::Beside(_) => row.ways_of(call).map(|_| Ways::One),
             Kind::Rtpengine | Kind::RtpengineOneThread => row.ways_of(call),
         };
         let armed = |call| match kind {
-            Kind::Floor(_) => None,
+            Kind::Floor(_) | Kind::SetUpFloor(_) => None,
             _ => row.ways_of(call),
         };
         let daemon = Daemon::start(kind, self.cores.daemon);

@@ -2,9 +2,11 @@
 
 use crate::{
     common::report::{Report, Table},
-    daemons::Kind,
-    figures::{Delay, Figures},
-    ng::Ways,
+    live::{
+        daemons::Kind,
+        figures::{Delay, Figures},
+        ng::Ways,
+    },
     rows::{Outcome, Row, Shown},
 };
 

@@ -10,7 +10,6 @@
 #[path = "../common/mod.rs"]
 mod common;
 
-mod bars;
 mod corpus;
 mod hearing;
 
@@ -18,8 +17,8 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use bars::bars;
 use common::{
+    bars::bars,
     jobs,
     options::Options,
     peers::{Peer, Peers},

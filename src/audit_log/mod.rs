@@ -35,7 +35,10 @@ use std::{
 };
 
 use jiff::Timestamp;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{
+    mpsc::{self, error::TrySendError},
+    oneshot,
+};
 
 use crate::proto::{
     audit::{Record, Unfit},
@@ -55,6 +58,7 @@ const SIZES: Sizes = Sizes {
     segment_bytes: 64 << 20,
     reserve_bytes: 4 << 20,
     between_refills: Duration::from_secs(5),
+    gather: Duration::from_millis(20),
 };
 
 /// Proof that a record is durable. Only [`AuditLog::record`] returns one.
@@ -113,9 +117,19 @@ struct Worker {
     thread: Option<JoinHandle<()>>,
 }
 
+impl Worker {
+    /// Somebody waits: the thread gathers no more notes.
+    fn hurry(&self) {
+        if let Some(thread) = &self.thread {
+            thread.thread().unpark();
+        }
+    }
+}
+
 impl Drop for Worker {
     fn drop(&mut self) {
         self.jobs = None;
+        self.hurry();
         if let Some(thread) = self.thread.take() {
             // What was asked for is written once it has ended; a panic was reported.
             let _ = thread.join();
@@ -189,11 +203,36 @@ impl AuditLog {
         let job = Job::Record {
             tenant: tenant.cloned(),
             record: Box::new(record),
-            reply,
+            reply: Some(reply),
         };
         self.send(job).await?;
         let sequence = answer.await.map_err(|_| AuditError::Closed)??;
         Ok(Recorded { sequence })
+    }
+
+    /// Appends what nobody's next step waits for. It stands where it was noted, before whatever is
+    /// recorded or noted after it, and is durable with the first record behind it, or 20 ms later. That
+    /// it could not be written is said in the program's log only.
+    ///
+    /// # Errors
+    /// Gives the record back when the queue is full or closed: nothing was noted.
+    pub fn note(&self, tenant: Option<&Tenant>, record: Record) -> Result<(), Box<Record>> {
+        let job = Job::Record {
+            tenant: tenant.cloned(),
+            record: Box::new(record),
+            reply: None,
+        };
+        let given_back = match &self.0.jobs {
+            Some(jobs) => match jobs.try_send(job) {
+                Ok(()) => return Ok(()),
+                Err(TrySendError::Full(job) | TrySendError::Closed(job)) => job,
+            },
+            None => job,
+        };
+        match given_back {
+            Job::Record { record, .. } => Err(record),
+            Job::Configuration(_) | Job::Refill | Job::Close(_) => Ok(()),
+        }
     }
 
     /// Whether there is room for the ends of what begins now. Where not, captures and charges are
@@ -229,6 +268,8 @@ impl AuditLog {
 
     async fn send(&self, job: Job) -> Result<(), AuditError> {
         let jobs = self.0.jobs.as_ref().ok_or(AuditError::Closed)?;
-        jobs.send(job).await.map_err(|_| AuditError::Closed)
+        jobs.send(job).await.map_err(|_| AuditError::Closed)?;
+        self.0.hurry();
+        Ok(())
     }
 }

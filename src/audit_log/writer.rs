@@ -10,6 +10,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
+    thread,
     time::Duration,
 };
 
@@ -44,7 +45,8 @@ pub(super) enum Job {
     Record {
         tenant: Option<Tenant>,
         record: Box<Record>,
-        reply: Reply,
+        /// `None` where nobody waits for it.
+        reply: Option<Reply>,
     },
     /// Entries from here on name this configuration.
     Configuration(String),
@@ -66,6 +68,8 @@ pub(super) struct Sizes {
     pub(super) segment_bytes: u64,
     pub(super) reserve_bytes: usize,
     pub(super) between_refills: Duration,
+    /// How long notes are gathered for one sync, unless somebody waits for a record.
+    pub(super) gather: Duration,
 }
 
 pub(super) struct Writer {
@@ -137,25 +141,15 @@ impl Writer {
     pub(super) fn run(mut self, mut queue: mpsc::Receiver<Job>) {
         let mut jobs = Vec::with_capacity(BATCH);
         while queue.blocking_recv_many(&mut jobs, BATCH) > 0 {
-            let mut waiting = Vec::with_capacity(jobs.len());
-            let mut close = None;
-            // A job after the close is dropped, which tells who waits that the log is closed.
-            for job in jobs.drain(..) {
-                match job {
-                    Job::Record {
-                        tenant,
-                        record,
-                        reply,
-                    } => match self.append(tenant, *record) {
-                        Ok(sequence) => waiting.push((reply, sequence)),
-                        Err(error) => answer(reply, Err(error)),
-                    },
-                    Job::Configuration(hash) => self.context.configuration = hash,
-                    Job::Refill => self.reserve.hold(&*self.disk),
-                    Job::Close(reply) => {
-                        close = Some(reply);
-                        break;
-                    }
+            let mut waiting = Vec::new();
+            let mut close = self.take(&mut jobs, &mut waiting);
+            if waiting.is_empty() && close.is_none() {
+                thread::park_timeout(self.sizes.gather);
+                while close.is_none()
+                    && let Ok(job) = queue.try_recv()
+                {
+                    jobs.push(job);
+                    close = self.take(&mut jobs, &mut waiting);
                 }
             }
             if close.is_some() {
@@ -173,6 +167,35 @@ impl Writer {
                 return;
             }
         }
+    }
+
+    /// Appends what was asked for; who waits for it goes to `waiting`. Returns who closes the log.
+    fn take(
+        &mut self,
+        jobs: &mut Vec<Job>,
+        waiting: &mut Vec<(Reply, u64)>,
+    ) -> Option<oneshot::Sender<Result<(), AuditError>>> {
+        // A job after the close is dropped, which tells who waits that the log is closed.
+        for job in jobs.drain(..) {
+            match job {
+                Job::Record {
+                    tenant,
+                    record,
+                    reply,
+                } => match (self.append(tenant, *record), reply) {
+                    (Ok(sequence), Some(reply)) => waiting.push((reply, sequence)),
+                    (Ok(_), None) => {}
+                    (Err(error), Some(reply)) => answer(reply, Err(error)),
+                    (Err(error), None) => {
+                        tracing::error!(%error, "an event could not be recorded");
+                    }
+                },
+                Job::Configuration(hash) => self.context.configuration = hash,
+                Job::Refill => self.reserve.hold(&*self.disk),
+                Job::Close(reply) => return Some(reply),
+            }
+        }
+        None
     }
 
     fn append(&mut self, tenant: Option<Tenant>, record: Record) -> Result<u64, AuditError> {

@@ -11,8 +11,9 @@ mod store;
 mod tests;
 
 use std::{
+    collections::HashSet,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     thread::{self, JoinHandle},
 };
 
@@ -219,6 +220,24 @@ pub struct Journal(Arc<Worker>);
 struct Worker {
     jobs: Option<mpsc::Sender<Job>>,
     thread: Option<JoinHandle<()>>,
+    armed: ArmedCalls,
+}
+
+/// The calls that may have an armed row: a call that is not among them has none, which is known of
+/// almost every call without asking the file. Entered before a row is written, and taken out once the
+/// file has shown that there is none; both on the journal's thread. No other process writes such rows.
+#[derive(Clone, Default)]
+struct ArmedCalls(Arc<Mutex<HashSet<(Tenant, String)>>>);
+
+impl ArmedCalls {
+    fn lock(&self) -> MutexGuard<'_, HashSet<(Tenant, String)>> {
+        // A panic under this lock leaves the set whole: each use is one insert, remove or look-up.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn may_have(&self, call: &(Tenant, String)) -> bool {
+        self.lock().contains(call)
+    }
 }
 
 impl Drop for Worker {
@@ -243,6 +262,8 @@ impl Journal {
     pub fn open_for(path: &Path, node: Node) -> Result<Self, JournalError> {
         let run = ulid::Ulid::from_parts(0, rand::random()).to_string();
         let mut store = Store::open(path, node, run)?;
+        let armed = ArmedCalls::default();
+        armed.lock().extend(store.armed_calls()?);
         let (jobs, mut queue) = mpsc::channel::<Job>(QUEUE);
         let thread = thread::Builder::new()
             .name("journal".to_owned())
@@ -258,6 +279,7 @@ impl Journal {
         Ok(Self(Arc::new(Worker {
             jobs: Some(jobs),
             thread: Some(thread),
+            armed,
         })))
     }
 
@@ -329,7 +351,13 @@ impl Journal {
 
     /// Durable: this call is armed by this holder.
     pub async fn set_armed(&self, row: ArmedRow) -> Result<(), JournalError> {
-        self.run(move |s| s.set_armed(&row)).await
+        let armed = self.0.armed.clone();
+        self.run(move |s| {
+            let call = (row.tenant.clone(), row.signalling_id.clone());
+            armed.lock().insert(call);
+            s.set_armed(&row)
+        })
+        .await
     }
 
     /// This holder released the call, or (`None`) the call ended.
@@ -339,8 +367,20 @@ impl Journal {
         signalling_id: String,
         holder: Option<Holder>,
     ) -> Result<(), JournalError> {
-        self.run(move |s| s.clear_armed(&tenant, &signalling_id, holder.as_ref()))
-            .await
+        let armed = self.0.armed.clone();
+        let call = (tenant, signalling_id);
+        if !armed.may_have(&call) {
+            return Ok(());
+        }
+        self.run(move |s| {
+            let (tenant, signalling_id) = &call;
+            s.clear_armed(tenant, signalling_id, holder.as_ref())?;
+            if s.armed(tenant, signalling_id)?.is_empty() {
+                armed.lock().remove(&call);
+            }
+            Ok(())
+        })
+        .await
     }
 
     /// Who held this call armed when the gateway last knew it.
@@ -349,7 +389,11 @@ impl Journal {
         tenant: Tenant,
         signalling_id: String,
     ) -> Result<Vec<ArmedRow>, JournalError> {
-        self.run(move |s| s.armed(&tenant, &signalling_id)).await
+        let call = (tenant, signalling_id);
+        if !self.0.armed.may_have(&call) {
+            return Ok(Vec::new());
+        }
+        self.run(move |s| s.armed(&call.0, &call.1)).await
     }
 
     /// Reserves an idempotency key, or tells what became of it. `fingerprint` is the SHA-256 of the

@@ -222,6 +222,15 @@ impl Store {
         Ok(())
     }
 
+    /// The calls that have such a row.
+    pub(super) fn armed_calls(&mut self) -> Result<Vec<(Tenant, String)>, JournalError> {
+        let rows = self.read(row::ARMED, [], row::armed)?;
+        Ok(rows
+            .into_iter()
+            .map(|row| (row.tenant, row.signalling_id))
+            .collect())
+    }
+
     pub(super) fn armed(
         &mut self,
         tenant: &Tenant,

@@ -474,3 +474,45 @@ async fn a_word_of_a_newer_build_is_an_error_and_not_a_guess() {
     let error = journal.payment(payment(1).id).await.unwrap_err();
     assert!(error.to_string().contains("new-brand"), "{error}");
 }
+
+#[tokio::test]
+async fn which_calls_are_armed_is_known_again_after_a_restart_and_forgotten_with_the_last_holder() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("journal.db");
+    let tenant: Tenant = "acme".parse().unwrap();
+    let row = |holder: Holder| ArmedRow {
+        tenant: tenant.clone(),
+        signalling_id: "c1".to_owned(),
+        holder,
+        caller_tag: None,
+        since: Timestamp::now(),
+    };
+    let armed = async |journal: &Journal, call: &str| {
+        let rows = journal
+            .armed(tenant.clone(), call.to_owned())
+            .await
+            .unwrap();
+        rows.len()
+    };
+    let journal = Journal::open(&path).unwrap();
+    assert_eq!(armed(&journal, "c1").await, 0);
+    journal.set_armed(row(Holder::Ng)).await.unwrap();
+    journal.set_armed(row(Holder::Recovered)).await.unwrap();
+    assert_eq!(
+        (armed(&journal, "c1").await, armed(&journal, "c2").await),
+        (2, 0)
+    );
+    drop(journal);
+
+    let journal = Journal::open(&path).unwrap();
+    assert_eq!(armed(&journal, "c1").await, 2);
+    for (holder, left) in [(Some(Holder::Ng), 1), (None, 0)] {
+        journal
+            .clear_armed(tenant.clone(), "c1".to_owned(), holder)
+            .await
+            .unwrap();
+        assert_eq!(armed(&journal, "c1").await, left);
+    }
+    drop(journal);
+    assert_eq!(armed(&Journal::open(&path).unwrap(), "c1").await, 0);
+}

@@ -140,6 +140,25 @@ impl MediaPlane {
         }
     }
 
+    /// Ends a call, which is answered by `Ended` too; its last statistics.
+    ///
+    /// # Errors
+    /// [`MediaError`] when no worker has the call or its queue is full: it goes on then.
+    pub async fn end(&self, call: &CallId) -> Result<CallStats, MediaError> {
+        let (reply, stats) = oneshot::channel();
+        let worker = self.worker_of(call)?;
+        worker.put(Order::Stats {
+            call: call.clone(),
+            reply,
+        })?;
+        worker.order(Order::Command {
+            call: call.clone(),
+            command: MediaCommand::HangUp,
+        })?;
+        self.placed().remove(call);
+        stats.await.ok().flatten().ok_or(MediaError::UnknownCall)
+    }
+
     /// What the workers count.
     #[must_use]
     pub fn counters(&self) -> &Counters {
@@ -158,11 +177,16 @@ impl MediaPlane {
 }
 
 impl Handle {
-    fn order(&self, order: Order) -> Result<(), MediaError> {
+    /// An order that the worker finds when it is next awake.
+    fn put(&self, order: Order) -> Result<(), MediaError> {
         self.orders.try_send(order).map_err(|error| match error {
             TrySendError::Full(_) => MediaError::Overloaded,
             TrySendError::Disconnected(_) => MediaError::UnknownCall,
-        })?;
+        })
+    }
+
+    fn order(&self, order: Order) -> Result<(), MediaError> {
+        self.put(order)?;
         // A worker that cannot be woken still finds its orders at its next packet.
         if let Err(error) = self.waker.wake() {
             tracing::warn!(%error, "cannot wake a media worker");

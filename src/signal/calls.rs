@@ -20,15 +20,14 @@ use tracing::{error, info, warn};
 
 use super::{
     CallChange, CallView,
+    ended::Ended,
     parts::{ArmedStore, AuditSink, MediaPort},
     record::CallRecord,
     settings::{CallSettings, ShadowScope},
     statistics,
 };
 use crate::{
-    media::{
-        CallStats, MediaCommand, MediaEvent, MediaEventKind, ports::PortPair, ports::PortPool,
-    },
+    media::{CallStats, MediaCommand, MediaEvent, MediaEventKind, ports::PortPool},
     proto::{
         audit::{Actor, Event, Record, Success},
         call::{ArmRefusal, Holder},
@@ -76,17 +75,8 @@ type Waiter = (Holder, oneshot::Sender<Result<(), ArmRefusal>>);
 pub(super) struct State {
     pub(super) live: HashMap<CallId, CallRecord>,
     pub(super) by_signalling: HashMap<String, CallId>,
-    ended: HashMap<CallId, EndedRecord>,
+    ended: Ended,
     waiters: HashMap<CallId, Vec<Waiter>>,
-}
-
-/// A call that was deleted a moment ago.
-struct EndedRecord {
-    signalling_id: String,
-    body: Dict,
-    until: Instant,
-    /// Until the media plane has closed the sockets.
-    ports: Option<(PortPair, PortPair)>,
 }
 
 /// Who asks, for the log.
@@ -187,9 +177,7 @@ impl Calls {
     /// Calls whose media plane has not yet told their end.
     #[must_use]
     pub fn ending(&self) -> usize {
-        let state = self.lock();
-        let ending = state.ended.values().filter(|ended| ended.ports.is_some());
-        ending.count()
+        self.lock().ended.closing().len()
     }
 
     /// How many calls are up.
@@ -216,7 +204,8 @@ impl Calls {
                 if let Some(record) = self.lock().live.get_mut(&event.call) {
                     record.incident = true;
                 }
-                self.record_later(
+                self.note(
+                    By::Gateway,
                     Success::Failure,
                     Event::ControlFailure {
                         control: "masking".to_owned(),
@@ -225,7 +214,8 @@ impl Calls {
                     },
                 );
             }
-            MediaEventKind::Tightened(guard) => self.record_later(
+            MediaEventKind::Tightened(guard) => self.note(
+                By::Gateway,
                 Success::Success,
                 Event::MaskingTightened {
                     call: event.call.clone(),
@@ -274,11 +264,7 @@ impl Calls {
     /// A worker whose queue was full did not take the hang-up, and would relay the call for ever.
     fn hang_up_again(&self) {
         let state = self.lock();
-        let unfinished = state
-            .ended
-            .iter()
-            .filter(|(_, ended)| ended.ports.is_some());
-        for (id, _) in unfinished {
+        for id in state.ended.closing() {
             // It has taken it meanwhile, or is still full and asked again.
             let _ = self.inner.media.send(id, MediaCommand::HangUp);
         }
@@ -313,11 +299,8 @@ impl Calls {
 
     /// The body of a call that was deleted a moment ago.
     pub(super) fn ended_body(&self, signalling_id: &str) -> Option<Dict> {
-        let state = self.lock();
-        let mut ended = state.ended.values();
-        ended
-            .find(|ended| ended.signalling_id == signalling_id)
-            .map(|ended| ended.body.clone())
+        let ours = self.inner.settings.advertise;
+        self.lock().ended.body(signalling_id, ours)
     }
 
     /// Enters a call and tells everybody.
@@ -359,25 +342,22 @@ impl Calls {
 
     /// Ends a call on purpose: nothing of it is armed any more. Answers its last statistics.
     pub(super) async fn end(&self, id: &CallId, now: Instant) -> Option<Dict> {
-        let body = self.statistics(id).await?;
         let record = self.remove(id)?;
         let view = record.view();
         let signalling_id = record.signalling_id.clone();
-        let ended = EndedRecord {
-            signalling_id: signalling_id.clone(),
-            body: body.clone(),
-            until: now + self.inner.settings.linger,
-            ports: Some((record.caller.ports, record.agent.ports)),
-        };
-        self.lock().ended.insert(id.clone(), ended);
-        if let Err(error) = self.inner.media.send(id, MediaCommand::HangUp) {
-            warn!(call = %id, %error, "the media plane did not take the hang-up");
+        let until = now + self.inner.settings.linger;
+        // Before the media plane can tell that it is over.
+        self.lock().ended.enter(record, until, Timestamp::now());
+        match timeout(STATS_TIMEOUT, self.inner.media.end(id)).await {
+            Ok(Ok(stats)) => self.lock().ended.counted(&signalling_id, stats),
+            Ok(Err(error)) => warn!(call = %id, %error, "the media plane did not end the call"),
+            Err(_) => warn!(call = %id, "the media plane did not count the call's packets in time"),
         }
         let tenant = self.inner.settings.tenant.clone();
         let cleared = self
             .inner
             .store
-            .clear_armed(tenant, signalling_id, None)
+            .clear_armed(tenant, signalling_id.clone(), None)
             .await;
         if let Err(error) = cleared {
             // A later call of this Call-ID starts armed: more masking than needed, never less.
@@ -385,7 +365,7 @@ impl Calls {
         }
         info!(call = %id, "call ended");
         self.publish(CallChange::Ended(view));
-        Some(body)
+        self.ended_body(&signalling_id)
     }
 
     fn remove(&self, id: &CallId) -> Option<CallRecord> {
@@ -437,14 +417,19 @@ impl Calls {
     fn disarmed(&self, id: &CallId) {
         let known = self.with_live(id, |call| call.armed = false);
         if known.is_some() {
-            self.record_later(Success::Success, Event::Disarmed { call: id.clone() });
+            self.note(
+                By::Gateway,
+                Success::Success,
+                Event::Disarmed { call: id.clone() },
+            );
         }
     }
 
     /// A call that was armed before must not go on unmasked.
     fn lose_unmaskable(&self, id: &CallId, refusal: &ArmRefusal) {
         error!(call = %id, %refusal, "a call that was armed before cannot be masked now; it is ended");
-        self.record_later(
+        self.note(
+            By::Gateway,
             Success::Failure,
             Event::ControlFailure {
                 control: "masking after a restart".to_owned(),
@@ -458,18 +443,14 @@ impl Calls {
     }
 
     fn media_ended(&self, id: &CallId, proof: MaskingProof) {
-        let deleted = {
-            let mut state = self.lock();
-            let ended = state.ended.get_mut(id);
-            // The sockets are closed now, so the ports may rest.
-            ended.map(|ended| ended.ports.take()).is_some()
-        };
+        let deleted = self.lock().ended.closed(id);
         if !deleted && let Some(record) = self.remove(id) {
             // Its armed rows stay: signalling may still have the call and offer it anew.
             warn!(call = %id, "the media plane ended a call that signalling still has");
             self.publish(CallChange::Ended(record.view()));
         }
-        self.record_later(
+        self.note(
+            By::Gateway,
             Success::Success,
             Event::CallEnded {
                 call: id.clone(),
@@ -479,18 +460,7 @@ impl Calls {
     }
 
     async fn forget(&self, now: Instant) {
-        let unproven: Vec<CallId> = {
-            let mut state = self.lock();
-            let old = |ended: &EndedRecord| ended.until <= now;
-            let unproven = state
-                .ended
-                .iter()
-                .filter(|(_, ended)| old(ended) && ended.ports.is_some())
-                .map(|(id, _)| id.clone())
-                .collect();
-            state.ended.retain(|_, ended| !old(ended));
-            unproven
-        };
+        let unproven = self.lock().ended.forget(now);
         for id in unproven {
             error!(call = %id, "the media plane never said that the call is over");
             let event = Event::ControlFailure {
@@ -520,21 +490,10 @@ impl Calls {
         success: Success,
         event: Event,
     ) -> bool {
-        let (actor, origin) = match by {
-            By::Peer(address) => (
-                Actor::Peer {
-                    address: address.to_string(),
-                },
-                address.to_string(),
-            ),
-            By::Gateway => (Actor::Gateway, "gateway".to_owned()),
-        };
-        let record = Record {
-            actor,
-            origin,
-            success,
-            event,
-        };
+        self.record_of(tenant, record_by(by, success, event)).await
+    }
+
+    async fn record_of(&self, tenant: Option<&Tenant>, record: Record) -> bool {
         match timeout(RECORD_TIMEOUT, self.inner.audit.record(tenant, record)).await {
             Ok(Ok(())) => true,
             Ok(Err(error)) => {
@@ -548,9 +507,32 @@ impl Calls {
         }
     }
 
-    /// Records what the media plane told, which nobody waits for.
-    fn record_later(&self, success: Success, event: Event) {
-        let calls = self.clone();
-        tokio::spawn(async move { calls.record(By::Gateway, success, event).await });
+    /// Records what nobody waits for, in the order in which it happened.
+    pub(super) fn note(&self, by: By, success: Success, event: Event) {
+        let tenant = &self.inner.settings.tenant;
+        let record = record_by(by, success, event);
+        if let Err(record) = self.inner.audit.note(Some(tenant), record) {
+            // The log is behind by thousands: this one waits for room.
+            let (calls, tenant) = (self.clone(), tenant.clone());
+            tokio::spawn(async move { calls.record_of(Some(&tenant), *record).await });
+        }
+    }
+}
+
+fn record_by(by: By, success: Success, event: Event) -> Record {
+    let (actor, origin) = match by {
+        By::Peer(address) => (
+            Actor::Peer {
+                address: address.to_string(),
+            },
+            address.to_string(),
+        ),
+        By::Gateway => (Actor::Gateway, "gateway".to_owned()),
+    };
+    Record {
+        actor,
+        origin,
+        success,
+        event,
     }
 }

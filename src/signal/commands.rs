@@ -241,7 +241,8 @@ impl Calls {
             .add_call(id.clone(), caller_sockets, agent_sockets)
             .map_err(|_| Refusal::Full("the media workers are busy; use another node"))?;
         let started = Event::CallStarted { call: id.clone() };
-        self.record(By::Peer(peer), Success::Success, started).await;
+        // What the call does next does not wait for it; what is recorded of it stands behind it.
+        self.note(By::Peer(peer), Success::Success, started);
         self.enter(record);
         Ok(id)
     }

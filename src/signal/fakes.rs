@@ -123,6 +123,12 @@ impl MediaPort for FakeMedia {
         let stats = known.then(|| *self.stats.lock().unwrap());
         Box::pin(std::future::ready(stats))
     }
+
+    fn end<'a>(&'a self, call: &'a CallId) -> BoxFuture<'a, Result<CallStats, MediaError>> {
+        let ended = self.send(call, MediaCommand::HangUp);
+        let stats = ended.map(|()| *self.stats.lock().unwrap());
+        Box::pin(std::future::ready(stats))
+    }
 }
 
 #[derive(Default)]
@@ -202,6 +208,11 @@ impl AuditSink for FakeAudit {
     ) -> BoxFuture<'a, Result<(), AuditError>> {
         self.0.lock().unwrap().push(record);
         Box::pin(std::future::ready(Ok(())))
+    }
+
+    fn note(&self, _tenant: Option<&Tenant>, record: Record) -> Result<(), Box<Record>> {
+        self.0.lock().unwrap().push(record);
+        Ok(())
     }
 }
 

@@ -3,6 +3,7 @@
 mod arming;
 mod calls;
 mod commands;
+mod ended;
 mod networks;
 pub mod ng;
 mod parts;

@@ -29,6 +29,8 @@ pub trait MediaPort: Send + Sync {
     fn send(&self, call: &CallId, command: MediaCommand) -> Result<(), MediaError>;
     /// See [`MediaPlane::stats`].
     fn stats<'a>(&'a self, call: &'a CallId) -> BoxFuture<'a, Option<CallStats>>;
+    /// See [`MediaPlane::end`].
+    fn end<'a>(&'a self, call: &'a CallId) -> BoxFuture<'a, Result<CallStats, MediaError>>;
 }
 
 impl MediaPort for MediaPlane {
@@ -47,6 +49,10 @@ impl MediaPort for MediaPlane {
 
     fn stats<'a>(&'a self, call: &'a CallId) -> BoxFuture<'a, Option<CallStats>> {
         Box::pin(Self::stats(self, call))
+    }
+
+    fn end<'a>(&'a self, call: &'a CallId) -> BoxFuture<'a, Result<CallStats, MediaError>> {
+        Box::pin(Self::end(self, call))
     }
 }
 
@@ -101,6 +107,11 @@ pub trait AuditSink: Send + Sync {
         tenant: Option<&'a Tenant>,
         record: Record,
     ) -> BoxFuture<'a, Result<(), AuditError>>;
+    /// See [`AuditLog::note`].
+    ///
+    /// # Errors
+    /// Gives the record back when there is no room for it now.
+    fn note(&self, tenant: Option<&Tenant>, record: Record) -> Result<(), Box<Record>>;
 }
 
 impl AuditSink for AuditLog {
@@ -110,5 +121,9 @@ impl AuditSink for AuditLog {
         record: Record,
     ) -> BoxFuture<'a, Result<(), AuditError>> {
         Box::pin(async move { Self::record(self, tenant, record).await.map(drop) })
+    }
+
+    fn note(&self, tenant: Option<&Tenant>, record: Record) -> Result<(), Box<Record>> {
+        Self::note(self, tenant, record)
     }
 }

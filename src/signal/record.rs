@@ -24,8 +24,8 @@ pub(super) struct LegRecord {
     pub(super) via_branch: Option<String>,
     pub(super) label: Option<String>,
     pub(super) created: Timestamp,
-    /// Our ports towards this leg, the same for the whole call.
-    pub(super) ports: PortPair,
+    /// Our RTP port towards this leg, the same for the whole call; RTCP is the next.
+    pub(super) port: u16,
     /// Whether we offered rtcp-mux to this leg.
     mux_offered: bool,
     /// Whether this leg and we agreed on rtcp-mux.
@@ -35,13 +35,13 @@ pub(super) struct LegRecord {
 }
 
 impl LegRecord {
-    pub(super) const fn new(ports: PortPair, created: Timestamp) -> Self {
+    pub(super) const fn new(port: u16, created: Timestamp) -> Self {
         Self {
             tag: None,
             via_branch: None,
             label: None,
             created,
-            ports,
+            port,
             mux_offered: false,
             mux: false,
             media: None,
@@ -123,8 +123,8 @@ pub(super) struct CallRecord {
     pub(super) blocked: bool,
     pub(super) incident: bool,
     trunk: Trunk,
-    /// Its place among the calls that this node takes.
-    _place: OwnedSemaphorePermit,
+    /// Its ports, and its place among the calls that this node takes; until it ends.
+    held: Option<((PortPair, PortPair), OwnedSemaphorePermit)>,
 }
 
 impl CallRecord {
@@ -143,8 +143,8 @@ impl CallRecord {
             last_signal: now,
             first,
             sides_known,
-            caller: LegRecord::new(caller, now),
-            agent: LegRecord::new(agent, now),
+            caller: LegRecord::new(caller.rtp_port(), now),
+            agent: LegRecord::new(agent.rtp_port(), now),
             armed: false,
             recovered: false,
             recovery_sent: false,
@@ -152,8 +152,13 @@ impl CallRecord {
             blocked: false,
             incident: false,
             trunk: Trunk::default(),
-            _place: place,
+            held: Some(((caller, agent), place)),
         }
+    }
+
+    /// Gives its place up; its ports, which may rest once their sockets are closed.
+    pub(super) fn let_go(&mut self) -> Option<(PortPair, PortPair)> {
+        self.held.take().map(|(ports, _)| ports)
     }
 
     pub(super) const fn leg(&self, leg: Leg) -> &LegRecord {
@@ -286,7 +291,7 @@ impl CallRecord {
         let set = offerer.set_media(audio, how);
         let other = self.leg_mut(leg.other());
         other.mux_offered = to_other;
-        let rewrite = rewrite(how, other.ports.rtp_port(), to_other, false);
+        let rewrite = rewrite(how, other.port, to_other, false);
         Agreed {
             sdp: description.rewrite(&rewrite),
             commands: self.commands(leg, set),
@@ -313,7 +318,7 @@ impl CallRecord {
         answerer.mux = audio.mux && answerer.mux_offered;
         let set = answerer.set_media(audio, how);
         let offerer = self.leg(leg.other());
-        let rewrite = rewrite(how, offerer.ports.rtp_port(), offerer.mux, true);
+        let rewrite = rewrite(how, offerer.port, offerer.mux, true);
         Agreed {
             sdp: description.rewrite(&rewrite),
             commands: self.commands(leg, set),

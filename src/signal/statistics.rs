@@ -88,7 +88,7 @@ fn media(record: &LegRecord, counts: &LegStats, ours: IpAddr, last_packet: i64) 
     if let Some(name) = record.media.as_ref().and_then(codec_name) {
         dict.push("codec", name);
     }
-    let port = record.ports.rtp_port();
+    let port = record.port;
     let rtp = stream(
         "RTP",
         SocketAddr::new(ours, port),

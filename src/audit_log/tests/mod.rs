@@ -15,6 +15,8 @@ const SMALL: Sizes = Sizes {
     segment_bytes: 64 << 20,
     reserve_bytes: 4096,
     between_refills: Duration::ZERO,
+    // Whoever waits longer than that has been forgotten.
+    gather: Duration::from_secs(3_600),
 };
 
 fn tenant() -> Tenant {

@@ -71,6 +71,50 @@ async fn an_entry_is_synced_before_the_head_names_it_and_the_head_before_anybody
 }
 
 #[tokio::test]
+async fn what_was_noted_stands_before_what_is_recorded_after_it_and_is_synced_with_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let disk = FaultyDisk::default();
+    let log = open_with(dir.path(), disk.clone(), SMALL).unwrap();
+    let _started = log.record(None, numbered(0)).await.unwrap();
+    disk.plan().trail.clear();
+    for number in 1..=100 {
+        log.note(None, numbered(number)).unwrap();
+    }
+    let proof = log.record(None, numbered(101)).await.unwrap();
+    assert_eq!(proof.sequence(), 103, "behind the notes");
+    assert_eq!(
+        numbers(&node_log(dir.path())),
+        (0..=101).collect::<Vec<_>>()
+    );
+    let plan = disk.plan();
+    let syncs = plan.trail.iter().filter(|done| done.starts_with("sync"));
+    assert!(syncs.count() <= 4, "one or two commits, not a hundred");
+}
+
+#[tokio::test]
+async fn what_was_noted_is_durable_after_a_while_and_when_the_log_ends() {
+    let dir = tempfile::tempdir().unwrap();
+    let short = Sizes {
+        gather: Duration::from_millis(1),
+        ..SMALL
+    };
+    let log = open_with(dir.path(), LocalDisk, short).unwrap();
+    log.note(Some(&tenant()), numbered(0)).unwrap();
+    let log_dir = dir.path().join("audit/tenant-acme");
+    let until = Instant::now() + Duration::from_secs(30);
+    while !log_dir.exists() || numbers(&log_dir).is_empty() {
+        assert!(Instant::now() < until, "never written");
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    drop(log);
+    let log = open(dir.path());
+    log.note(Some(&tenant()), numbered(1)).unwrap();
+    drop(log);
+    assert_eq!(numbers(&log_dir), [0, 1]);
+    assert_intact(dir.path());
+}
+
+#[tokio::test]
 async fn a_failed_sync_gives_no_proof_and_ends_all_writing_until_a_restart() {
     let dir = tempfile::tempdir().unwrap();
     let disk = FaultyDisk::default();

@@ -1,5 +1,7 @@
 //! Bencode as NG clients write it: unsorted keys, perhaps without the last `e`.
 
+use std::io::Write;
+
 use super::value::{DecodeError, Dict, MAX_DEPTH, MAX_VALUES, Value, text_of};
 
 /// Decodes a dictionary; the first byte is known to be `d`.
@@ -126,7 +128,10 @@ fn write_dict(dict: &Dict, out: &mut Vec<u8>) {
 fn write_value(value: &Value, out: &mut Vec<u8>) {
     match value {
         Value::Text(text) => write_text(text, out),
-        Value::Integer(number) => out.extend_from_slice(format!("i{number}e").as_bytes()),
+        Value::Integer(number) => {
+            // Writing into memory does not fail.
+            let _ = write!(out, "i{number}e");
+        }
         Value::List(items) => {
             out.push(b'l');
             for item in items {
@@ -139,7 +144,6 @@ fn write_value(value: &Value, out: &mut Vec<u8>) {
 }
 
 fn write_text(text: &str, out: &mut Vec<u8>) {
-    out.extend_from_slice(text.len().to_string().as_bytes());
-    out.push(b':');
+    let _ = write!(out, "{}:", text.len());
     out.extend_from_slice(text.as_bytes());
 }

@@ -68,7 +68,7 @@ impl Reply {
 
     /// The same with one more key. Clients ignore those that they do not know.
     #[must_use]
-    pub fn with(self, key: &str, value: impl Into<Value>) -> Self {
+    pub fn with(self, key: &'static str, value: impl Into<Value>) -> Self {
         Self(self.0.with(key, value))
     }
 

@@ -1,5 +1,7 @@
 //! One value for both encodings.
 
+use std::borrow::Cow;
+
 use serde::{Serialize, Serializer, ser::SerializeMap};
 
 use super::{bencode, json};
@@ -113,7 +115,7 @@ impl Serialize for Value {
 
 /// A dictionary in the order in which it came or is to be sent.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Dict(Vec<(String, Value)>);
+pub struct Dict(Vec<(Cow<'static, str>, Value)>);
 
 impl Dict {
     /// An empty one.
@@ -123,13 +125,13 @@ impl Dict {
     }
 
     /// Appends an entry.
-    pub fn push(&mut self, key: impl Into<String>, value: impl Into<Value>) {
+    pub fn push(&mut self, key: impl Into<Cow<'static, str>>, value: impl Into<Value>) {
         self.0.push((key.into(), value.into()));
     }
 
     /// The same with one entry more.
     #[must_use]
-    pub fn with(mut self, key: impl Into<String>, value: impl Into<Value>) -> Self {
+    pub fn with(mut self, key: impl Into<Cow<'static, str>>, value: impl Into<Value>) -> Self {
         self.push(key, value);
         self
     }
@@ -139,7 +141,7 @@ impl Dict {
     pub fn get(&self, key: &str) -> Option<&Value> {
         self.0
             .iter()
-            .find(|(name, _)| canonical(name) == key)
+            .find(|(name, _)| is_spelling_of(name, key))
             .map(|(_, value)| value)
     }
 
@@ -157,8 +159,8 @@ impl Dict {
     }
 
     /// All entries in order.
-    pub fn iter(&self) -> impl Iterator<Item = &(String, Value)> {
-        self.0.iter()
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &Value)> {
+        self.0.iter().map(|(key, value)| (key.as_ref(), value))
     }
 }
 
@@ -175,13 +177,21 @@ impl Serialize for Dict {
 /// The one spelling of a word: lower case, hyphens for spaces and underscores.
 #[must_use]
 pub fn canonical(word: &str) -> String {
-    word.trim()
-        .chars()
-        .map(|c| match c {
-            ' ' | '_' => '-',
-            c => c.to_ascii_lowercase(),
-        })
-        .collect()
+    word.trim().chars().map(canonical_letter).collect()
+}
+
+const fn canonical_letter(letter: char) -> char {
+    match letter {
+        ' ' | '_' => '-',
+        letter => letter.to_ascii_lowercase(),
+    }
+}
+
+/// Whether `word` is a spelling of `known`, which is given in its canonical one.
+pub(super) fn is_spelling_of(word: &str, known: &str) -> bool {
+    // A message is asked for more keys than it has: most are told apart by their lengths.
+    let word = word.trim();
+    word.len() == known.len() && word.chars().map(canonical_letter).eq(known.chars())
 }
 
 /// Why bytes are not a message. Holds no part of the message.

@@ -28,8 +28,8 @@ use crate::proto::{
     ng::{CookieCache, Encoding, Reply, Request, decode, reason},
 };
 
-/// Bytes of replies kept in each of the cookie cache's two generations.
-const COOKIE_CACHE_BYTES: usize = 16 * 1024 * 1024;
+/// Bytes that are kept to answer a repeated cookie with: those of seconds at thousands of calls a second.
+const COOKIE_CACHE_BYTES: usize = 32 * 1024 * 1024;
 /// How often refused sources are recorded; those in between are counted.
 const REFUSAL_INTERVAL: Duration = Duration::from_secs(10);
 
@@ -90,7 +90,7 @@ impl NgServer {
                 calls,
                 allowed,
                 cookies: Mutex::new(Cookies {
-                    cache: CookieCache::new(COOKIE_CACHE_BYTES, Instant::now()),
+                    cache: CookieCache::new(COOKIE_CACHE_BYTES),
                     in_work: HashMap::new(),
                 }),
                 refusals: Mutex::new(Refusals::default()),

@@ -369,6 +369,28 @@ async fn without_ports_or_workers_a_client_is_sent_elsewhere() {
 }
 
 #[tokio::test]
+async fn of_many_deleted_calls_the_oldest_are_forgotten_and_no_port_is_kept() {
+    let house = House::new(22_710..=22_769);
+    let ports = house.ports.free();
+    let calls = crate::signal::ended::MOST + 3;
+    for n in 0..calls {
+        let call = format!("c{n}");
+        house.call(&call).await;
+        house.ask(message("delete", &call)).await;
+        settle().await;
+        assert_eq!(house.calls.ending(), 0, "its ports rest");
+    }
+    // They rest for longer than this test.
+    assert_eq!(house.ports.free(), ports - 2 * calls);
+    assert!(house.media.sockets.lock().unwrap().is_empty());
+    for n in 0..calls {
+        let query = house.ask(message("query", &format!("c{n}"))).await;
+        let told = query.get("totals").is_some();
+        assert_eq!(told, n >= 3, "call {n}");
+    }
+}
+
+#[tokio::test]
 async fn a_call_that_nobody_deletes_ends_when_no_packet_comes() {
     let house = House::new(22_520..=22_539);
     house.call("c1").await;

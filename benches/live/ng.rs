@@ -81,6 +81,24 @@ pub(crate) fn set_up(
     Ok(all.into_iter().map(|(_, ports)| ports).collect())
 }
 
+/// Blocks DTMF on calls of [`set_up`], or unblocks it.
+pub(crate) fn set_blocked(
+    server: SocketAddr,
+    calls: impl Iterator<Item = usize>,
+    blocked: bool,
+) -> Result<(), String> {
+    let mut client = Client::new(server).map_err(|error| error.to_string())?;
+    for call in calls {
+        if blocked {
+            client.block(call, Ways::One)?;
+        } else {
+            let command = json!({"command": "unblock DTMF", "call-id": call_id(call)});
+            client.ask(&command)?;
+        }
+    }
+    Ok(())
+}
+
 struct Client {
     socket: UdpSocket,
     buffer: Vec<u8>,

@@ -24,6 +24,23 @@ impl Cores {
         let load = cores.next_back()?;
         Some(Self { load, daemon })
     }
+
+    /// What the figures are of.
+    pub(crate) fn machine(self) -> String {
+        let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
+        let cpuinfo = read("/proc/cpuinfo");
+        let model = cpuinfo
+            .lines()
+            .find_map(|line| line.strip_prefix("model name")?.split(':').nth(1))
+            .unwrap_or("an unknown CPU");
+        format!(
+            "{}, Linux {}, daemon on core {}, load on core {}",
+            model.trim(),
+            read("/proc/sys/kernel/osrelease").trim(),
+            self.daemon,
+            self.load
+        )
+    }
 }
 
 /// Keeps this thread, and what it starts, on one core.
@@ -127,6 +144,11 @@ pub(crate) fn busy(cores: Cores) -> [Duration; 2] {
         // Linux counts hundredths of a second here on every machine.
         Duration::from_millis(10 * busy.iter().sum::<u64>())
     })
+}
+
+/// How many descriptors a process has open.
+pub(crate) fn descriptors(pid: u32) -> usize {
+    fs::read_dir(format!("/proc/{pid}/fd")).map_or(0, Iterator::count)
 }
 
 /// Resident memory, KiB.

@@ -27,14 +27,14 @@ use nix::{
     },
 };
 
-use crate::{
+use super::{
     calls::{Arrivals, Calls, LONGEST},
-    common::tones::Dice,
     daemons::Daemon,
     histogram::Histogram,
     ng::Ends,
     process::{self, Cores, Cpu},
 };
+use crate::common::tones::Dice;
 
 /// Time between two packets of a stream.
 const PACKET: Duration = Duration::from_millis(20);
@@ -359,7 +359,7 @@ fn slots(streams: usize, seed: u64) -> Vec<[Vec<u32>; 2]> {
 }
 
 /// The wall clock, which is what the kernel stamps datagrams with.
-fn now_ns() -> u64 {
+pub(crate) fn now_ns() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
     since.map_or(0, |since| since.as_nanos() as u64)
 }

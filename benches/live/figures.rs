@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::{histogram::Histogram, load::Slice};
+use super::{histogram::Histogram, load::Slice};
 
 /// A core that the load is this busy on is the load's limit, not the daemon's.
 const BUSIEST_LOAD: f64 = 0.9;
@@ -26,7 +26,7 @@ pub(crate) struct Delay {
 }
 
 impl Delay {
-    fn of(times: &Histogram) -> Option<Self> {
+    pub(crate) fn of(times: &Histogram) -> Option<Self> {
         Some(Self {
             p50: times.quantile_us(0.5)?,
             p99: times.quantile_us(0.99)?,

@@ -2,12 +2,12 @@
 
 use tonewall::proto::rtp::write_header;
 
-use crate::{
-    common::tones::{Dice, KEYS},
+use super::{
     histogram::Histogram,
     ng::{Ports, Ways},
     speech::{FRAME, KEY_FRAMES, Speech},
 };
+use crate::common::tones::{Dice, KEYS};
 
 pub(crate) const HEADER: usize = 12;
 pub(crate) const LONGEST: usize = HEADER + FRAME;

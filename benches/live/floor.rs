@@ -17,7 +17,7 @@ use nix::{
 };
 use serde_json::{Value, json};
 
-use crate::{ng, speech::FRAME};
+use super::{ng, speech::FRAME};
 
 /// The first argument of the process.
 pub(crate) const ARGUMENT: &str = "--floor";
@@ -41,16 +41,28 @@ pub(crate) enum Fault {
     Fat,
     /// Puts the audio into packets anew, 12 ms later than it came.
     Reframe,
+    /// Keeps 4 KiB for one packet of [`Fault::CREEP_ONE_OF`].
+    Hoard,
+    /// Keeps a socket for one packet of [`Fault::CREEP_ONE_OF`].
+    Leak,
+    /// Holds every packet longer and longer: by a thousandth of the time since the start.
+    Creep,
 }
 
 impl Fault {
-    pub(crate) const ALL: [Self; 5] = [
+    pub(crate) const ALL: [Self; 8] = [
         Self::Drop,
         Self::Delay,
         Self::Spin,
         Self::Fat,
         Self::Reframe,
+        Self::Hoard,
+        Self::Leak,
+        Self::Creep,
     ];
+    /// Packets for each of which one is not forgotten.
+    pub(crate) const CREEP_ONE_OF: u64 = 50;
+    const CREEP: u32 = 1_000;
     /// What [`Fault::Drop`] drops one of.
     pub(crate) const DROP_ONE_OF: u64 = 100;
     pub(crate) const DELAY: Duration = Duration::from_millis(5);
@@ -64,16 +76,17 @@ impl Fault {
             Self::Spin => "spin",
             Self::Fat => "fat",
             Self::Reframe => "reframe",
+            Self::Hoard => "hoard",
+            Self::Leak => "leak",
+            Self::Creep => "creep",
         }
     }
 }
 
 /// Serves on an address until it is killed.
-pub(crate) fn run(address: &str, fault: Option<&str>) -> io::Result<()> {
+pub(crate) fn run(address: &str, fault: &str) -> io::Result<()> {
     let address: SocketAddr = address.parse().map_err(io::Error::other)?;
-    let fault = Fault::ALL
-        .into_iter()
-        .find(|known| Some(known.name()) == fault);
+    let fault = Fault::ALL.into_iter().find(|known| known.name() == fault);
     let control = UdpSocket::bind(address)?;
     control.set_nonblocking(true)?;
     let epoll = Epoll::new(EpollCreateFlags::empty())?;
@@ -190,7 +203,10 @@ impl Floor {
 /// How a floor with a fault relays.
 struct Bad {
     fault: Fault,
+    began: Instant,
     packets: u64,
+    hoard: Vec<Vec<u8>>,
+    leaked: Vec<UdpSocket>,
     held: VecDeque<(Instant, usize, Vec<u8>)>,
     /// The last samples of each stream.
     tails: HashMap<usize, Vec<u8>>,
@@ -200,7 +216,10 @@ impl Bad {
     fn new(fault: Fault) -> Self {
         Self {
             fault,
+            began: Instant::now(),
             packets: 0,
+            hoard: Vec::new(),
+            leaked: Vec::new(),
             held: VecDeque::new(),
             tails: HashMap::new(),
         }
@@ -208,11 +227,19 @@ impl Bad {
 
     fn relay(&mut self, sockets: &[UdpSocket], to: usize, datagram: &mut [u8]) {
         self.packets += 1;
+        let creeps = self.packets.is_multiple_of(Fault::CREEP_ONE_OF);
         match self.fault {
             Fault::Drop if self.packets.is_multiple_of(Fault::DROP_ONE_OF) => return,
             Fault::Drop | Fault::Fat => {}
-            Fault::Delay => {
-                let until = Instant::now() + Fault::DELAY;
+            Fault::Hoard if creeps => self.hoard.push(vec![1; 4_096]),
+            Fault::Leak if creeps => self.leaked.extend(sockets[to].try_clone()),
+            Fault::Hoard | Fault::Leak => {}
+            Fault::Delay | Fault::Creep => {
+                let delay = match self.fault {
+                    Fault::Creep => self.began.elapsed() / Fault::CREEP,
+                    _ => Fault::DELAY,
+                };
+                let until = Instant::now() + delay;
                 self.held.push_back((until, to, datagram.to_vec()));
                 return;
             }

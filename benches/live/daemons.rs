@@ -15,21 +15,26 @@ use nix::{
 };
 use tempfile::TempDir;
 
-use crate::{
+use super::{
     floor::{self, Fault},
     ng,
     process::{self, stay_on},
+    set_up_floor,
 };
+use crate::common::{options::Options, report::Report};
 
 /// Each daemon has an address of its own and on it every port: 4,000 calls take 16,000.
-const MEDIA_PORTS: (u16, u16) = (10_000, 64_999);
+pub(crate) const MEDIA_PORTS: (u16, u16) = (10_000, 64_999);
 const NG_PORT: u16 = 2_223;
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What is measured.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Kind {
+    /// Relays.
     Floor(Option<Fault>),
+    /// Sets up and deletes.
+    SetUpFloor(Option<set_up_floor::Fault>),
     Tonewall,
     /// Another build of the gateway, beside this one.
     Beside(PathBuf),
@@ -42,7 +47,7 @@ pub(crate) enum Kind {
 impl Kind {
     pub(crate) const fn name(&self) -> &'static str {
         match self {
-            Self::Floor(_) => "floor",
+            Self::Floor(_) | Self::SetUpFloor(_) => "floor",
             Self::Tonewall => "tonewall",
             Self::Beside(_) => "beside",
             Self::Rtpengine => "rtpengine",
@@ -55,8 +60,25 @@ impl Kind {
     }
 }
 
-/// rtpengine's version; `None` when it is not installed.
-pub(crate) fn rtpengine_version() -> Option<String> {
+/// Whether rtpengine can be measured too; says which, or loudly that it is not there.
+pub(crate) fn is_rtpengine_there(options: &Options, report: &mut Report) -> bool {
+    if let Some(version) = rtpengine_version() {
+        report.say(&format!("rtpengine: {version}."));
+        return true;
+    }
+    println!(
+        "!!! RTPENGINE IS NOT THERE: nothing is said of it. Install rtpengine-daemon and run again."
+    );
+    if options.allow_missing {
+        report.say("**rtpengine was missing.**");
+    } else {
+        report.goal(false, "rtpengine is there".to_owned());
+    }
+    false
+}
+
+/// Its version; `None` when it is not installed.
+fn rtpengine_version() -> Option<String> {
     let output = Command::new("rtpengine").arg("--version").output().ok()?;
     let text = [output.stdout, output.stderr].concat();
     let text = String::from_utf8_lossy(&text).into_owned();
@@ -157,6 +179,12 @@ fn command(kind: &Kind, address: Ipv4Addr, folder: &TempDir) -> Command {
             command.args(fault.map(Fault::name));
             command
         }
+        Kind::SetUpFloor(fault) => {
+            let mut command = Command::new(std::env::current_exe().expect("this program"));
+            command.arg(set_up_floor::ARGUMENT).arg(ng.to_string());
+            command.args(fault.map(set_up_floor::Fault::name));
+            command
+        }
         Kind::Tonewall => tonewall(
             &PathBuf::from(env!("CARGO_BIN_EXE_tonewall")),
             address,
@@ -188,6 +216,7 @@ fn tonewall(program: &PathBuf, address: Ipv4Addr, folder: &TempDir) -> Command {
          [api]\nlisten = \"{address}:8080\"\n[metrics]\nlisten = \"{address}:9464\"\n\
          [ng]\nudp = \"{address}:{NG_PORT}\"\nidle_timeout = \"60m\"\n\
          [media]\naddress = \"{address}\"\nport_min = {}\nport_max = {}\n\
+         port_quarantine = \"1s\"\n\
          [processor]\nkind = \"sandbox\"\n",
         folder.path().join("data"),
         MEDIA_PORTS.0,
@@ -196,8 +225,6 @@ fn tonewall(program: &PathBuf, address: Ipv4Addr, folder: &TempDir) -> Command {
     let file = folder.path().join("tonewall.toml");
     fs::write(&file, config).expect("the configuration is written");
     let mut command = Command::new(program);
-    command
-        .args(["serve", "--log-level", "warn", "--config"])
-        .arg(file);
+    command.args(["serve", "--config"]).arg(file);
     command
 }
