@@ -1,13 +1,10 @@
-//! One leg's sockets, and from where they take media.
+//! From where a leg takes media, and to where it sends.
 
-use std::{io, net::SocketAddr, time::Instant};
+use std::{net::SocketAddr, time::Instant};
 
-use mio::net::UdpSocket;
-
-use super::{LegSockets, LegStats};
+use super::{LegStats, wire::To};
 use crate::proto::{
     call::{Channel, LegMedia, SourcePolicy},
-    mask::Cleared,
     rtp::{Kind, RtpHeader, kind_of},
 };
 
@@ -36,10 +33,8 @@ enum Peer {
     Latching(SocketAddr),
 }
 
-/// A leg's two sockets.
-pub(super) struct LegIo {
-    pub(super) rtp: UdpSocket,
-    pub(super) rtcp: UdpSocket,
+/// A leg's other end, as far as it is known.
+pub(super) struct LegPeers {
     rtp_peer: Peer,
     rtcp_peer: Peer,
     rtcp_mux: bool,
@@ -49,11 +44,9 @@ pub(super) struct LegIo {
     pub(super) last_packet: Option<Instant>,
 }
 
-impl LegIo {
-    pub(super) fn new(sockets: LegSockets) -> Self {
+impl Default for LegPeers {
+    fn default() -> Self {
         Self {
-            rtp: UdpSocket::from_std(sockets.rtp),
-            rtcp: UdpSocket::from_std(sockets.rtcp),
             rtp_peer: Peer::Unknown,
             rtcp_peer: Peer::Unknown,
             rtcp_mux: false,
@@ -63,11 +56,13 @@ impl LegIo {
             last_packet: None,
         }
     }
+}
 
-    /// Takes over what signalling agreed.
-    pub(super) fn set_media(&mut self, media: &LegMedia) {
+impl LegPeers {
+    /// Takes over what signalling agreed: what the channels are to be connected to, where that is new.
+    pub(super) fn set_media(&mut self, media: &LegMedia) -> [Option<(Channel, SocketAddr)>; 2] {
         if self.media.as_ref() == Some(media) {
-            return;
+            return [None; 2];
         }
         let moved = self.media.as_ref().is_none_or(|old| {
             (old.rtp, old.rtcp, old.source) != (media.rtp, media.rtcp, media.source)
@@ -75,7 +70,7 @@ impl LegIo {
         self.rtcp_mux = media.rtp == media.rtcp;
         self.media = Some(media.clone());
         if !moved {
-            return;
+            return [None; 2];
         }
         self.candidate = None;
         let peer = |address| match media.source {
@@ -84,21 +79,14 @@ impl LegIo {
         };
         self.rtp_peer = peer(media.rtp);
         self.rtcp_peer = peer(media.rtcp);
-        for (socket, peer) in [(&self.rtp, self.rtp_peer), (&self.rtcp, self.rtcp_peer)] {
-            connect(socket, peer);
-        }
-    }
-
-    /// Reads a datagram of a channel, whoever sent it: [`LegIo::admits`] judges.
-    pub(super) fn receive(
-        &self,
-        channel: Channel,
-        buffer: &mut [u8],
-    ) -> io::Result<(usize, SocketAddr)> {
-        match channel {
-            Channel::Rtp => self.rtp.recv_from(buffer),
-            Channel::Rtcp => self.rtcp.recv_from(buffer),
-        }
+        let channels = [
+            (Channel::Rtp, self.rtp_peer),
+            (Channel::Rtcp, self.rtcp_peer),
+        ];
+        channels.map(|(channel, peer)| match peer {
+            Peer::Pinned(address) => Some((channel, address)),
+            Peer::Unknown | Peer::Latched(_) | Peer::Latching(_) => None,
+        })
     }
 
     /// Whether a datagram comes from where this leg's media is taken from. Under a latch this is
@@ -160,44 +148,26 @@ impl LegIo {
         true
     }
 
-    /// Sends to the caller's side; any datagram will do.
-    pub(super) fn send(&self, channel: Channel, datagram: &[u8]) -> io::Result<usize> {
-        let (socket, peer) = match channel {
-            Channel::Rtcp if !self.rtcp_mux => (&self.rtcp, self.rtcp_peer),
-            Channel::Rtp | Channel::Rtcp => (&self.rtp, self.rtp_peer),
+    /// The way out for a channel's datagrams; none before signalling has named one.
+    pub(super) const fn way_out(&self, channel: Channel) -> Option<(Channel, To)> {
+        let (channel, peer) = match channel {
+            Channel::Rtcp if !self.rtcp_mux => (Channel::Rtcp, self.rtcp_peer),
+            Channel::Rtp | Channel::Rtcp => (Channel::Rtp, self.rtp_peer),
         };
         match peer {
-            Peer::Pinned(_) => socket.send(datagram),
+            Peer::Pinned(_) => Some((channel, To::Peer)),
             // Before the latch the named address is the best that is known.
-            Peer::Latched(address) | Peer::Latching(address) => socket.send_to(datagram, address),
-            Peer::Unknown => Ok(0),
+            Peer::Latched(address) | Peer::Latching(address) => {
+                Some((channel, To::Address(address)))
+            }
+            Peer::Unknown => None,
         }
-    }
-
-    /// Sends to the agent's side, which takes nothing but what the masker cleared.
-    pub(super) fn send_cleared(
-        &self,
-        channel: Channel,
-        cleared: &Cleared<'_>,
-    ) -> io::Result<usize> {
-        self.send(channel, cleared.datagram())
-    }
-}
-
-fn connect(socket: &UdpSocket, peer: Peer) {
-    if let Peer::Pinned(address) = peer
-        && let Err(error) = socket.connect(address)
-    {
-        tracing::warn!(%address, %error, "cannot connect a media socket; its peer is filtered here");
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::{
-        net::{SocketAddr, UdpSocket as StdSocket},
-        time::Duration,
-    };
+    use std::time::Duration;
 
     use super::*;
     use crate::proto::{
@@ -205,69 +175,29 @@ mod tests {
         rtp::write_header,
     };
 
-    struct World {
-        leg: LegIo,
-        rtp: SocketAddr,
-        rtcp: SocketAddr,
+    fn at(address: &str) -> SocketAddr {
+        address.parse().unwrap()
     }
 
-    impl World {
-        fn new() -> Self {
-            let (rtp, rtcp) = (peer("127.0.0.1"), peer("127.0.0.1"));
-            for socket in [&rtp, &rtcp] {
-                socket.set_nonblocking(true).unwrap();
-            }
-            let addresses = (rtp.local_addr().unwrap(), rtcp.local_addr().unwrap());
-            Self {
-                leg: LegIo::new(LegSockets { rtp, rtcp }),
-                rtp: addresses.0,
-                rtcp: addresses.1,
-            }
-        }
-
+    impl LegPeers {
         fn latching(named: SocketAddr) -> Self {
-            let mut world = Self::new();
-            world
-                .leg
-                .set_media(&media(named, SourcePolicy::RestrictedLatch));
-            world
+            let mut peers = Self::default();
+            peers.set_media(&media(named, SourcePolicy::RestrictedLatch));
+            peers
         }
 
-        /// Whether a packet that `from` sends is taken; false also where the kernel kept it out.
-        fn takes(&mut self, from: &StdSocket, channel: Channel, datagram: &[u8]) -> bool {
-            let to = match channel {
-                Channel::Rtp => self.rtp,
-                Channel::Rtcp => self.rtcp,
-            };
-            from.send_to(datagram, to).unwrap();
-            let mut buffer = [0; 100];
-            for _ in 0..20 {
-                match self.leg.receive(channel, &mut buffer) {
-                    Ok((length, source)) => {
-                        return self.leg.admits(channel, source, &buffer[..length]);
-                    }
-                    Err(_) => std::thread::sleep(Duration::from_millis(1)),
-                }
-            }
-            false
-        }
-
-        fn takes_rtp(&mut self, from: &StdSocket, ssrc: u32, sequence: u16) -> bool {
-            let datagram = write_header(0, false, sequence, 0, ssrc);
-            self.takes(from, Channel::Rtp, &datagram)
+        fn takes_rtp(&mut self, from: SocketAddr, ssrc: u32, sequence: u16) -> bool {
+            self.admits(
+                Channel::Rtp,
+                from,
+                &write_header(0, false, sequence, 0, ssrc),
+            )
         }
 
         /// Three packets in a row; whether the last was taken.
-        fn latches(&mut self, from: &StdSocket, sequence: u16) -> bool {
+        fn latches(&mut self, from: SocketAddr, sequence: u16) -> bool {
             (0..3).fold(false, |_, n| self.takes_rtp(from, 7, sequence + n))
         }
-    }
-
-    fn peer(ip: &str) -> StdSocket {
-        let socket = StdSocket::bind((ip, 0)).unwrap();
-        let wait = Some(Duration::from_secs(2));
-        socket.set_read_timeout(wait).unwrap();
-        socket
     }
 
     fn media(address: SocketAddr, source: SourcePolicy) -> LegMedia {
@@ -280,33 +210,30 @@ mod tests {
         }
     }
 
-    fn behind_nat() -> SocketAddr {
-        ([127, 0, 0, 1], 9).into()
-    }
-
     #[test]
-    fn before_signalling_has_named_a_source_nothing_is_taken() {
-        assert!(!World::new().takes_rtp(&peer("127.0.0.1"), 7, 1));
+    fn before_signalling_has_named_a_source_nothing_is_taken_or_sent() {
+        let mut peers = LegPeers::default();
+        assert!(!peers.takes_rtp(at("127.0.0.1:9"), 7, 1));
+        assert_eq!(peers.way_out(Channel::Rtp), None);
     }
 
     #[test]
     fn exactly_the_named_source_is_taken_also_after_it_has_moved() {
-        let (first, second) = (peer("127.0.0.1"), peer("127.0.0.1"));
-        let mut world = World::new();
-        for (named, other) in [(&first, &second), (&second, &first)] {
-            let address = named.local_addr().unwrap();
-            world.leg.set_media(&media(address, SourcePolicy::Exact));
-            assert!(world.takes_rtp(named, 7, 1));
-            assert!(!world.takes_rtp(other, 7, 2));
-            world.leg.send(Channel::Rtp, b"back").unwrap();
-            assert_eq!(named.recv(&mut [0; 9]).unwrap(), 4);
+        let (first, second) = (at("127.0.0.1:1000"), at("127.0.0.1:1002"));
+        let mut peers = LegPeers::default();
+        for (named, other) in [(first, second), (second, first)] {
+            let connects = peers.set_media(&media(named, SourcePolicy::Exact));
+            assert_eq!(connects[0], Some((Channel::Rtp, named)));
+            assert!(peers.takes_rtp(named, 7, 1));
+            assert!(!peers.takes_rtp(other, 7, 2));
+            assert_eq!(peers.way_out(Channel::Rtp), Some((Channel::Rtp, To::Peer)));
         }
     }
 
     #[test]
     fn a_latch_asks_for_three_packets_in_a_row_of_one_source() {
-        let caller = peer("127.0.0.1");
-        let mut world = World::latching(behind_nat());
+        let caller = at("127.0.0.1:1000");
+        let mut peers = LegPeers::latching(behind_nat());
         let taken = [
             (7, 1),
             (7, 2),
@@ -317,69 +244,71 @@ mod tests {
             (8, 8),
             (8, 9),
         ]
-        .map(|(ssrc, sequence)| world.takes_rtp(&caller, ssrc, sequence));
+        .map(|(ssrc, sequence)| peers.takes_rtp(caller, ssrc, sequence));
         assert_eq!(
             taken,
             [false, false, false, false, false, false, true, true]
         );
-        world.leg.send(Channel::Rtp, b"back").unwrap();
-        assert_eq!(caller.recv(&mut [0; 9]).unwrap(), 4);
+        let way_out = Some((Channel::Rtp, To::Address(caller)));
+        assert_eq!(peers.way_out(Channel::Rtp), way_out);
     }
 
     #[test]
     fn a_competing_source_stops_the_latch_until_one_falls_silent() {
-        let (caller, stranger) = (peer("127.0.0.1"), peer("127.0.0.1"));
-        let mut world = World::latching(behind_nat());
+        let (caller, stranger) = (at("127.0.0.1:1000"), at("127.0.0.1:2000"));
+        let mut peers = LegPeers::latching(behind_nat());
         for sequence in 0..10 {
-            assert!(!world.takes_rtp(&caller, 7, sequence));
-            assert!(!world.takes_rtp(&stranger, 8, sequence));
+            assert!(!peers.takes_rtp(caller, 7, sequence));
+            assert!(!peers.takes_rtp(stranger, 8, sequence));
         }
         assert!(
-            !world.latches(&caller, 10),
+            !peers.latches(caller, 10),
             "the first only parts it from the stranger's"
         );
-        assert!(world.takes_rtp(&caller, 7, 13));
+        assert!(peers.takes_rtp(caller, 7, 13));
     }
 
     #[test]
     fn another_address_is_never_latched() {
-        let stranger = peer("127.0.0.2");
-        let mut world = World::latching(behind_nat());
-        assert!(!world.latches(&stranger, 1));
-        assert!(world.latches(&peer("127.0.0.1"), 1));
+        let mut peers = LegPeers::latching(behind_nat());
+        assert!(!peers.latches(at("127.0.0.2:1000"), 1));
+        assert!(peers.latches(at("127.0.0.1:1000"), 1));
     }
 
     #[test]
     fn what_is_latched_stays_pinned_until_signalling_names_another_place() {
-        let (caller, stranger) = (peer("127.0.0.1"), peer("127.0.0.1"));
-        let mut world = World::latching(behind_nat());
-        assert!(world.latches(&caller, 1));
-        assert!(!world.latches(&stranger, 1));
-        world
-            .leg
-            .set_media(&media(behind_nat(), SourcePolicy::RestrictedLatch));
+        let (caller, stranger) = (at("127.0.0.1:1000"), at("127.0.0.1:2000"));
+        let mut peers = LegPeers::latching(behind_nat());
+        assert!(peers.latches(caller, 1));
+        assert!(!peers.latches(stranger, 1));
+        peers.set_media(&media(behind_nat(), SourcePolicy::RestrictedLatch));
         assert!(
-            !world.latches(&stranger, 4),
+            !peers.latches(stranger, 4),
             "a re-INVITE that moves nothing"
         );
-        assert!(world.takes_rtp(&caller, 7, 4));
-        let elsewhere = peer("127.0.0.2");
-        let moved = media(([127, 0, 0, 2], 9).into(), SourcePolicy::RestrictedLatch);
-        world.leg.set_media(&moved);
-        assert!(!world.takes_rtp(&caller, 7, 5));
-        assert!(world.latches(&elsewhere, 1));
+        assert!(peers.takes_rtp(caller, 7, 4));
+        let moved = media(at("127.0.0.2:9"), SourcePolicy::RestrictedLatch);
+        peers.set_media(&moved);
+        assert!(!peers.takes_rtp(caller, 7, 5));
+        assert!(peers.latches(at("127.0.0.2:1000"), 1));
     }
 
     #[test]
     fn rtcp_follows_the_address_that_rtp_latched() {
-        let (caller, reports) = (peer("127.0.0.1"), peer("127.0.0.1"));
+        let (caller, reports) = (at("127.0.0.1:1000"), at("127.0.0.1:1001"));
         let report = [0x80, 201, 0, 1, 0, 0, 0, 7];
-        let mut world = World::latching(behind_nat());
-        world.leg.rtcp_mux = false;
-        assert!(!world.takes(&reports, Channel::Rtcp, &report));
-        assert!(world.latches(&caller, 1));
-        assert!(!world.takes(&peer("127.0.0.2"), Channel::Rtcp, &report));
-        assert!(world.takes(&reports, Channel::Rtcp, &report));
-        assert!(!world.takes(&caller, Channel::Rtcp, &report));
+        let mut peers = LegPeers::latching(behind_nat());
+        peers.rtcp_mux = false;
+        assert!(!peers.admits(Channel::Rtcp, reports, &report));
+        assert!(peers.latches(caller, 1));
+        assert!(!peers.admits(Channel::Rtcp, at("127.0.0.2:1001"), &report));
+        assert!(peers.admits(Channel::Rtcp, reports, &report));
+        assert!(!peers.admits(Channel::Rtcp, caller, &report));
+        let way_out = Some((Channel::Rtcp, To::Address(reports)));
+        assert_eq!(peers.way_out(Channel::Rtcp), way_out);
+    }
+
+    fn behind_nat() -> SocketAddr {
+        at("127.0.0.1:9")
     }
 }

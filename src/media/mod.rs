@@ -4,6 +4,8 @@ mod counters;
 mod leg;
 mod plane;
 pub mod ports;
+mod sockets;
+mod wire;
 mod worker;
 
 use std::net::UdpSocket;

@@ -10,12 +10,12 @@ use std::{
     },
 };
 
-use mio::Waker;
 use tokio::sync::{mpsc, oneshot};
 
 use super::{
     CallStats, CardSink, Counters, LegSockets, MediaCommand, MediaError, MediaEvent, SlotSource,
-    worker::{Order, Worker},
+    sockets::{Sockets, Waker},
+    worker::{Order, Shared, Worker},
 };
 use crate::proto::{id::CallId, mask::Masking};
 
@@ -52,20 +52,20 @@ impl MediaPlane {
     ) -> io::Result<(Self, mpsc::Receiver<MediaEvent>)> {
         let (events, told) = mpsc::channel(EVENTS);
         let counters = Arc::new(Counters::default());
+        let shared = Shared {
+            masking,
+            events,
+            slots: Arc::clone(slots),
+            cards: Arc::clone(cards),
+            counters: Arc::clone(&counters),
+        };
         let handles = (0..workers.max(1))
             .map(|number| {
                 let (orders, taken) = sync_channel(ORDERS);
                 let calls = Arc::new(AtomicUsize::new(0));
-                let worker = Worker::new(
-                    taken,
-                    masking,
-                    events.clone(),
-                    Arc::clone(slots),
-                    Arc::clone(cards),
-                    Arc::clone(&calls),
-                    Arc::clone(&counters),
-                )?;
-                let waker = worker.waker()?;
+                let wire = Sockets::new()?;
+                let waker = wire.waker();
+                let worker = Worker::new(wire, taken, shared.clone(), Arc::clone(&calls));
                 std::thread::Builder::new()
                     .name(format!("media-{number}"))
                     .spawn(move || worker.run())?;
