@@ -12,6 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use rustix::time::{ClockId, clock_gettime};
 use tokio::sync::{mpsc, oneshot};
 use zeroize::Zeroize;
 
@@ -19,6 +20,7 @@ use super::{
     CallStats, CardSink, Counters, LegSockets, MediaCommand, MediaEvent, MediaEventKind,
     SlotSource,
     leg::LegPeers,
+    pace::Pace,
     wire::{Port, Received, Wire},
 };
 use crate::proto::{
@@ -100,6 +102,8 @@ struct Way<'a, W> {
 pub(super) struct Shared {
     /// How the armed calls are masked.
     pub(super) masking: Masking,
+    /// How long a busy worker may nap so that more packets wait for each wake-up.
+    pub(super) nap: Duration,
     /// Where events go.
     pub(super) events: mpsc::Sender<MediaEvent>,
     /// Where slots for fields come from.
@@ -117,6 +121,7 @@ pub(super) struct Worker<W> {
     /// Events that found no room.
     waiting: VecDeque<MediaEvent>,
     load: Arc<AtomicUsize>,
+    pace: Pace,
     entries: Vec<Option<Entry>>,
     free: Vec<usize>,
     by_id: HashMap<CallId, usize>,
@@ -137,6 +142,12 @@ fn read_clocks() -> Now {
     }
 }
 
+/// The CPU that this thread has used so far.
+fn cpu_used() -> Duration {
+    let used = clock_gettime(ClockId::ThreadCPUTime);
+    Duration::try_from(used).unwrap_or_default()
+}
+
 impl<W: Wire> Worker<W> {
     pub(super) fn new(
         wire: W,
@@ -147,6 +158,7 @@ impl<W: Wire> Worker<W> {
         Self {
             wire,
             orders,
+            pace: Pace::new(shared.nap),
             shared,
             waiting: VecDeque::new(),
             load,
@@ -168,14 +180,18 @@ impl<W: Wire> Worker<W> {
                 tracing::error!(%error, "the media worker cannot wait for its sockets and stops");
                 return;
             }
-            if !self.wake_up(read_clocks()) {
+            let now = read_clocks();
+            let Some(packets) = self.wake_up(now) else {
                 return;
+            };
+            if let Some(nap) = self.pace.after(packets, now.instant, cpu_used) {
+                std::thread::sleep(nap);
             }
         }
     }
 
-    /// Works off what one wait has found; false when the control plane is gone.
-    fn wake_up(&mut self, now: Now) -> bool {
+    /// Works off what one wait has found: how many packets; nothing when the control plane is gone.
+    fn wake_up(&mut self, now: Now) -> Option<u32> {
         let shadowed = self.shadowed_since.map(|at| now.instant.duration_since(at));
         if shadowed.is_none_or(|since| since >= SHADOW_PERIOD) {
             self.shadowed_left = SHADOWED;
@@ -183,16 +199,18 @@ impl<W: Wire> Worker<W> {
         }
         // Commands first: an arming outruns the packets that came with it.
         if !self.take_orders(now) {
-            return false;
+            return None;
         }
+        let mut packets = 0;
         let mut buffer = std::mem::take(&mut self.buffer);
         while let Some(received) = self.wire.receive(&mut buffer) {
             self.take(received, &mut buffer, now);
+            packets += 1;
         }
         self.buffer = buffer;
         self.run_timers(now);
         self.deliver();
-        true
+        Some(packets)
     }
 
     fn sleep(&self) -> Duration {

@@ -83,6 +83,7 @@ fn a_worker_that_fell_behind_relays_everything_and_leaves_shadow_mode_out() {
     let (events, mut told) = mpsc::channel(100);
     let shared = Shared {
         masking: Masking::default(),
+        nap: Duration::ZERO,
         events,
         slots: Arc::new(Nothing),
         cards: Arc::new(Nothing),
@@ -105,7 +106,7 @@ fn a_worker_that_fell_behind_relays_everything_and_leaves_shadow_mode_out() {
     // No time passes while all of it is worked off.
     for _ in 0..EACH {
         worker.wire.wait(Duration::ZERO).unwrap();
-        assert!(worker.wake_up(now));
+        assert!(worker.wake_up(now).is_some());
     }
     let mut buffer = [0; 200];
     for ends in &calls {
