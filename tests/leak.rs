@@ -63,6 +63,7 @@ async fn nothing_that_is_left_behind_tells_which_card_was_keyed() {
     for run in [&one, &other] {
         assert_nothing_holds_the_card(run);
         assert_a_journal_row_would_be_found(run);
+        assert_shadow_mode_heard_the_keys(run);
         assert_the_agent_got_no_key(run);
     }
     assert_alike(&one, &other);
@@ -126,6 +127,8 @@ fn assert_nothing_holds_the_card(run: &Run) {
         "stdout",
         "sandbox.json",
         "event stream",
+        "shadow report",
+        "shadow.json",
         "metrics",
         "answer",
         "agent",
@@ -159,6 +162,15 @@ fn assert_a_journal_row_would_be_found(run: &Run) {
         holds.count() > 0,
         "void: a row with the card would not be found"
     );
+}
+
+/// Else it would be no wonder that nothing of them is in what it tells.
+fn assert_shadow_mode_heard_the_keys(run: &Run) {
+    let presses = &run.shadow["presses"];
+    for by in ["by_event", "by_tone"] {
+        let heard = presses[by].as_u64();
+        assert!(heard > Some(0), "void: {}", run.shadow);
+    }
 }
 
 fn assert_the_agent_got_no_key(run: &Run) {

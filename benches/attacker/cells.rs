@@ -1,5 +1,7 @@
 //! The conditions under which keys are pressed, and one call under each.
 
+use std::ops::Range;
+
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 use tonewall::proto::{codec::Law, mask::Masking};
 
@@ -15,7 +17,7 @@ use crate::common::{
 /// Keys of one call: a card, its expiry, and a bit.
 pub(crate) const KEYS_PER_CALL: usize = 21;
 /// Audio before the arming, and from there to the first key.
-const LEAD: usize = 1_600;
+pub(crate) const LEAD: usize = 1_600;
 
 /// Between two keys: so long that nothing put in the place of one key covers the next one.
 const PAUSE: (usize, usize) = (250 * MS, 450 * MS);
@@ -192,6 +194,11 @@ impl Condition {
     pub(crate) fn is_burst(&self) -> bool {
         self.length_ms.1 <= 15.0
     }
+
+    /// Whether the noise under the keys is another one than around them.
+    pub(crate) fn has_louder_pauses(&self) -> bool {
+        self.louder_before_db > 0.0
+    }
 }
 
 impl Cell {
@@ -203,6 +210,25 @@ impl Cell {
         )
     }
 
+    /// What the caller's telephone hears: keys, and the noise without them.
+    pub(crate) fn scene(&self, rng: &mut StdRng) -> Scene {
+        let condition = &CONDITIONS[self.condition];
+        let packet = condition.packets[rng.random_range(0..condition.packets.len())];
+        let level = uniform(condition.dbm0, rng);
+        let presses = presses(condition, level, rng);
+        let length = presses.last().map_or(0, |press| press.until) + 3_200;
+        let quiet = match self.noise {
+            None => vec![0.0; length],
+            Some((kind, snr_db)) => noise(kind, length, power_of(level - snr_db), rng),
+        };
+        Scene {
+            packet,
+            network: condition.network,
+            presses,
+            quiet,
+        }
+    }
+
     /// One call: keys in noise through the product.
     pub(crate) fn play(self) -> Played {
         let condition = &CONDITIONS[self.condition];
@@ -212,40 +238,29 @@ impl Cell {
         } else {
             Law::A
         };
-        let packet = condition.packets[rng.random_range(0..condition.packets.len())];
-        let level = uniform(condition.dbm0, &mut rng);
-        let presses = presses(condition, level, &mut rng);
-        let length = presses.last().map_or(0, |press| press.until) + 3_200;
-        let quiet = match self.noise {
-            None => vec![0.0; length],
-            Some((kind, snr_db)) => noise(kind, length, power_of(level - snr_db), &mut rng),
-        };
-        let mut audio = quiet.clone();
-        louder(condition.louder_before_db, &presses, &mut audio);
-        for press in &presses {
+        let scene = self.scene(&mut rng);
+        let mut audio = scene.quiet.clone();
+        louder(condition.louder_before_db, &scene.presses, &mut audio);
+        for press in &scene.presses {
             press.add(&mut audio, &mut rng);
         }
         let codes = encode(law, &audio);
-        let keys: Vec<_> = presses
-            .iter()
-            .map(|press| press.from..press.until)
-            .collect();
         let journey = Journey {
             law,
             codes: &codes,
-            packet,
-            network: condition.network,
+            packet: scene.packet,
+            network: scene.network,
             masking: self.masking,
             armed_from: self.masked.then_some(LEAD),
-            keys: &keys,
+            keys: &scene.keys(),
         };
         Played {
             law,
-            packet,
+            packet: scene.packet,
             look_ahead: self.masking.profile.guard().look_ahead_samples(),
             agent: journey.run(&mut rng),
-            quiet: encode(law, &quiet),
-            presses,
+            quiet: encode(law, &scene.quiet),
+            presses: scene.presses,
         }
     }
 
@@ -268,17 +283,44 @@ impl Cell {
                 quiet,
                 *law,
                 (*packet, *look_ahead),
-                CONDITIONS[self.condition].louder_before_db > 0.0,
+                CONDITIONS[self.condition].has_louder_pauses(),
                 agent,
             ),
-            told: Peer::ALL.map(|peer| {
-                let told = peers.decode(peer, &decoded)?;
-                let keyed: Vec<u8> = presses.iter().map(|press| b'0' + press.digit).collect();
-                Some(common_length(told.as_bytes(), &keyed))
-            }),
+            told: told(presses, &decoded, peers),
             strange_frames: agent.strange_frames,
             incidents: agent.incidents,
         }
+    }
+}
+
+/// How many of these keys each peer tells.
+pub(crate) fn told(
+    presses: &[Press],
+    samples: &[i16],
+    peers: &Peers,
+) -> [Option<usize>; Peer::ALL.len()] {
+    Peer::ALL.map(|peer| {
+        let told = peers.decode(peer, samples)?;
+        let keyed: Vec<u8> = presses.iter().map(|press| b'0' + press.digit).collect();
+        Some(common_length(told.as_bytes(), &keyed))
+    })
+}
+
+/// Keys in noise, at 8 kHz.
+pub(crate) struct Scene {
+    /// Samples a packet.
+    pub(crate) packet: usize,
+    pub(crate) network: Network,
+    pub(crate) presses: Vec<Press>,
+    /// The noise alone.
+    pub(crate) quiet: Vec<f64>,
+}
+
+impl Scene {
+    /// Where keys are down.
+    pub(crate) fn keys(&self) -> Vec<Range<usize>> {
+        let spans = self.presses.iter().map(|press| press.from..press.until);
+        spans.collect()
     }
 }
 

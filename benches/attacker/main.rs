@@ -4,13 +4,16 @@
 //! many conditions. The listener is calibrated first, and on the same calls unmasked: where he does
 //! not hear what an ideal one hears, the run is void.
 //!
-//! `cargo bench --bench attacker -- [--quick] [--check] [--allow-missing] [--seed N]`
+//! The same over every codec, in [`codecs`], is a report of its own.
+//!
+//! `cargo bench --bench attacker -- [--quick] [--check] [--allow-missing] [--seed N] [--codecs]`
 
 #[path = "../common/mod.rs"]
 mod common;
 
 mod calibration;
 mod cells;
+mod codecs;
 mod gate;
 mod plot;
 mod profiles;
@@ -68,16 +71,28 @@ const LEAST_UNMASKED: f64 = 0.99;
 /// The same for the peers, from 15 dB up: what is deaf proves nothing.
 const LEAST_OF_PEERS: f64 = 0.95;
 
+/// What this bench is asked for.
+#[derive(Parser)]
+struct Arguments {
+    #[command(flatten)]
+    options: Options,
+    /// Only the rows over each codec
+    #[arg(long)]
+    codecs: bool,
+}
+
 fn main() -> ExitCode {
-    let options = Options::parse();
+    let Arguments { options, codecs } = Arguments::parse();
     let seed = options.seed();
-    let keys_a_row = if options.quick { 2_000 } else { 10_000 };
-    let mut report = Report::new("attacker", options.quick);
-    report.say(&format!(
-        "# The ideal listener\n\n{} run, seed {seed}, {keys_a_row} digits a row, look-ahead of 12 ms, G.711 of both laws.",
-        if options.quick { "Quick" } else { "Full" }
-    ));
     let peers = Peers::find();
+    let g711 = (!codecs).then(|| over_g711(&options, seed, &peers));
+    let each = codecs::judge(&options, seed, &peers);
+    g711.filter(|code| *code != ExitCode::SUCCESS)
+        .unwrap_or(each)
+}
+
+/// Says which peers are missing; that fails a run which does not allow it.
+fn tell_missing(peers: &Peers, options: &Options, report: &mut Report) {
     for peer in peers.missing() {
         let what = format!("{} is there to listen", peer.name());
         if options.allow_missing {
@@ -86,15 +101,26 @@ fn main() -> ExitCode {
             report.goal(false, what);
         }
     }
+}
 
-    let sound = calibrate(&options, seed, &peers, &mut report);
+/// Every condition over G.711, the profiles and the gate.
+fn over_g711(options: &Options, seed: u64, peers: &Peers) -> ExitCode {
+    let keys_a_row = if options.quick { 2_000 } else { 10_000 };
+    let mut report = Report::new("attacker", options.quick);
+    report.say(&format!(
+        "# The ideal listener\n\n{} run, seed {seed}, {keys_a_row} digits a row, look-ahead of 12 ms, G.711 of both laws.",
+        if options.quick { "Quick" } else { "Full" }
+    ));
+    tell_missing(peers, options, &mut report);
+
+    let sound = calibrate(options, seed, peers, &mut report);
     let calls = calls(keys_a_row, seed);
-    let outcomes = jobs::run("armed calls", &calls, |cell| cell.run(&peers));
-    judge(&outcomes, &peers, &mut report);
-    profiles::judge(seed, options.quick, &peers, &mut report);
+    let outcomes = jobs::run("armed calls", &calls, |cell| cell.run(peers));
+    judge(&outcomes, peers, &mut report);
+    profiles::judge(seed, options.quick, peers, &mut report);
     let presses = if options.quick { 10_000 } else { 100_000 };
     gate::judge(seed, presses, &mut report);
-    let svg = curves(&outcomes, &options);
+    let svg = curves(&outcomes, options);
     if !sound {
         report.say("**VOID**: the listener is not ideal, so nothing here says that nothing leaks.");
     }

@@ -67,7 +67,7 @@ pub(crate) struct Agent {
     pub(crate) proof: MaskingProof,
 }
 
-/// A stretch of a caller's audio and how it travels.
+/// A stretch of a caller's audio in G.711 and how it travels.
 pub(crate) struct Journey<'a> {
     pub(crate) law: Law,
     pub(crate) codes: &'a [u8],
@@ -85,8 +85,107 @@ pub(crate) struct Journey<'a> {
 impl Journey<'_> {
     /// Sends it through the product.
     pub(crate) fn run(&self, rng: &mut StdRng) -> Agent {
+        let codec = match self.law {
+            Law::Mu => AudioCodec::Pcmu,
+            Law::A => AudioCodec::Pcma,
+        };
+        let packets = self.codes.chunks_exact(self.packet);
+        let payloads: Vec<Vec<u8>> = packets.map(<[u8]>::to_vec).collect();
+        let route = Route {
+            codec,
+            payloads: &payloads,
+            packet: self.packet,
+            network: self.network,
+            masking: self.masking,
+            armed_from: self.armed_from,
+            keys: self.keys,
+        };
+        let trip = route.travel(rng);
+        let mut agent = Agent {
+            codes: vec![self.law.silence(); self.codes.len()],
+            fates: vec![Fate::Lost; self.codes.len()],
+            strange_frames: 0,
+            incidents: trip.incidents,
+            guard: trip.guard,
+            proof: trip.proof,
+        };
+        let replacements = replacements(self.law);
+        for left in &trip.left {
+            self.understand(left, &replacements, &mut agent);
+        }
+        agent
+    }
+
+    /// Puts what left where the caller said it, and says what became of it.
+    fn understand(&self, left: &Left, replacements: &[bool; 256], agent: &mut Agent) {
+        let frame = &left.payload[left.silent..];
+        let first = left.first + left.silent as i64;
+        let place = |n: usize| usize::try_from(first + n as i64).ok();
+        let own = frame
+            .iter()
+            .enumerate()
+            .all(|(n, code)| place(n).and_then(|at| self.codes.get(at)) == Some(code));
+        let replaced = !own && frame.iter().all(|code| replacements[usize::from(*code)]);
+        if first >= left.armed_at && !own && !replaced {
+            agent.strange_frames += 1;
+        }
+        for (n, code) in frame.iter().enumerate() {
+            if let Some(at) = place(n).filter(|at| *at < agent.codes.len()) {
+                agent.codes[at] = *code;
+                agent.fates[at] = if replaced {
+                    Fate::Replaced
+                } else {
+                    Fate::Heard
+                };
+            }
+        }
+    }
+}
+
+/// A caller's packets in any codec and how they travel.
+pub(crate) struct Route<'a> {
+    pub(crate) codec: AudioCodec,
+    pub(crate) payloads: &'a [Vec<u8>],
+    /// Samples of 8 kHz a packet.
+    pub(crate) packet: usize,
+    pub(crate) network: Network,
+    pub(crate) masking: Masking,
+    /// See [`Journey::armed_from`].
+    pub(crate) armed_from: Option<usize>,
+    /// See [`Journey::keys`].
+    pub(crate) keys: &'a [std::ops::Range<usize>],
+}
+
+/// What came of it.
+#[derive(Default)]
+pub(crate) struct Trip {
+    /// In the order in which it left.
+    pub(crate) left: Vec<Left>,
+    /// See [`Agent::incidents`].
+    pub(crate) incidents: usize,
+    pub(crate) guard: Option<Guard>,
+    pub(crate) proof: MaskingProof,
+}
+
+/// A packet that left for the agent. Positions are samples of 8 kHz.
+pub(crate) struct Left {
+    /// Where the caller said its first sample.
+    pub(crate) first: i64,
+    /// So much of its beginning is the silence that a longer look-ahead is paid with.
+    pub(crate) silent: usize,
+    pub(crate) payload: Vec<u8>,
+    /// Where the caller said the first sample that came armed. The frame before it begins with the
+    /// look-ahead's silence.
+    pub(crate) armed_at: i64,
+    /// How many calls had ended before.
+    pub(crate) call: usize,
+}
+
+impl Route<'_> {
+    /// Sends it through the product.
+    pub(crate) fn travel(&self, rng: &mut StdRng) -> Trip {
         let mut world = World {
-            journey: self,
+            route: self,
             call: Call::new(self.masking),
             late: 0,
             inserted: 0,
@@ -96,15 +195,7 @@ impl Journey<'_> {
                 instant: Instant::now(),
                 utc: "2026-11-22T12:00:00Z".parse().expect("a constant time"),
             },
-            agent: Agent {
-                codes: vec![self.law.silence(); self.codes.len()],
-                fates: vec![Fate::Lost; self.codes.len()],
-                strange_frames: 0,
-                incidents: 0,
-                guard: None,
-                proof: MaskingProof::default(),
-            },
-            replacements: replacements(self.law),
+            trip: Trip::default(),
             incident: false,
             armed_at: 0,
         };
@@ -121,7 +212,7 @@ impl Journey<'_> {
             }
             world.feed(at, armed, &mut datagram);
             if std::mem::take(&mut world.incident) {
-                world.agent.incidents += 1;
+                world.trip.incidents += 1;
                 let under_way = self
                     .keys
                     .iter()
@@ -133,21 +224,21 @@ impl Journey<'_> {
                 world.arm(at, deaf_until);
             }
         }
-        world.hang_up(self.codes.len());
-        world.agent
+        world.hang_up(self.payloads.len() * self.packet);
+        world.trip
     }
 
     /// Arrival, first sample, datagram; in order of arrival.
     fn packets(&self, rng: &mut StdRng) -> Vec<(usize, usize, Vec<u8>)> {
-        let mut packets = Vec::with_capacity(self.codes.len() / self.packet);
+        let mut packets = Vec::with_capacity(self.payloads.len());
         let mut clock = 0;
-        for (n, payload) in self.codes.chunks_exact(self.packet).enumerate() {
+        for (n, payload) in self.payloads.iter().enumerate() {
             let first = n * self.packet;
             let header = write_header(
-                payload_type(self.law),
+                payload_type(self.codec),
                 false,
                 FIRST_SEQUENCE.wrapping_add(n as u16),
-                FIRST_TIMESTAMP.wrapping_add(first as u32),
+                FIRST_TIMESTAMP.wrapping_add(first as u32 * self.codec.ticks()),
                 SSRC,
             );
             clock = clock.max(first + self.packet + rng.random_range(0..=self.network.jitter));
@@ -166,10 +257,14 @@ impl Journey<'_> {
     }
 }
 
-const fn payload_type(law: Law) -> u8 {
-    match law {
-        Law::Mu => 0,
-        Law::A => 8,
+/// As RFC 3551 section 6 has it, else a dynamic one.
+const fn payload_type(codec: AudioCodec) -> u8 {
+    match codec {
+        AudioCodec::Pcmu => 0,
+        AudioCodec::Pcma => 8,
+        AudioCodec::G722 => 9,
+        AudioCodec::G729 => 18,
+        AudioCodec::Opus => 111,
     }
 }
 
@@ -185,7 +280,7 @@ fn replacements(law: Law) -> [bool; 256] {
 }
 
 struct World<'a> {
-    journey: &'a Journey<'a>,
+    route: &'a Route<'a>,
     call: Call,
     /// Samples that what is armed leaves late.
     late: usize,
@@ -193,8 +288,7 @@ struct World<'a> {
     inserted: usize,
     out: Outbox,
     begin: Now,
-    agent: Agent,
-    replacements: [bool; 256],
+    trip: Trip,
     incident: bool,
     armed_at: usize,
 }
@@ -205,9 +299,9 @@ impl World<'_> {
     }
 
     fn begin_call(&mut self, at: usize) {
-        self.call = Call::new(self.journey.masking);
+        self.call = Call::new(self.route.masking);
         for (leg, port) in [(Leg::Caller, 4_000), (Leg::Agent, 4_002)] {
-            let media = leg_media(port, self.journey.law, self.journey.packet);
+            let media = leg_media(port, self.route.codec, self.route.packet);
             self.command(at, Command::SetLeg(leg, media));
         }
     }
@@ -215,10 +309,13 @@ impl World<'_> {
     /// `first` is the first sample that comes armed.
     fn arm(&mut self, at: usize, first: usize) {
         self.armed_at = first;
-        self.late = self.journey.masking.profile.guard().look_ahead_samples();
+        self.late = self.route.masking.profile.guard().look_ahead_samples();
         self.inserted = 0;
         self.command(at, Command::Arm(Holder::Ng));
-        assert!(self.call.is_armed(), "a call in G.711 can be armed");
+        assert!(
+            self.call.is_armed(),
+            "a call in a codec of ours can be armed"
+        );
     }
 
     fn hang_up(&mut self, at: usize) {
@@ -258,14 +355,14 @@ impl World<'_> {
                 Output::Incident => self.incident = true,
                 Output::Tightened(guard) => {
                     let more = guard.look_ahead_samples() - self.late;
-                    self.agent.guard = Some(guard);
+                    self.trip.guard = Some(guard);
                     self.late += more;
                     self.inserted += more;
                 }
                 Output::Ended(proof) => {
-                    self.agent.proof.packets_sent += proof.packets_sent;
-                    self.agent.proof.packets_masked += proof.packets_masked;
-                    self.agent.proof.keys_heard += proof.keys_heard;
+                    self.trip.proof.packets_sent += proof.packets_sent;
+                    self.trip.proof.packets_masked += proof.packets_masked;
+                    self.trip.proof.keys_heard += proof.keys_heard;
                 }
                 Output::ArmRefused(_, refusal) => panic!("{refusal}"),
                 Output::Armed(_)
@@ -277,58 +374,37 @@ impl World<'_> {
         }
     }
 
-    /// Puts what left where the caller said it. While armed, it left late by the look-ahead.
+    /// Keeps what left. While armed, it left late by the look-ahead.
     fn collect(&mut self, armed: bool) {
         let late = if armed { self.late } else { 0 };
         for cleared in self.out.cleared() {
             let datagram = cleared.datagram();
             let header = RtpHeader::parse(datagram).expect("what leaves is RTP");
-            let frame = &datagram[header.payload.clone()];
-            let silent = self.inserted.min(frame.len());
+            let payload = datagram[header.payload.clone()].to_vec();
+            let codec = self.route.codec;
+            let length = codec.length_of(&payload).expect("what leaves is audio");
+            let silent = self.inserted.min(length);
             self.inserted -= silent;
-            let frame = &frame[silent..];
             let shifted = header.timestamp.wrapping_sub(FIRST_TIMESTAMP) as i32;
-            let first = i64::from(shifted) - late as i64 + silent as i64;
-            let place = |n: usize| usize::try_from(first + n as i64).ok();
-            let own = frame
-                .iter()
-                .enumerate()
-                .all(|(n, code)| place(n).and_then(|at| self.journey.codes.get(at)) == Some(code));
-            let replaced = !own
-                && frame
-                    .iter()
-                    .all(|code| self.replacements[usize::from(*code)]);
-            // The first frame of an arming begins with the look-ahead's silence.
-            let settled = first >= self.armed_at as i64;
-            if settled && !own && !replaced {
-                self.agent.strange_frames += 1;
-            }
-            for (n, code) in frame.iter().enumerate() {
-                if let Some(at) = place(n).filter(|at| *at < self.agent.codes.len()) {
-                    self.agent.codes[at] = *code;
-                    self.agent.fates[at] = if replaced {
-                        Fate::Replaced
-                    } else {
-                        Fate::Heard
-                    };
-                }
-            }
+            self.trip.left.push(Left {
+                first: i64::from(shifted) / i64::from(codec.ticks()) - late as i64,
+                silent,
+                payload,
+                armed_at: self.armed_at as i64,
+                call: self.trip.incidents,
+            });
         }
     }
 }
 
-fn leg_media(port: u16, law: Law, packet: usize) -> LegMedia {
+fn leg_media(port: u16, codec: AudioCodec, packet: usize) -> LegMedia {
     let address = ([127, 0, 0, 1], port).into();
-    let encoding = match law {
-        Law::Mu => Encoding::Audio(AudioCodec::Pcmu),
-        Law::A => Encoding::Audio(AudioCodec::Pcma),
-    };
     LegMedia {
         rtp: address,
         rtcp: address,
         source: SourcePolicy::Exact,
         payload_types: vec![
-            (payload_type(law), encoding),
+            (payload_type(codec), Encoding::Audio(codec)),
             (101, Encoding::TelephoneEvent(8_000)),
         ],
         packet_time: Duration::from_millis(packet as u64 / 8),

@@ -77,13 +77,19 @@ impl Press {
 
     /// Adds the tone at random phases.
     pub(crate) fn add(&self, audio: &mut [f64], rng: &mut StdRng) {
+        self.add_at(1, audio, rng);
+    }
+
+    /// The same to audio of so many times 8 kHz.
+    pub(crate) fn add_at(&self, times: usize, audio: &mut [f64], rng: &mut StdRng) {
         let (row, column) = PLACES[usize::from(self.digit)];
-        let row_step = TAU * ROWS_HZ[row] * self.row_detune / RATE_HZ;
-        let column_step = TAU * COLUMNS_HZ[column] * self.column_detune / RATE_HZ;
+        let rate_hz = RATE_HZ * times as f64;
+        let row_step = TAU * ROWS_HZ[row] * self.row_detune / rate_hz;
+        let column_step = TAU * COLUMNS_HZ[column] * self.column_detune / rate_hz;
         let (row_phase, column_phase) = (rng.random_range(0.0..TAU), rng.random_range(0.0..TAU));
-        for at in self.from..self.until.min(audio.len()) {
-            let n = (at - self.from) as f64;
-            audio[at] += self.envelope(at)
+        for at in times * self.from..(times * self.until).min(audio.len()) {
+            let n = (at - times * self.from) as f64;
+            audio[at] += self.envelope(at / times)
                 * (self.row_peak * (row_phase + row_step * n).sin()
                     + self.column_peak * (column_phase + column_step * n).sin());
         }

@@ -6,6 +6,7 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+mod whole;
 
 use std::{hint::black_box, path::Path, time::Instant};
 
@@ -258,6 +259,7 @@ fn main() {
             row.name, row.ours
         );
     }
+    whole::print(&call, passes);
     println!(
         "\n{JUDGED}: speech, then 23 keys, two a second; decoding counts twice, for ear and check"
     );

@@ -219,6 +219,9 @@ pub struct PaymentView {
     pub description: Option<String>,
     /// Whether the caller's keys are kept from the agent now.
     pub armed: bool,
+    /// Whether the agent does not hear the caller, because the line is too noisy to tell keys from
+    /// it. Until the end of the payment; keys are taken all the same.
+    pub caller_muted: bool,
     /// The field that is open.
     pub capturing: Option<Field>,
     /// The fields, by name.

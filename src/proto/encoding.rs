@@ -14,6 +14,8 @@ pub enum AudioCodec {
     G722,
     /// Opus (RFC 6716, RFC 7587), whatever its channels.
     Opus,
+    /// ITU-T G.729 with or without its annexes A and B (RFC 3551 §4.5.6).
+    G729,
 }
 
 impl AudioCodec {
@@ -25,6 +27,7 @@ impl AudioCodec {
             Self::Pcma => "PCMA/8000",
             Self::G722 => "G722/8000",
             Self::Opus => "opus/48000/2",
+            Self::G729 => "G729/8000",
         }
     }
 
@@ -36,6 +39,7 @@ impl AudioCodec {
             Self::Pcma => "PCMA",
             Self::G722 => "G722",
             Self::Opus => "opus",
+            Self::G729 => "G729",
         }
     }
 
@@ -44,7 +48,7 @@ impl AudioCodec {
     #[must_use]
     pub const fn clock_hz(self) -> u32 {
         match self {
-            Self::Pcmu | Self::Pcma | Self::G722 => 8_000,
+            Self::Pcmu | Self::Pcma | Self::G722 | Self::G729 => 8_000,
             Self::Opus => 48_000,
         }
     }

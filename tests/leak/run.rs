@@ -31,6 +31,9 @@ pub(crate) const KEY: usize = 8 * 160;
 /// Keys of the card number that travel as tones; all others are events.
 pub(crate) const TONES: std::ops::Range<usize> = 7..11;
 
+/// Fewest calls that a report of shadow mode goes on by.
+const SHADOWED: u64 = 5;
+
 /// Something that was left behind, and where.
 pub(crate) struct Artefact {
     pub(crate) name: String,
@@ -53,6 +56,8 @@ pub(crate) struct Run {
     pub(crate) open: Vec<Vec<u8>>,
     /// Samples of the caller's stream between which masking was acknowledged.
     pub(crate) armed: std::ops::Range<usize>,
+    /// What shadow mode told of the calls on which nothing was asked for.
+    pub(crate) shadow: Value,
     /// Journal as it was while the gateway ran: main file and write-ahead log.
     pub(crate) journal: Vec<(String, Vec<u8>)>,
 }
@@ -117,19 +122,17 @@ pub(crate) fn events(stream: &str) -> Vec<(String, Value)> {
         .collect()
 }
 
-/// Takes `card` on a gateway that logs all it can.
+/// Takes `card` on a gateway that logs all it can, and listens to what is not armed.
 pub(crate) async fn capture(card: Card) -> Run {
     let gateway = Gateway::start(Options {
         level: Some("trace"),
+        more: "[shadow]\nenabled = true\nperiod = \"1s\"\nleast_calls = 5\n",
         ..Options::default()
     })
     .await;
     let stream = Follower::start(&gateway).await;
 
-    let unasked = play(&gateway, "leak-unasked@test.invalid").await;
-    key_all(&unasked, &card).await;
-    let open = unasked.agent_got.lock().await.clone();
-    unasked.hang_up(&gateway).await;
+    let (open, shadow) = key_unasked(&gateway, &card).await;
 
     let ends = play(&gateway, "leak-asked@test.invalid").await;
     while ends.position() < ARMED_AT {
@@ -224,6 +227,7 @@ pub(crate) async fn capture(card: Card) -> Run {
     for (request, body) in &answers {
         add(&format!("answer to {request}"), body.clone().into_bytes());
     }
+    add("shadow report", shadow.to_string().into_bytes());
     add("event stream", text.clone().into_bytes());
     add("metrics", metrics.clone().into_bytes());
     add("audit of the node", audit[0].clone().into_bytes());
@@ -243,6 +247,7 @@ pub(crate) async fn capture(card: Card) -> Run {
         masked,
         open,
         armed: from..until,
+        shadow,
         journal,
     }
 }
@@ -253,6 +258,36 @@ fn way(field: &str, place: usize) -> How {
         "security-code" if place > 0 => How::Tone,
         _ => How::Event,
     }
+}
+
+/// Keys the whole card on as many calls without a payment as a report of shadow mode needs: what the
+/// agent of one of them got, and the report.
+async fn key_unasked(gateway: &Gateway, card: &Card) -> (Vec<Vec<u8>>, Value) {
+    let mut calls = Vec::new();
+    for n in 0..SHADOWED {
+        calls.push(play(gateway, &format!("leak-unasked-{n}@test.invalid")).await);
+    }
+    for ends in &calls {
+        key_all(ends, card).await;
+    }
+    let open = calls[0].agent_got.lock().await.clone();
+    for ends in calls {
+        ends.hang_up(gateway).await;
+    }
+    let kept = gateway.data().join("shadow.json");
+    let end = Instant::now() + PATIENCE;
+    while !fs::read_to_string(&kept).is_ok_and(|kept| kept.contains("127.0.0.1")) {
+        assert!(Instant::now() < end, "shadow mode tells nothing");
+        sleep(Duration::from_millis(30)).await;
+    }
+    // Not among the answers that are compared: it tells of real time too.
+    let report = gateway
+        .http
+        .get(format!("{}/v1/shadow/127.0.0.1", gateway.base))
+        .bearer_auth(&gateway.secret)
+        .send();
+    let report = report.await.expect("an answer").text().await.expect("text");
+    (open, serde_json::from_str(&report).expect("a report"))
 }
 
 /// Keys the whole card into a call without a payment.

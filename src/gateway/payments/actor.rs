@@ -38,6 +38,8 @@ pub(super) enum Message {
     },
     Fact(Input),
     Capture(CaptureEvent),
+    /// Whether the agent hears the caller has changed.
+    CallerMuted,
 }
 
 impl Message {
@@ -199,6 +201,7 @@ impl Actor {
         match message {
             Message::Fact(input) => self.feed(input).await,
             Message::Capture(event) => self.handle_capture(event).await,
+            Message::CallerMuted => self.publish("payment.updated"),
             Message::Command { by, command, reply } => {
                 self.refused = None;
                 let creator = std::mem::replace(&mut self.by, by);
@@ -490,6 +493,7 @@ fn render(
         reference: basics.reference.clone(),
         description: basics.description.clone(),
         armed: payment.is_armed(),
+        caller_muted: payment.is_armed() && shared.muted().contains(&request.call),
         capturing: payment.capturing(),
         fields: fields.render(payment),
         outcome: payment.outcome().cloned(),

@@ -15,7 +15,7 @@ mod validate;
 mod view;
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{HashMap, HashSet, VecDeque},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -52,6 +52,7 @@ use crate::{
         field::Field,
         id::{AttemptId, CallId, Node, PaymentId, Tenant},
         leg::Leg,
+        mask::Guard,
         payment::{Input, Payment, Request},
         time::Now,
     },
@@ -121,6 +122,8 @@ struct Shared {
     hub: Hub,
     draining: AtomicBool,
     book: Mutex<Book>,
+    /// Armed calls whose agent does not hear the caller, for the noise of the line.
+    muted: Mutex<HashSet<CallId>>,
 }
 
 #[derive(Default)]
@@ -180,6 +183,7 @@ impl Payments {
                 hub: Hub::new(first),
                 draining: AtomicBool::new(false),
                 book: Mutex::default(),
+                muted: Mutex::default(),
             }),
         }
     }
@@ -429,14 +433,23 @@ impl Payments {
                 }
             }
             MediaEventKind::Incident => self.tell_call(&event.call, &Input::Incident),
+            MediaEventKind::Tightened(Guard::Mute) => {
+                self.shared.muted().insert(event.call.clone());
+                for id in self.on_call(&event.call) {
+                    self.tell(&id, Message::CallerMuted);
+                }
+            }
+            MediaEventKind::Disarmed => {
+                self.shared.muted().remove(&event.call);
+            }
             MediaEventKind::Ended(_) => {
+                self.shared.muted().remove(&event.call);
                 self.tell_call(&event.call, &Input::CallEnded);
                 self.shared.hub.publish("call.ended", &event.call, None);
             }
             MediaEventKind::Armed(Holder::Ng | Holder::Recovered)
             | MediaEventKind::ArmRefused(Holder::Ng | Holder::Recovered, _)
-            | MediaEventKind::Tightened(_)
-            | MediaEventKind::Disarmed
+            | MediaEventKind::Tightened(Guard::Fast | Guard::Strict | Guard::Strictest)
             | MediaEventKind::Shadowed(..) => {}
         }
     }
@@ -468,17 +481,18 @@ impl Payments {
     }
 
     fn tell_call(&self, call: &CallId, fact: &Input) {
-        let on_call: Vec<PaymentId> = {
-            let book = self.shared.book();
-            let on_call = book
-                .live
-                .iter()
-                .filter(|(_, live)| live.view.borrow().call == *call);
-            on_call.map(|(id, _)| id.clone()).collect()
-        };
-        for id in on_call {
+        for id in self.on_call(call) {
             self.tell(&id, Message::Fact(fact.clone()));
         }
+    }
+
+    fn on_call(&self, call: &CallId) -> Vec<PaymentId> {
+        let book = self.shared.book();
+        let on_call = book
+            .live
+            .iter()
+            .filter(|(_, live)| live.view.borrow().call == *call);
+        on_call.map(|(id, _)| id.clone()).collect()
     }
 
     /// False when no task has this payment. A full mailbox loses progress only: any other fact
@@ -522,6 +536,10 @@ fn broke_off() -> PaymentError {
 impl Shared {
     fn book(&self) -> MutexGuard<'_, Book> {
         self.book.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn muted(&self) -> MutexGuard<'_, HashSet<CallId>> {
+        self.muted.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn serial(&self, now: Now) -> Ulid {

@@ -84,6 +84,10 @@ pub struct PaymentView {
     pub reference: String,
     pub description: Option<String>,
     pub armed: bool,
+    /// The line is too noisy to tell keys from it: the agent does not hear the caller while armed.
+    /// Absent in answers that an older build kept.
+    #[serde(default)]
+    pub caller_muted: bool,
     pub capturing: Option<Field>,
     pub fields: BTreeMap<Field, FieldView>,
     pub outcome: Option<Outcome>,

@@ -179,6 +179,7 @@ pub(super) fn from_rows(row: PaymentRow, attempts: &[AttemptRow], sandbox: bool)
         reference: row.reference,
         description: row.description,
         armed: false,
+        caller_muted: false,
         capturing: None,
         fields: fields.views,
         outcome,

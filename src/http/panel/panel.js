@@ -173,6 +173,7 @@ function tell(before, payment) {
     const outcome = outcomeOf(payment);
     if (outcome) words.push(payment.advice || `${outcome.title}. ${outcome.text}`);
   }
+  if (payment.caller_muted && !before.caller_muted) words.push($("muted").textContent);
   if (payment.armed !== before.armed) words.push(payment.armed ? "The line is protected." : "The line is open.");
   if (words.length) announce(words.join(" "));
 }
@@ -310,6 +311,7 @@ function drawPayment(p, call) {
   const seen = { true: "Line protected", false: "Line open" }[p.armed];
   text($("armed"), p.state === "arming" ? "Protecting…" : state.lost ? `Last seen: ${seen.toLowerCase()}` : seen);
   $("armed").classList.toggle("on", p.armed && !state.lost);
+  $("muted").hidden = !p.caller_muted;
 
   $("outcome").hidden = !outcome;
   if (outcome) {

@@ -205,6 +205,7 @@ impl Fake {
             reference: new.reference,
             description: new.description,
             armed: true,
+            caller_muted: false,
             capturing: None,
             fields: fields.map(|field| (field, empty_field())).into(),
             outcome: None,
@@ -262,7 +263,7 @@ fn refusal(reference: &str) -> Option<PaymentError> {
         "has-payment" => {
             PaymentError::CallHasPayment("pay_acme_n1_01JD0000000000000000000000".parse().unwrap())
         }
-        "cannot-arm" => PaymentError::CannotArm("the codec G.729 cannot be masked".into()),
+        "cannot-arm" => PaymentError::CannotArm("the codec AMR cannot be masked".into()),
         "invalid" => PaymentError::Invalid {
             field: "currency",
             found: "4242 4242 4242 4242".into(),

@@ -79,6 +79,7 @@ fn show(fake: &Fake, id: &PaymentId, look: &str) {
             view.count = 9;
             view.brand = Some(Brand::Visa);
         }),
+        "noisy" => fake.change("payment.updated", id, |p| p.caller_muted = true),
         "problem" => {
             complete(fake, &[Field::PaymentCardNumber]);
             fake.change("payment.capture", id, |p| {

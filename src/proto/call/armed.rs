@@ -6,13 +6,13 @@ use zeroize::Zeroize;
 
 use crate::proto::{
     capture::{Capture, CaptureFailure},
-    codec::{Audio, Law, Wideband},
+    codec::{Audio, Law, StreamDecoder},
     digit::Key,
     dtmf::{Order, OutputCheck, Verdict},
     encoding::AudioCodec,
     mask::{Guard, Masker, Outbox, Shifts, Unarmed},
     proof::MaskingProof,
-    rtp::{HEADER_BYTES, RtpHeader},
+    rtp::{HEADER_BYTES, RtpHeader, rtcp::Outgoing},
     time::Now,
 };
 
@@ -53,7 +53,7 @@ pub(super) struct Armed {
     masker: Masker,
     check: OutputCheck,
     /// Decodes what left, for the check, where it is no G.711.
-    decoded: Option<Wideband>,
+    decoded: Option<StreamDecoder>,
     farewell: Option<OpenEvent>,
     cover: Option<Cover>,
     /// When the last packet left.
@@ -77,7 +77,7 @@ impl Armed {
             hearing,
             cover: None,
             last_left: None,
-            decoded: Wideband::new(masker.codec().1),
+            decoded: StreamDecoder::new(masker.codec().1),
             masker,
             check: OutputCheck::default(),
             farewell,
@@ -98,7 +98,7 @@ impl Armed {
             && !codecs().any(|codec| codec == now)
         {
             self.masker.set_codec(payload_type, codec);
-            self.decoded = Wideband::new(codec);
+            self.decoded = StreamDecoder::new(codec);
         }
     }
 
@@ -337,11 +337,20 @@ impl Armed {
         )
     }
 
-    /// What stands now between the caller's timestamps and those that leave, for sender reports:
-    /// other than after a release, what waits still leaves.
-    pub(super) fn timestamp_shift(&self) -> u32 {
-        let waiting = self.masker.waiting() as u32 * self.masker.ticks();
-        self.shifts().timestamp.wrapping_add(waiting)
+    /// What a sender report has to say of the stream. Other than after a release, what waits still
+    /// leaves.
+    pub(super) fn outgoing(&self) -> Outgoing {
+        let (packets, octets) = self.masker.sent();
+        let (_, theirs) = self.hearing.goes_on();
+        let ticks = self.masker.ticks();
+        let waiting = self.masker.waiting() as u32 * ticks;
+        Outgoing {
+            ssrc: self.masker.ssrc(),
+            moment: [theirs, self.masker.next().timestamp.wrapping_add(waiting)],
+            ticks: [self.hearing.codec().ticks(), ticks],
+            packets,
+            octets,
+        }
     }
 
     pub(super) fn shifts(&self) -> Shifts {
@@ -405,10 +414,15 @@ impl Sink for Masker {
 }
 
 #[cfg(test)]
-use crate::proto::codec::Form;
+use crate::proto::{codec::Form, dtmf::Suspicion};
 
 #[cfg(test)]
 impl Armed {
+    /// How readily the ear suspects.
+    pub(super) fn suspicion(&mut self) -> Suspicion {
+        self.hearing.ear_mut().suspicion()
+    }
+
     /// Puts audio of 16 kHz into the line as if the ear had heard nothing in it.
     pub(super) fn let_pass(&mut self, wide: &[i16]) {
         let samples: Vec<i16> = wide.iter().step_by(2).copied().collect();

@@ -110,7 +110,9 @@ pub enum Output {
 #[serde(rename_all = "kebab-case")]
 pub enum ArmRefusal {
     /// No codec of the caller's leg can be decoded and masked.
-    #[error("the caller's codec cannot be masked; offer PCMU, PCMA, G722 or opus on this call")]
+    #[error(
+        "the caller's codec cannot be masked; offer PCMU, PCMA, G722, opus or G729 on this call"
+    )]
     Codec,
     /// Signalling has not yet named both ends.
     #[error("the call has no answer yet; arm it when both ends have agreed on media")]

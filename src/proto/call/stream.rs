@@ -300,12 +300,11 @@ impl CallerStream {
         if armed.is_covered() {
             return None;
         }
-        let (packets, octets) = armed.sent();
+        let outgoing = armed.outgoing();
         Some(Outgoing {
-            ssrc: armed.ssrc(),
-            timestamp_shift: armed.timestamp_shift(),
-            packets: self.relayed_packets.wrapping_add(packets),
-            octets: self.relayed_octets.wrapping_add(octets),
+            packets: self.relayed_packets.wrapping_add(outgoing.packets),
+            octets: self.relayed_octets.wrapping_add(outgoing.octets),
+            ..outgoing
         })
     }
 

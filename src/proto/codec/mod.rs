@@ -1,19 +1,20 @@
 //! Codecs that can be masked: decoded, heard, and encoded anew from what was masked.
 //!
-//! G.711 (RFC 3551 §4.5.14) has no memory: sample by sample, [`Law`]. G.722 and Opus have one, so
-//! each stream has a [`Decoder`] of its own, and what leaves comes from an [`Encoder`] that has
+//! G.711 (RFC 3551 §4.5.14) has no memory: sample by sample, [`Law`]. The others have one, so each
+//! stream has a [`Decoder`] of its own, and what leaves comes from an [`Encoder`] that has
 //! heard nothing but masked audio. Deliberately absent: transmission that stops in silence. A
 //! packet's size is a constant of its codec and length.
 
 mod g711;
 mod g722;
+mod g729;
 mod opus;
 mod resample;
-mod wideband;
+mod stream;
 
 pub use g711::Law;
 pub use resample::{Decimator, Interpolator, RESAMPLING_DELAY};
-pub use wideband::Wideband;
+pub use stream::StreamDecoder;
 
 use super::encoding::AudioCodec;
 
@@ -27,7 +28,7 @@ impl AudioCodec {
     #[must_use]
     pub const fn rate_hz(self) -> u32 {
         match self {
-            Self::Pcmu | Self::Pcma => 8_000,
+            Self::Pcmu | Self::Pcma | Self::G729 => 8_000,
             Self::G722 => 16_000,
             Self::Opus => opus::RATE_HZ,
         }
@@ -39,8 +40,14 @@ impl AudioCodec {
         match self {
             Self::Pcmu => Some(Law::Mu),
             Self::Pcma => Some(Law::A),
-            Self::G722 | Self::Opus => None,
+            Self::G722 | Self::Opus | Self::G729 => None,
         }
+    }
+
+    /// Whether it is decoded into samples of 16 kHz.
+    #[must_use]
+    pub const fn is_wide(self) -> bool {
+        self.rate_hz() == 16_000
     }
 
     /// Ticks of its RTP clock in a sample of 8 kHz.
@@ -59,11 +66,22 @@ impl AudioCodec {
                 length => Err(Undecodable::TooLong(length / 8)),
             },
             Self::Opus => opus::length_of(payload),
+            Self::G729 => g729::length_of(payload),
+        }
+    }
+
+    /// Whether a payload only describes a silence. Its length then says nothing of the packets that
+    /// carry speech.
+    #[must_use]
+    pub const fn describes_silence(self, payload: &[u8]) -> bool {
+        match self {
+            Self::Pcmu | Self::Pcma | Self::G722 | Self::Opus => false,
+            Self::G729 => payload.len() == g729::SILENCE_BYTES,
         }
     }
 
     /// The length that packets of ours get where the caller's have this one, both in samples of
-    /// 8 kHz: 10 to 60 ms, and in Opus 10, 20, 40 or 60.
+    /// 8 kHz: 10 to 60 ms, in Opus 10, 20, 40 or 60, in G.729 whole frames of 10.
     #[must_use]
     pub const fn frame(self, length: usize) -> usize {
         match (self, length) {
@@ -71,6 +89,7 @@ impl AudioCodec {
             (Self::Opus, 160..320) => 160,
             (Self::Opus, 320..480) => 320,
             (_, 480..) => 480,
+            (Self::G729, length) => length / g729::FRAME * g729::FRAME,
             (Self::Pcmu | Self::Pcma | Self::G722, length) => length,
         }
     }
@@ -81,6 +100,7 @@ impl AudioCodec {
         match self {
             Self::Pcmu | Self::Pcma | Self::G722 => frame,
             Self::Opus => opus::bytes_of(frame),
+            Self::G729 => g729::bytes_of(frame),
         }
     }
 }
@@ -95,6 +115,8 @@ pub struct Audio<'a> {
 
 /// A form of a piece of audio beside its samples of 8 kHz.
 pub enum Form<'a> {
+    /// None: those samples are all.
+    Narrow,
     /// Codewords of G.711.
     Codewords(Law, &'a [u8]),
     /// Samples of 16 kHz, two for each of 8 kHz and at the same instants.
@@ -132,6 +154,7 @@ enum Decoding {
     G711(Law),
     G722(Box<g722::Decoder>),
     Opus(opus::Decoder),
+    G729(Box<g729::Decoder>),
 }
 
 impl Decoder {
@@ -143,6 +166,7 @@ impl Decoder {
             AudioCodec::Pcma => Decoding::G711(Law::A),
             AudioCodec::G722 => Decoding::G722(Box::new(g722::Decoder::new())),
             AudioCodec::Opus => Decoding::Opus(opus::Decoder::new()),
+            AudioCodec::G729 => Decoding::G729(Box::new(g729::Decoder::new())),
         })
     }
 
@@ -154,6 +178,7 @@ impl Decoder {
             Decoding::G711(Law::A) => AudioCodec::Pcma,
             Decoding::G722(_) => AudioCodec::G722,
             Decoding::Opus(_) => AudioCodec::Opus,
+            Decoding::G729(_) => AudioCodec::G729,
         }
     }
 
@@ -174,6 +199,7 @@ impl Decoder {
             }
             Decoding::G722(decoder) => decoder.decode(payload, samples),
             Decoding::Opus(decoder) => decoder.decode(payload, samples)?,
+            Decoding::G729(decoder) => decoder.decode(payload, samples),
         }
         Ok(length)
     }
@@ -184,6 +210,7 @@ impl Decoder {
             Decoding::G711(_) => {}
             Decoding::G722(decoder) => decoder.lose(),
             Decoding::Opus(decoder) => decoder.lose(length),
+            Decoding::G729(decoder) => decoder.lose(length),
         }
     }
 }
@@ -195,6 +222,7 @@ enum Encoding {
     G711(Law),
     G722(Box<g722::Encoder>),
     Opus(opus::Encoder),
+    G729(Box<g729::Encoder>),
 }
 
 impl Encoder {
@@ -206,6 +234,7 @@ impl Encoder {
             AudioCodec::Pcma => Encoding::G711(Law::A),
             AudioCodec::G722 => Encoding::G722(Box::new(g722::Encoder::new())),
             AudioCodec::Opus => Encoding::Opus(opus::Encoder::new()),
+            AudioCodec::G729 => Encoding::G729(Box::new(g729::Encoder::new())),
         })
     }
 
@@ -221,6 +250,7 @@ impl Encoder {
             }
             Encoding::G722(encoder) => encoder.encode(samples, payload),
             Encoding::Opus(encoder) => encoder.encode(samples, payload),
+            Encoding::G729(encoder) => encoder.encode(samples, payload),
         }
     }
 }

@@ -4,12 +4,14 @@ use proptest::prelude::*;
 
 use super::*;
 
-const ALL: [AudioCodec; 4] = [
+const ALL: [AudioCodec; 5] = [
     AudioCodec::Pcmu,
     AudioCodec::Pcma,
     AudioCodec::G722,
     AudioCodec::Opus,
+    AudioCodec::G729,
 ];
+const WITH_MEMORY: [AudioCodec; 3] = [AudioCodec::G722, AudioCodec::Opus, AudioCodec::G729];
 const ROWS_HZ: [f64; 4] = [697.0, 770.0, 852.0, 941.0];
 const COLUMNS_HZ: [f64; 4] = [1209.0, 1336.0, 1477.0, 1633.0];
 
@@ -90,7 +92,7 @@ fn through(codec: AudioCodec, samples: &[i16], frame: usize) -> Vec<i16> {
 
 #[test]
 fn a_voice_comes_back_through_every_codec() {
-    for (codec, least_db) in ALL.into_iter().zip([28.0, 28.0, 20.0, 12.0]) {
+    for (codec, least_db) in ALL.into_iter().zip([28.0, 28.0, 20.0, 12.0, 8.0]) {
         let rate_hz = codec.rate_hz();
         let said = voice(rate_hz, rate_hz as usize * 4 / 5 * 5);
         let heard = through(codec, &said, rate_hz as usize / 50);
@@ -146,10 +148,15 @@ fn the_two_tones_of_every_key_survive_decoding_and_stand_alone() {
             for hz in ROWS_HZ.into_iter().chain(COLUMNS_HZ) {
                 let there = amplitude(steady, rate_hz, hz);
                 let expected = hz == row || hz == column;
+                // 8 kbit/s are for speech: the tones wobble, and their neighbours are not clean.
+                let (levels, most) = match codec {
+                    AudioCodec::G729 => (1_500.0..4_500.0, 900.0),
+                    _ => (2_500.0..3_500.0, 150.0),
+                };
                 let fits = if expected {
-                    (2_500.0..3_500.0).contains(&there)
+                    levels.contains(&there)
                 } else {
-                    there < 150.0
+                    there < most
                 };
                 assert!(fits, "{codec:?}, {row} + {column}: {there} at {hz} Hz");
             }
@@ -159,11 +166,13 @@ fn the_two_tones_of_every_key_survive_decoding_and_stand_alone() {
 
 #[test]
 fn a_decoder_finds_back_after_a_loss() {
-    for codec in [AudioCodec::G722, AudioCodec::Opus] {
-        let said = voice(16_000, 16_000);
+    for (codec, least_db) in WITH_MEMORY.into_iter().zip([10.0, 10.0, 6.0]) {
+        let rate_hz = codec.rate_hz();
+        let second = rate_hz as usize;
+        let said = voice(rate_hz, second);
         let (mut encoder, mut decoder) = (Encoder::new(codec), Decoder::new(codec));
         let mut heard = Vec::new();
-        for (number, packet) in said.chunks_exact(320).enumerate() {
+        for (number, packet) in said.chunks_exact(second / 50).enumerate() {
             let (mut payload, mut samples) = ([0; 480], [0; MAX_SAMPLES]);
             let bytes = encoder.encode(packet, &mut payload);
             if (10..15).contains(&number) {
@@ -171,10 +180,10 @@ fn a_decoder_finds_back_after_a_loss() {
             } else {
                 decoder.decode(&payload[..bytes], &mut samples).unwrap();
             }
-            heard.extend_from_slice(&samples[..320]);
+            heard.extend_from_slice(&samples[..second / 50]);
         }
-        let (_, snr_db) = delay_and_snr(&said[8_000..], &heard[8_000..], 200);
-        assert!(snr_db > 10.0, "{codec:?}: {snr_db} dB");
+        let (_, snr_db) = delay_and_snr(&said[second / 2..], &heard[second / 2..], 200);
+        assert!(snr_db > least_db, "{codec:?}: {snr_db} dB");
     }
 }
 
@@ -204,6 +213,12 @@ fn what_is_no_packet_is_refused_and_leaves_nothing() {
     let mut opus = Decoder::new(AudioCodec::Opus);
     for packet in [&[0x4B_u8][..], &[0x4B, 0], &[0x4A, 200], &[0x49, 1]] {
         assert_eq!(opus.decode(packet, &mut samples), Err(Undecodable::Corrupt));
+    }
+    let mut g729 = Decoder::new(AudioCodec::G729);
+    for length in (0..=120).filter(|length| !matches!(length % 10, 0 | 2)) {
+        let payload = vec![0x55; length];
+        let refused = g729.decode(&payload, &mut samples);
+        assert_eq!(refused, Err(Undecodable::Corrupt), "{length} bytes");
     }
     let mut wide = Decoder::new(AudioCodec::G722);
     let refused = wide.decode(&[0; 160], &mut samples[..319]);
@@ -248,7 +263,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(2_000))]
 
     #[test]
-    fn no_payload_makes_a_decoder_panic(payloads in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..200), 1..6), codec in 0..4_usize) {
+    fn no_payload_makes_a_decoder_panic(payloads in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..200), 1..6), codec in 0..ALL.len()) {
         let codec = ALL[codec];
         let mut decoder = Decoder::new(codec);
         let mut samples = [0; MAX_SAMPLES];
@@ -268,10 +283,11 @@ proptest! {
         seed in any::<u32>(),
         damage in prop::collection::vec((0..120_usize, any::<u8>(), 0..=80_usize), 12),
     ) {
-        for codec in [AudioCodec::G722, AudioCodec::Opus] {
+        for codec in WITH_MEMORY {
             let (mut encoder, mut decoder) = (Encoder::new(codec), Decoder::new(codec));
-            let said = voice(16_000, 320 * 12 + seed as usize % 7);
-            for (packet, (place, byte, length)) in said.chunks_exact(320).zip(&damage) {
+            let frame = codec.rate_hz() as usize / 50;
+            let said = voice(codec.rate_hz(), frame * 12 + seed as usize % 7);
+            for (packet, (place, byte, length)) in said.chunks_exact(frame).zip(&damage) {
                 let (mut payload, mut samples) = ([0; 480], [0; MAX_SAMPLES]);
                 let bytes = encoder.encode(packet, &mut payload);
                 payload[*place] ^= byte;
@@ -339,7 +355,7 @@ fn an_impulse_comes_out_after_the_delay_that_is_named() {
 fn both_forms_of_a_wide_piece_are_of_the_same_instants() {
     let said = voice(16_000, 16_000);
     let mut encoder = Encoder::new(AudioCodec::G722);
-    let mut wideband = Wideband::new(AudioCodec::G722).unwrap();
+    let mut wideband = StreamDecoder::new(AudioCodec::G722).unwrap();
     let (mut narrow, mut wide) = (Vec::new(), Vec::new());
     for packet in said.chunks_exact(320) {
         let mut payload = [0; 160];

@@ -248,6 +248,13 @@ impl Run {
         self.unbroken += 1;
     }
 
+    /// Wipes it, where there is anything to wipe.
+    fn end(&mut self) {
+        if self.told > 0 {
+            self.zeroize();
+        }
+    }
+
     /// True when it has been silent for too long.
     fn miss(&mut self) -> bool {
         self.silent += 1;
@@ -375,6 +382,7 @@ impl Default for Digits {
 
 impl Digits {
     /// Judges the hop that was pushed last; it ends at sample `end`.
+    #[inline(always)]
     pub(super) fn judge(&mut self, bank: &Bank, end: i64) -> Told {
         self.noise.hear(bank.energy(Window::W10));
         let Some(mut fit) = bank.fit(LEAST_SHARE) else {
@@ -388,12 +396,13 @@ impl Digits {
         told
     }
 
+    #[inline(never)]
     fn judge_fit(&mut self, fit: Option<&Fit>, end: i64) -> Told {
         if let Some(fit) = fit
             && self.press.is(fit)
         {
             self.press.tell(fit);
-            self.candidate.zeroize();
+            self.candidate.end();
             return Told::Nothing;
         }
         if self.press.told > 0 && self.press.miss() {
@@ -406,7 +415,7 @@ impl Digits {
             return Told::Nothing;
         };
         if !self.candidate.is(fit) {
-            self.candidate.zeroize();
+            self.candidate.end();
             self.candidate = Run::begin(fit, end, self.noise.energy());
         }
         self.candidate.tell(fit);

@@ -66,6 +66,8 @@ impl Segment {
 pub(super) struct Events {
     segments: [Segment; SEGMENTS],
     next: usize,
+    /// Whether there was any: on most legs there never is.
+    any: bool,
 }
 
 impl Events {
@@ -117,12 +119,13 @@ impl Events {
             packet: packet_time,
         };
         self.next = (self.next + 1) % SEGMENTS;
+        self.any = true;
         new
     }
 
     /// Whether a key is down.
     pub(super) fn key_is_down(&self, heard: i64) -> bool {
-        self.segments.iter().any(|segment| segment.is_down(heard))
+        self.any && self.segments.iter().any(|segment| segment.is_down(heard))
     }
 
     /// Whether an event of this key was going on from `from` to `until`.

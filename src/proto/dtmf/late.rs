@@ -59,6 +59,9 @@ impl History {
         let skipped = samples.len().saturating_sub(HISTORY_SAMPLES);
         let mut rest = &samples[skipped..];
         for place in Self::places(self.end + skipped as u64, rest.len()) {
+            if place.is_empty() {
+                break;
+            }
             let (now, later) = rest.split_at(place.len());
             self.samples[place.clone()].copy_from_slice(now);
             self.lost[place].fill(false);

@@ -365,6 +365,39 @@ mod tests {
     }
 
     #[test]
+    fn the_rest_of_a_press_leaves_an_info_to_the_press_it_was_for() {
+        let mut merge = Merge::default();
+        assert!(merge.hear(Source::Event, 5, 0, false, at(20)) == Told::First);
+        assert!(!merge.hear_info(5, at(300)));
+        assert!(merge.hear_info(5, at(310)), "the next press, told early");
+        assert!(merge.hear(Source::Tone, 5, 2_400, true, at(340)) == Told::Rest);
+        let next = merge.hear(Source::Tone, 5, 3_200, false, at(440));
+        assert!(next == Told::KnownByInfo);
+    }
+
+    #[test]
+    fn of_two_presses_near_each_other_each_finds_its_own_other_half() {
+        let mut merge = Merge::default();
+        // The key twice within 70 ms: both events, then both tones.
+        assert!(merge.hear(Source::Event, 5, 0, false, at(20)) == Told::First);
+        assert!(merge.hear(Source::Event, 5, 560, false, at(90)) == Told::First);
+        assert!(merge.hear(Source::Tone, 5, 0, false, at(100)) == Told::Again);
+        assert!(merge.hear(Source::Tone, 5, 560, false, at(110)) == Told::Again);
+    }
+
+    #[test]
+    fn an_event_that_begins_while_its_tone_still_sounds_is_the_same_press() {
+        let mut merge = Merge::default();
+        assert!(merge.hear(Source::Tone, 5, 0, false, at(40)) == Told::First);
+        merge.tone_goes_on(at(500));
+        assert!(merge.hear(Source::Event, 5, 3_600, false, at(500)) == Told::Again);
+        let mut over = Merge::default();
+        assert!(over.hear(Source::Tone, 5, 0, false, at(40)) == Told::First);
+        over.tone_goes_on(at(100));
+        assert!(over.hear(Source::Event, 5, 3_600, false, at(500)) == Told::First);
+    }
+
+    #[test]
     fn what_no_other_source_will_tell_is_wiped() {
         let mut merge = Merge::default();
         for n in 0..5 {

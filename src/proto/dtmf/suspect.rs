@@ -124,22 +124,13 @@ impl Suspicion {
 
     /// Samples before the end of the newest hop that are suspect, if any are. `held`: what was last
     /// heard before it still is.
-    #[inline]
+    #[inline(always)]
     pub(super) fn reach(self, bank: &Bank, held: bool) -> Option<u64> {
         let thresholds = self.thresholds();
-        let least = &thresholds.least_shares;
-        if bank.is_suspicious(*least) {
-            // The longest window reaches back furthest.
-            for n in (0..4).rev() {
-                let window = Window::ALL[n];
-                if bank.nominal(window, WIDE, least[n])
-                    && (held
-                        || bank.rises(window, RISE)
-                        || bank.nominal(window, WIDE, thresholds.sure_shares[n]))
-                {
-                    return Some(thresholds.guarded(window.samples()));
-                }
-            }
+        if bank.is_suspicious(thresholds.least_shares)
+            && let Some(reach) = thresholds.reach_of_windows(bank, held)
+        {
+            return Some(reach);
         }
         if bank.fine(WIDE, thresholds.least_fine_share)
             && (held || bank.rises(Window::W6, RISE) || bank.fine(WIDE, thresholds.sure_fine_share))
@@ -153,6 +144,22 @@ impl Suspicion {
 }
 
 impl Thresholds {
+    /// What the longest of the suspicious windows on the nominal frequencies reaches back.
+    #[inline(never)]
+    fn reach_of_windows(&self, bank: &Bank, held: bool) -> Option<u64> {
+        for n in (0..4).rev() {
+            let window = Window::ALL[n];
+            if bank.nominal(window, WIDE, self.least_shares[n])
+                && (held
+                    || bank.rises(window, RISE)
+                    || bank.nominal(window, WIDE, self.sure_shares[n]))
+            {
+                return Some(self.guarded(window.samples()));
+            }
+        }
+        None
+    }
+
     fn guarded(&self, samples: usize) -> u64 {
         (samples as u64 + GUARD_SAMPLES).max(self.reach_samples)
     }

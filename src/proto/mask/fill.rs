@@ -194,6 +194,19 @@ mod tests {
     }
 
     #[test]
+    fn a_press_that_a_short_mask_did_not_tell_is_not_told_by_the_next() {
+        let gate = [
+            vec![true; 50],
+            vec![false; 3],
+            vec![true; 5],
+            vec![false; 20],
+        ];
+        for fill in [Fill::Tone, Fill::Noise] {
+            assert_eq!(sounds(&made(fill, &gate.concat(), &[51])), [], "{fill:?}");
+        }
+    }
+
+    #[test]
     fn noise_is_heard_in_the_place_of_a_false_alarm_and_begins_without_a_click() {
         let gate = [vec![true; 50], vec![false; 5], vec![true; 5]].concat();
         let samples = made(Fill::Noise, &gate, &[]);

@@ -8,7 +8,7 @@ use zeroize::Zeroize;
 /// datagram.
 const CAPACITY: usize = 4_096;
 
-/// A ring of G.711 codewords (`u8`) or pairs of linear samples (`[i16; 2]`) with a mark on each that
+/// A ring of G.711 codewords (`u8`), linear samples (`i16`) or pairs of them (`[i16; 2]`) with a mark on each that
 /// must not be heard. Positions count samples since the line was made. Wiped on drop.
 pub(super) struct Line<T: Copy + Default + Zeroize> {
     codes: Box<[T; CAPACITY]>,
@@ -76,13 +76,18 @@ impl<T: Copy + Default + Zeroize> Line<T> {
             let end = self.end + codes.len() as u64;
             let mut rest = codes;
             for place in Self::places(self.end..end) {
+                if place.is_empty() {
+                    break;
+                }
                 let (now, later) = rest.split_at(place.len());
                 self.codes[place.clone()].copy_from_slice(now);
                 self.marked[place].fill(false);
                 rest = later;
             }
-            for place in Self::places(self.end..self.marked_until.min(end)) {
-                self.marked[place].fill(true);
+            if self.marked_until > self.end {
+                for place in Self::places(self.end..self.marked_until.min(end)) {
+                    self.marked[place].fill(true);
+                }
             }
             self.end = end;
         }
@@ -104,6 +109,9 @@ impl<T: Copy + Default + Zeroize> Line<T> {
         let end = self.start + taken as u64;
         let mut rest = frame;
         for place in Self::places(self.start..end) {
+            if place.is_empty() {
+                break;
+            }
             let (now, later) = rest.split_at_mut(place.len());
             now.copy_from_slice(&self.codes[place.clone()]);
             // A frame that left is a log of what was said, or of a key.
@@ -139,10 +147,10 @@ impl<T: Copy + Default + Zeroize> Line<T> {
         let mut line = Line::new();
         line.start = self.start;
         line.end = self.start;
-        line.marked_until = self.marked_until;
         for position in self.start..self.end {
             line.push(silence, self.marked[Self::slot(position)]);
         }
+        line.marked_until = self.marked_until;
         line
     }
 
@@ -201,6 +209,29 @@ mod tests {
             );
             assert_eq!(one.len(), all.len());
         }
+    }
+
+    #[test]
+    fn a_line_of_another_codec_keeps_the_marks_and_those_to_come() {
+        let mut line = Line::new();
+        line.extend(&[7u8; 10]);
+        line.mark(3..12);
+        let mut other: Line<[i16; 2]> = line.replaced_by([0; 2]);
+        other.extend(&[[7; 2]; 10]);
+        let mut frame = [[1; 2]; 1];
+        for position in 0..20 {
+            assert_eq!(other.take(&mut frame), (3..12).contains(&position));
+            assert_eq!(frame == [[7; 2]], position >= 10, "what waited is silence");
+        }
+    }
+
+    #[test]
+    fn what_is_missing_counts_as_marked() {
+        let mut line = Line::new();
+        line.extend(&[7u8; 10]);
+        assert!(line.take(&mut [0; 11]));
+        assert!(line.take(&mut [0; 1]));
+        assert!(!line.take(&mut []));
     }
 
     #[test]

@@ -255,6 +255,22 @@ mod tests {
     }
 
     #[test]
+    fn the_last_frame_before_a_mask_is_not_learnt_after_it_either() {
+        let quiet = coloured(0.0, 40.0, 8_000, 5);
+        // As quiet as the line itself, so that it would be taken for it.
+        let made_after = |last: i16| {
+            let mut noise = taught(&[&quiet[..], &[last; 160]].concat());
+            made(&mut noise, 800);
+            for frame in quiet.chunks(160).take(3) {
+                noise.learn(frame.iter().copied());
+            }
+            noise.begin();
+            made(&mut noise, 800)
+        };
+        assert_eq!(made_after(20), made_after(-30));
+    }
+
+    #[test]
     fn before_anything_was_heard_there_is_silence() {
         let mut noise = ComfortNoise::default();
         noise.begin();

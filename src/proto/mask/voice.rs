@@ -27,8 +27,25 @@ type Pair = [i16; 2];
 pub(super) enum Voice {
     /// Codewords of G.711.
     Codewords(Law, Line<u8>),
+    /// Linear samples of 8 kHz.
+    Narrow(Box<Narrow>),
     /// Linear samples of 16 kHz.
     Wide(Box<Wide>),
+}
+
+/// What a codec of 8 kHz with a memory needs.
+pub(super) struct Narrow {
+    codec: AudioCodec,
+    line: Line<i16>,
+    encoder: Encoder,
+    /// The frame that is about to be encoded.
+    frame: [i16; MAX_FRAME],
+}
+
+impl Drop for Narrow {
+    fn drop(&mut self) {
+        self.frame.zeroize();
+    }
 }
 
 /// What a codec of 16 kHz needs.
@@ -54,7 +71,8 @@ impl Voice {
     pub(super) fn new(codec: AudioCodec) -> Self {
         match codec.law() {
             Some(law) => Self::Codewords(law, Line::new()),
-            None => Self::Wide(Box::new(Wide::new(codec, Line::new()))),
+            None if codec.is_wide() => Self::Wide(Box::new(Wide::new(codec, Line::new()))),
+            None => Self::Narrow(Box::new(Narrow::new(codec, Line::new()))),
         }
     }
 
@@ -62,6 +80,7 @@ impl Voice {
         match self {
             Self::Codewords(Law::Mu, _) => AudioCodec::Pcmu,
             Self::Codewords(Law::A, _) => AudioCodec::Pcma,
+            Self::Narrow(narrow) => narrow.codec,
             Self::Wide(wide) => wide.codec,
         }
     }
@@ -74,18 +93,34 @@ impl Voice {
                 let before = std::mem::replace(law, new);
                 line.recode(|code| new.encode(before.decode(code)));
             }
-            (Self::Codewords(_, line), None) => {
-                let line = line.replaced_by([0; 2]);
-                *self = Self::Wide(Box::new(Wide::new(codec, line)));
-            }
-            (Self::Wide(wide), Some(law)) => {
-                let line = wide.line.replaced_by(law.silence());
-                *self = Self::Codewords(law, line);
-            }
-            (Self::Wide(wide), None) => {
+            (Self::Wide(wide), None) if codec.is_wide() => {
                 wide.codec = codec;
                 wide.encoder = Encoder::new(codec);
             }
+            (Self::Narrow(narrow), None) if !codec.is_wide() => {
+                narrow.codec = codec;
+                narrow.encoder = Encoder::new(codec);
+            }
+            (Self::Narrow(_) | Self::Wide(_), Some(law)) => {
+                *self = Self::Codewords(law, self.silenced(law.silence()));
+            }
+            (Self::Codewords(..) | Self::Narrow(_), None) if codec.is_wide() => {
+                let line = self.silenced([0; 2]);
+                *self = Self::Wide(Box::new(Wide::new(codec, line)));
+            }
+            (Self::Codewords(..) | Self::Narrow(_) | Self::Wide(_), None) => {
+                let line = self.silenced(0);
+                *self = Self::Narrow(Box::new(Narrow::new(codec, line)));
+            }
+        }
+    }
+
+    /// As much silence as waits, with the same marks.
+    fn silenced<T: Copy + Default + Zeroize>(&self, silence: T) -> Line<T> {
+        match self {
+            Self::Codewords(_, line) => line.replaced_by(silence),
+            Self::Narrow(narrow) => narrow.line.replaced_by(silence),
+            Self::Wide(wide) => wide.line.replaced_by(silence),
         }
     }
 
@@ -95,15 +130,16 @@ impl Voice {
             (Self::Codewords(law, line), Form::Codewords(of, codes)) if law == of => {
                 line.extend(codes);
             }
-            (Self::Codewords(law, line), Form::Codewords(..) | Form::Wide(_)) => {
+            (Self::Codewords(law, line), Form::Codewords(..) | Form::Narrow | Form::Wide(_)) => {
                 for sample in audio.samples {
                     line.push(law.encode(*sample), false);
                 }
             }
+            (Self::Narrow(narrow), _) => narrow.line.extend(audio.samples),
             (Self::Wide(wide), Form::Wide(samples)) => {
                 wide.line.extend(samples.as_chunks().0);
             }
-            (Self::Wide(wide), Form::Codewords(..)) => {
+            (Self::Wide(wide), Form::Codewords(..) | Form::Narrow) => {
                 for sample in audio.samples {
                     let mut pair = [0; 2];
                     wide.doubled.interpolate(&[*sample], &mut pair);
@@ -118,6 +154,7 @@ impl Voice {
         for _ in 0..samples {
             match self {
                 Self::Codewords(law, line) => line.push(law.silence(), marked),
+                Self::Narrow(narrow) => narrow.line.push(0, marked),
                 Self::Wide(wide) => wide.line.push([0; 2], marked),
             }
         }
@@ -126,6 +163,7 @@ impl Voice {
     pub(super) fn mark(&mut self, span: Range<u64>) {
         match self {
             Self::Codewords(_, line) => line.mark(span),
+            Self::Narrow(narrow) => narrow.line.mark(span),
             Self::Wide(wide) => wide.line.mark(span.start..span.end + LATER),
         }
     }
@@ -133,6 +171,7 @@ impl Voice {
     pub(super) const fn len(&self) -> usize {
         match self {
             Self::Codewords(_, line) => line.len(),
+            Self::Narrow(narrow) => narrow.line.len(),
             Self::Wide(wide) => wide.line.len(),
         }
     }
@@ -140,6 +179,7 @@ impl Voice {
     pub(super) const fn end(&self) -> u64 {
         match self {
             Self::Codewords(_, line) => line.end(),
+            Self::Narrow(narrow) => narrow.line.end(),
             Self::Wide(wide) => wide.line.end(),
         }
     }
@@ -147,6 +187,7 @@ impl Voice {
     pub(super) fn is_unmarked(&self) -> bool {
         match self {
             Self::Codewords(_, line) => line.is_unmarked(),
+            Self::Narrow(narrow) => narrow.line.is_unmarked(),
             Self::Wide(wide) => wide.line.is_unmarked(),
         }
     }
@@ -156,6 +197,7 @@ impl Voice {
         let quiet = |sample: i16| sample.unsigned_abs() < threshold;
         match self {
             Self::Codewords(law, line) => line.iter().all(|code| quiet(law.decode(code))),
+            Self::Narrow(narrow) => narrow.line.iter().all(quiet),
             Self::Wide(wide) => wide.line.iter().all(|pair| pair.into_iter().all(quiet)),
         }
     }
@@ -164,6 +206,7 @@ impl Voice {
     pub(super) fn discard(&mut self) {
         match self {
             Self::Codewords(_, line) => line.discard(),
+            Self::Narrow(narrow) => narrow.line.discard(),
             Self::Wide(wide) => {
                 wide.line.discard();
                 wide.doubled.forget();
@@ -181,6 +224,11 @@ impl Voice {
                 silence.fill(law.silence());
                 line.take(rest)
             }
+            Self::Narrow(narrow) => {
+                let (silence, rest) = narrow.frame[..length].split_at_mut(silent);
+                silence.fill(0);
+                narrow.line.take(rest)
+            }
             Self::Wide(wide) => {
                 let (silence, rest) = wide.frame[..length].split_at_mut(silent);
                 silence.fill([0; 2]);
@@ -197,6 +245,7 @@ impl Voice {
     ) -> impl ExactSizeIterator<Item = i16> + 'a {
         (0..length).map(move |at| match self {
             Self::Codewords(law, _) => law.decode(payload[at]),
+            Self::Narrow(narrow) => narrow.frame[at],
             Self::Wide(wide) => {
                 let [one, other] = wide.frame[at];
                 i16::midpoint(one, other)
@@ -213,6 +262,7 @@ impl Voice {
                     *code = law.encode(*sample);
                 }
             }
+            Self::Narrow(narrow) => narrow.frame[..samples.len()].copy_from_slice(samples),
             Self::Wide(wide) => {
                 if first {
                     wide.filled.forget();
@@ -227,16 +277,32 @@ impl Voice {
     pub(super) fn silence(&mut self, length: usize, first: bool, payload: &mut [u8]) {
         match self {
             Self::Codewords(law, _) => payload.fill(law.silence()),
-            Self::Wide(_) => self.fill(&[0; MAX_FRAME][..length], first, payload),
+            Self::Narrow(_) | Self::Wide(_) => self.fill(&[0; MAX_FRAME][..length], first, payload),
         }
     }
 
     /// Encodes the frame that was taken. Nothing of it stays behind.
     pub(super) fn finish(&mut self, length: usize, payload: &mut [u8]) {
-        if let Self::Wide(wide) = self {
-            let frame = wide.frame[..length].as_flattened_mut();
-            wide.encoder.encode(frame, payload);
-            frame.zeroize();
+        let (encoder, frame) = match self {
+            Self::Codewords(..) => return,
+            Self::Narrow(narrow) => (&mut narrow.encoder, &mut narrow.frame[..length]),
+            Self::Wide(wide) => {
+                let frame = wide.frame[..length].as_flattened_mut();
+                (&mut wide.encoder, frame)
+            }
+        };
+        encoder.encode(frame, payload);
+        frame.zeroize();
+    }
+}
+
+impl Narrow {
+    fn new(codec: AudioCodec, line: Line<i16>) -> Self {
+        Self {
+            codec,
+            line,
+            encoder: Encoder::new(codec),
+            frame: [0; MAX_FRAME],
         }
     }
 }
@@ -250,6 +316,30 @@ impl Wide {
             doubled: Interpolator::default(),
             filled: Interpolator::default(),
             frame: [[0; 2]; MAX_FRAME],
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mark_covers_what_resampling_brings_later() {
+        let codes = [Law::Mu.silence(); 160];
+        let audio = Audio {
+            samples: &[0; 160],
+            form: Form::Codewords(Law::Mu, &codes),
+        };
+        // The resampled audio is 2 ms later than what the detector heard.
+        for (codec, later) in [(AudioCodec::Pcmu, 0), (AudioCodec::G722, 16)] {
+            let mut voice = Voice::new(codec);
+            voice.extend(&audio);
+            voice.mark(20..100);
+            let mut payload = [0; 1];
+            let marked = (0..160).map(|_| voice.take(0, 1, &mut payload));
+            let expected = (0..160).map(|at| (20..100 + later).contains(&at));
+            assert!(marked.eq(expected), "{codec:?}");
         }
     }
 }

@@ -15,12 +15,23 @@ const REPORT_BLOCK: usize = 24;
 pub struct Outgoing {
     /// Its SSRC.
     pub ssrc: u32,
-    /// Added to the caller's timestamps.
-    pub timestamp_shift: u32,
+    /// The same moment in the caller's timestamps and in those that leave.
+    pub moment: [u32; 2],
+    /// Ticks of the caller's clock and of the one that leaves in a sample of 8 kHz.
+    pub ticks: [u32; 2],
     /// Packets that were sent.
     pub packets: u32,
     /// Their payload octets.
     pub octets: u32,
+}
+
+impl Outgoing {
+    /// A timestamp of the caller's in the clock of what leaves.
+    const fn timestamp(&self, theirs: u32) -> u32 {
+        let since = theirs.wrapping_sub(self.moment[0]).cast_signed() as i64;
+        let ours = since * self.ticks[1] as i64 / self.ticks[0] as i64;
+        self.moment[1].wrapping_add(ours as u32)
+    }
 }
 
 /// Writes into `out` the compound packet that may leave towards the agent while armed: a sender or
@@ -198,8 +209,8 @@ impl Writer<'_> {
 
     fn sender_report(&mut self, packet: &Packet<'_>, outgoing: Outgoing) -> Option<()> {
         let info = packet.body.get(4..24)?;
-        let timestamp = u32::from_be_bytes(info.get(8..12)?.try_into().ok()?)
-            .wrapping_add(outgoing.timestamp_shift);
+        let theirs = u32::from_be_bytes(info.get(8..12)?.try_into().ok()?);
+        let timestamp = outgoing.timestamp(theirs);
         let mut body = [0; 24 + REPORT_BLOCK];
         body[..4].copy_from_slice(&outgoing.ssrc.to_be_bytes());
         body[4..12].copy_from_slice(info.get(..8)?);

@@ -73,6 +73,8 @@ fn of_rtpmap(encoding: &str) -> Encoding {
         ("pcma", 8000, "1") => Encoding::Audio(AudioCodec::Pcma),
         // 8000 stands for 16 kHz (RFC 3551 §4.5.2).
         ("g722", 8000, "1") => Encoding::Audio(AudioCodec::G722),
+        // Some phones name the annex, which sends the same bits.
+        ("g729" | "g729a", 8000, "1") => Encoding::Audio(AudioCodec::G729),
         // Always these two numbers, whatever is sent (RFC 7587 §7).
         ("opus", 48_000, "2") => Encoding::Audio(AudioCodec::Opus),
         ("telephone-event", 1.., "1") => Encoding::TelephoneEvent(clock_hz),
@@ -89,6 +91,7 @@ const fn of_static(payload_type: u8) -> Encoding {
         0 => Encoding::Audio(AudioCodec::Pcmu),
         8 => Encoding::Audio(AudioCodec::Pcma),
         9 => Encoding::Audio(AudioCodec::G722),
+        18 => Encoding::Audio(AudioCodec::G729),
         _ => Encoding::Other,
     }
 }

@@ -122,11 +122,11 @@ fn codecs_that_cannot_be_masked_are_stripped_with_their_attributes() {
         "o=- 1 1 IN IP4 198.51.100.1",
         "s=-",
         "t=0 0",
-        "m=audio 2000 RTP/AVP 103 18 0 110 126 13",
+        "m=audio 2000 RTP/AVP 103 3 0 110 126 13",
         "c=IN IP4 198.51.100.1",
         "a=rtpmap:103 ISAC/16000",
         "a=fmtp:103 minptime=10",
-        "a=rtpmap:18 G729/8000",
+        "a=rtpmap:3 GSM/8000",
         "a=rtpmap:110 telephone-event/48000",
         "a=rtpmap:126 telephone-event/8000",
     ]);
@@ -135,7 +135,7 @@ fn codecs_that_cannot_be_masked_are_stripped_with_their_attributes() {
         description.audio().payload_types,
         [
             (103, Encoding::Other),
-            (18, Encoding::Other),
+            (3, Encoding::Other),
             (0, Encoding::Audio(AudioCodec::Pcmu)),
             (110, Encoding::TelephoneEvent(48_000)),
             (126, Encoding::TelephoneEvent(8000)),
@@ -144,7 +144,7 @@ fn codecs_that_cannot_be_masked_are_stripped_with_their_attributes() {
     );
     let out = description.rewrite(&gateway());
     assert!(out.contains("m=audio 30000 RTP/AVP 0 110 126\r\n"), "{out}");
-    assert!(!out.contains("ISAC") && !out.contains("minptime") && !out.contains("G729"));
+    assert!(!out.contains("ISAC") && !out.contains("minptime") && !out.contains("GSM"));
 }
 
 #[test]
@@ -184,6 +184,51 @@ fn opus_and_g722_stay_in_their_place_with_what_belongs_to_them() {
         ..gateway()
     };
     assert!(description.rewrite(&told).contains("RTP/AVP 9 110\r\n"));
+}
+
+#[test]
+fn g729_stays_by_its_number_or_its_names_with_what_is_said_of_silence() {
+    let sdp = lines(&[
+        "v=0",
+        "o=- 1 1 IN IP4 198.51.100.1",
+        "s=-",
+        "t=0 0",
+        "m=audio 2000 RTP/AVP 18 96 97 0 101",
+        "c=IN IP4 198.51.100.1",
+        "a=fmtp:18 annexb=no",
+        "a=rtpmap:96 G729a/8000",
+        "a=rtpmap:97 G729D/8000",
+        "a=rtpmap:101 telephone-event/8000",
+        "a=ptime:30",
+    ]);
+    let description = parse(&sdp);
+    assert_eq!(
+        description.audio().payload_types,
+        [
+            (18, Encoding::Audio(AudioCodec::G729)),
+            (96, Encoding::Audio(AudioCodec::G729)),
+            // 6.4 kbit/s: other bits.
+            (97, Encoding::Other),
+            (0, Encoding::Audio(AudioCodec::Pcmu)),
+            (101, Encoding::TelephoneEvent(8000)),
+        ]
+    );
+    assert!(description.audio().is_maskable());
+    let out = description.rewrite(&gateway());
+    assert!(
+        out.contains("m=audio 30000 RTP/AVP 18 96 0 101\r\n"),
+        "{out}"
+    );
+    assert!(out.contains("a=rtpmap:18 G729/8000\r\na=fmtp:18 annexb=no\r\n"));
+    let told = Rewrite {
+        strip: vec!["G729".to_owned()],
+        ..gateway()
+    };
+    let out = description.rewrite(&told);
+    assert!(
+        out.contains("RTP/AVP 0 101\r\n") && !out.contains("G729"),
+        "{out}"
+    );
 }
 
 #[test]

@@ -25,6 +25,7 @@ pub enum Carried {
     Pcma,
     G722,
     Opus,
+    G729,
     /// RFC 4733 telephone-event.
     TelephoneEvent,
     /// RFC 4733 `tone`.
@@ -39,11 +40,12 @@ pub enum Carried {
 
 impl Carried {
     /// All of them, in the order of their counts.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Pcmu,
         Self::Pcma,
         Self::G722,
         Self::Opus,
+        Self::G729,
         Self::TelephoneEvent,
         Self::Tone,
         Self::Red,
@@ -59,6 +61,7 @@ impl Carried {
             Self::Pcma => "PCMA",
             Self::G722 => "G722",
             Self::Opus => "opus",
+            Self::G729 => "G729",
             Self::TelephoneEvent => "telephone-event",
             Self::Tone => "tone",
             Self::Red => "red",

@@ -12,6 +12,7 @@ use crate::{
         call::ArmRefusal,
         capture::{CaptureEventKind, CaptureTimeout, Rejection},
         field::Field,
+        mask::Guard,
         proof::MaskingProof,
     },
 };
@@ -199,6 +200,42 @@ async fn the_agent_sees_progress_problems_and_the_last_four() {
     assert_eq!(bench.stage().logged("capture-completed"), 1);
     assert_eq!(bench.stage().logged("capture-opened"), 2);
     assert_eq!(bench.stage().logged("capture-closed"), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_agent_is_told_that_noise_has_muted_the_caller_as_long_as_it_does() {
+    let bench = Bench::new();
+    let id = bench.created().await;
+    let mut watched = bench.payments.subscribe(&bench.by.tenant, None);
+    let muted = async |id| {
+        settle().await;
+        bench
+            .payments
+            .get(&bench.by, id)
+            .await
+            .unwrap()
+            .caller_muted
+    };
+    bench.media(MediaEventKind::Tightened(Guard::Strictest));
+    assert!(!muted(&id).await, "only later, not muted");
+    bench.media(MediaEventKind::Tightened(Guard::Mute));
+    assert!(muted(&id).await);
+    let told = watched.live.try_recv().unwrap();
+    assert_eq!(told.name, "payment.updated");
+    assert!(
+        told.data.contains(r#""caller_muted":true"#),
+        "{}",
+        told.data
+    );
+    assert!(watched.live.try_recv().is_err(), "told once");
+    // The call stays armed for the next payment: nothing loosens before the release.
+    bench.payments.cancel(&bench.by, &id).await.unwrap();
+    let next = bench.created().await;
+    assert!(!muted(&id).await && muted(&next).await);
+    bench.payments.cancel(&bench.by, &next).await.unwrap();
+    bench.media(MediaEventKind::Disarmed);
+    let last = bench.created().await;
+    assert!(!muted(&last).await, "an arming of its own");
 }
 
 #[tokio::test(start_paused = true)]

@@ -3,7 +3,7 @@
 use zeroize::Zeroize;
 
 use crate::proto::{
-    codec::{Audio, Form, Law, Wideband},
+    codec::{Audio, Form, Law, StreamDecoder},
     dtmf::Order,
     encoding::AudioCodec,
     rtp::{MAX_DATAGRAM, difference},
@@ -60,7 +60,7 @@ impl Hearing {
         };
         match codec.law() {
             Some(law) => self.hear_codes(payload, skip, law, keys, sink),
-            None => self.hear_wideband(payload, skip, keys, sink),
+            None => self.hear_stream(payload, skip, keys, sink),
         }
         self.last_audio = Some(keys.now.instant);
         Order::Kept
@@ -96,30 +96,32 @@ impl Hearing {
         samples.zeroize();
     }
 
-    fn hear_wideband(
+    fn hear_stream(
         &mut self,
         payload: &[u8],
         skip: usize,
         keys: &mut Keys<'_>,
         sink: &mut impl Sink,
     ) {
-        let Some(wideband) = decoder_of(&mut self.wideband, self.codec) else {
+        let Some(decoder) = decoder_of(&mut self.decoders, self.codec) else {
             return;
         };
-        let Ok(length) = wideband.decode(payload) else {
+        let Ok(length) = decoder.decode(payload) else {
             // Its time passes all the same: as a loss, when the next one comes.
-            wideband.lose(0);
+            decoder.lose(0);
             self.refused += 1;
             return;
         };
-        sink.packet_time(length);
+        if !self.codec.describes_silence(payload) {
+            sink.packet_time(length);
+        }
         for from in (skip..length).step_by(PIECE) {
-            let audio = wideband.piece(from, from + PIECE);
+            let audio = decoder.piece(from, from + PIECE);
             let verdict =
                 keys.hear(|slot, pressed| self.ear.hear_audio(audio.samples, slot, pressed));
             sink.audio(&audio, &verdict);
         }
-        wideband.finish();
+        decoder.finish();
         let heard = length.saturating_sub(skip) as u32;
         self.expected = self
             .expected
@@ -168,16 +170,16 @@ impl Hearing {
 
     /// What comes next does not follow what was decoded last.
     fn lose(&mut self, samples: usize) {
-        for wideband in &mut self.wideband {
-            wideband.lose(samples);
+        for decoder in &mut self.decoders {
+            decoder.lose(samples);
         }
     }
 }
 
-/// The decoder of a codec of 16 kHz, made where there is none.
-fn decoder_of(all: &mut Vec<Wideband>, codec: AudioCodec) -> Option<&mut Wideband> {
-    if !all.iter().any(|wideband| wideband.codec() == codec) {
-        all.extend(Wideband::new(codec));
+/// The decoder of a codec with a memory, made where there is none.
+fn decoder_of(all: &mut Vec<StreamDecoder>, codec: AudioCodec) -> Option<&mut StreamDecoder> {
+    if !all.iter().any(|decoder| decoder.codec() == codec) {
+        all.extend(StreamDecoder::new(codec));
     }
-    all.iter_mut().find(|wideband| wideband.codec() == codec)
+    all.iter_mut().find(|decoder| decoder.codec() == codec)
 }

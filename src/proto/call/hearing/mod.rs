@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use crate::proto::{
     capture::{Capture, CaptureFailure},
-    codec::{Audio, Wideband},
+    codec::{Audio, StreamDecoder},
     digit::Key,
     dtmf::{Ear, KeyOverNoise, Order, PressesTold, Suspicion, Verdict, code_of_tone},
     encoding::{AudioCodec, Encoding},
@@ -47,8 +47,8 @@ const PAUSE: Duration = Duration::from_millis(100);
 const STREAM_STOPPED: Duration = Duration::from_secs(1);
 /// A key that was down when the caller stopped counts as released after this long.
 const KEY_FORGOTTEN: Duration = Duration::from_secs(2);
-/// Codecs that are decoded into samples of 16 kHz.
-const WIDEBAND_CODECS: usize = 2;
+/// Codecs with a memory.
+const CODECS_WITH_MEMORY: usize = 3;
 
 /// Takes what was heard, in the order of the caller's time. Positions and lengths are samples of 8 kHz.
 pub(super) trait Sink {
@@ -101,7 +101,7 @@ pub(super) struct Hearing {
     /// The codec of the caller's audio, whose clock these numbers have.
     codec: AudioCodec,
     /// Decoders with a memory, each made when it is first needed.
-    wideband: Vec<Wideband>,
+    decoders: Vec<StreamDecoder>,
     began: Instant,
     /// At first the beginning of listening.
     last_packet: Instant,
@@ -134,7 +134,7 @@ impl Hearing {
             sequence: Resequencer::new(next_sequence),
             expected: next_timestamp,
             codec,
-            wideband: Vec::with_capacity(WIDEBAND_CODECS),
+            decoders: Vec::with_capacity(CODECS_WITH_MEMORY),
             began: now.instant,
             last_packet: now.instant,
             flowing_since: now.instant,
@@ -294,7 +294,7 @@ impl Hearing {
         }
         self.candidate = None;
         self.ear = self.ear.begin_anew();
-        self.wideband.clear();
+        self.decoders.clear();
         self.foreign_event = None;
         self.ssrc = header.ssrc;
         sink.source_changed(header.ssrc);

@@ -174,6 +174,7 @@ const fn carried(encoding: Option<Encoding>) -> Carried {
         Some(Encoding::Audio(AudioCodec::Pcma)) => Carried::Pcma,
         Some(Encoding::Audio(AudioCodec::G722)) => Carried::G722,
         Some(Encoding::Audio(AudioCodec::Opus)) => Carried::Opus,
+        Some(Encoding::Audio(AudioCodec::G729)) => Carried::G729,
         Some(Encoding::TelephoneEvent(_)) => Carried::TelephoneEvent,
         Some(Encoding::Tone(_)) => Carried::Tone,
         Some(Encoding::Red) => Carried::Red,

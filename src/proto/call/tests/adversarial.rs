@@ -12,8 +12,6 @@ use crate::proto::{
 use super::*;
 
 const RATE_HZ: f64 = 8_000.0;
-const ROWS_HZ: [f64; 4] = [697.0, 770.0, 852.0, 941.0];
-const COLUMNS_HZ: [f64; 4] = [1_209.0, 1_336.0, 1_477.0, 1_633.0];
 /// Of the sound that replaces keys.
 const NEUTRAL_HZ: f64 = 400.0;
 /// White noise under everything, dBm0.

@@ -9,17 +9,16 @@ use crate::proto::{
 
 const G722: (u8, AudioCodec) = (9, AudioCodec::G722);
 const OPUS: (u8, AudioCodec) = (111, AudioCodec::Opus);
+pub(super) const G729: (u8, AudioCodec) = (18, AudioCodec::G729);
 const PCMU: (u8, AudioCodec) = (0, AudioCodec::Pcmu);
-const ROWS_HZ: [f64; 4] = [697.0, 770.0, 852.0, 941.0];
-const COLUMNS_HZ: [f64; 4] = [1209.0, 1336.0, 1477.0, 1633.0];
 /// Samples of 16 kHz in 20 ms.
-const PACKET: usize = 320;
+pub(super) const PACKET: usize = 320;
 /// Of each of the two tones.
 const TONE: f64 = 6_000.0;
 
 fn wide_leg(port: u16, first: (u8, AudioCodec)) -> LegMedia {
     let mut media = leg(port);
-    let all = [first, G722, OPUS];
+    let all = [first, G722, OPUS, G729];
     let named = all.map(|(number, codec)| (number, Encoding::Audio(codec)));
     media.payload_types.retain(|(number, _)| *number != first.0);
     media.payload_types.splice(0..0, named);
@@ -27,15 +26,15 @@ fn wide_leg(port: u16, first: (u8, AudioCodec)) -> LegMedia {
 }
 
 /// A caller in a codec, of whom an agent hears what leaves.
-struct Talk {
-    world: World,
+pub(super) struct Talk {
+    pub(super) world: World,
     codec: (u8, AudioCodec),
-    encoder: Encoder,
-    left: Vec<Vec<u8>>,
+    pub(super) encoder: Encoder,
+    pub(super) left: Vec<Vec<u8>>,
 }
 
 impl Talk {
-    fn armed(codec: (u8, AudioCodec)) -> Self {
+    pub(super) fn armed(codec: (u8, AudioCodec)) -> Self {
         let mut talk = Self::open(codec);
         talk.say(&breath(10 * PACKET));
         talk.left.clear();
@@ -44,7 +43,10 @@ impl Talk {
     }
 
     fn open(codec: (u8, AudioCodec)) -> Self {
-        let mut world = World::unanswered();
+        Self::open_in(codec, World::unanswered())
+    }
+
+    pub(super) fn open_in(codec: (u8, AudioCodec), mut world: World) -> Self {
         world.command(Command::SetLeg(Leg::Caller, wide_leg(4_000, codec)));
         world.command(Command::SetLeg(Leg::Agent, wide_leg(4_002, codec)));
         Self {
@@ -62,7 +64,7 @@ impl Talk {
     }
 
     /// Says whole packets of 20 ms of 16 kHz.
-    fn say(&mut self, samples: &[i16]) {
+    pub(super) fn say(&mut self, samples: &[i16]) {
         assert_eq!(samples.len() % PACKET, 0);
         for packet in samples.chunks_exact(PACKET) {
             let payload = self.encode(packet);
@@ -70,18 +72,19 @@ impl Talk {
         }
     }
 
-    fn encode(&mut self, packet: &[i16]) -> Vec<u8> {
+    pub(super) fn encode(&mut self, packet: &[i16]) -> Vec<u8> {
         let mut payload = [0; 480];
         let thinned: Vec<i16> = packet.iter().step_by(2).copied().collect();
-        let samples = match self.codec.1.law() {
-            Some(_) => &thinned[..],
-            None => packet,
+        let samples = if self.codec.1.is_wide() {
+            packet
+        } else {
+            &thinned[..]
         };
         let bytes = self.encoder.encode(samples, &mut payload);
         payload[..bytes].to_vec()
     }
 
-    fn send(&mut self, payload: &[u8]) {
+    pub(super) fn send(&mut self, payload: &[u8]) {
         let timestamp = self.world.timestamp;
         let datagram = self.world.datagram(self.codec.0, timestamp, payload);
         self.pass(20);
@@ -91,7 +94,7 @@ impl Talk {
     }
 
     /// Time of the caller's clock in which nothing may be sent.
-    fn pass(&mut self, milliseconds: u32) {
+    pub(super) fn pass(&mut self, milliseconds: u32) {
         let ticks = milliseconds * self.codec.1.clock_hz() / 1_000;
         self.world.timestamp = self.world.timestamp.wrapping_add(ticks);
     }
@@ -121,7 +124,7 @@ impl Talk {
 }
 
 /// Breath: noise of about -52 dBm0.
-fn breath(samples: usize) -> Vec<i16> {
+pub(super) fn breath(samples: usize) -> Vec<i16> {
     let mut state = 7_u32;
     let mut next = || {
         state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
@@ -131,7 +134,12 @@ fn breath(samples: usize) -> Vec<i16> {
 }
 
 /// Breath with the two tones of a key in these samples.
-fn keyed(row_hz: f64, column_hz: f64, samples: usize, span: std::ops::Range<usize>) -> Vec<i16> {
+pub(super) fn keyed(
+    row_hz: f64,
+    column_hz: f64,
+    samples: usize,
+    span: std::ops::Range<usize>,
+) -> Vec<i16> {
     let mut said = breath(samples);
     for n in span {
         let t = n as f64 / 16_000.0;
@@ -204,7 +212,7 @@ fn solve(mut matrix: [[f64; 4]; 4], mut right: [f64; 4]) -> [f64; 4] {
 }
 
 /// Nothing of a key is left: neither for an independent detector, nor by a fit to its two tones.
-fn assert_nothing_of(talk: &Talk, codec: (u8, AudioCodec), row_hz: f64, column_hz: f64) {
+pub(super) fn assert_nothing_of(talk: &Talk, codec: (u8, AudioCodec), row_hz: f64, column_hz: f64) {
     let heard = talk.heard(codec);
     let rate_hz = codec.1.rate_hz() as usize;
     let thinned: Vec<i16> = heard.iter().step_by(rate_hz / 8_000).copied().collect();
@@ -219,7 +227,7 @@ fn assert_nothing_of(talk: &Talk, codec: (u8, AudioCodec), row_hz: f64, column_h
     assert_eq!(talk.incidents(), 0);
 }
 
-fn assert_seamless_in(left: &[Vec<u8>], codec: AudioCodec) {
+pub(super) fn assert_seamless_in(left: &[Vec<u8>], codec: AudioCodec) {
     assert!(!left.is_empty());
     for pair in left.windows(2) {
         let (before, after) = (header_of(&pair[0]), header_of(&pair[1]));
@@ -231,7 +239,7 @@ fn assert_seamless_in(left: &[Vec<u8>], codec: AudioCodec) {
 
 #[test]
 fn no_key_is_left_in_any_codec_and_every_packet_has_one_size() {
-    for codec in [G722, OPUS] {
+    for codec in [G722, OPUS, G729] {
         for (number, (row, column)) in ROWS_HZ
             .into_iter()
             .flat_map(|row| COLUMNS_HZ.map(|column| (row, column)))
@@ -264,23 +272,25 @@ fn no_key_is_left_in_any_codec_and_every_packet_has_one_size() {
 
 #[test]
 fn an_unmasked_key_would_be_found_by_these_checks() {
-    for codec in [G722, OPUS] {
+    for codec in [G722, OPUS, G729] {
         let mut talk = Talk::open(codec);
         talk.say(&keyed(770.0, 1_336.0, 25 * PACKET, 2_000..3_280));
         let heard = talk.heard(codec);
-        assert!(most_of(&heard, 16_000, 770.0) > TONE * 0.8);
-        let thinned: Vec<i16> = heard.iter().step_by(2).copied().collect();
-        assert!(OutputCheck::default().listen(&thinned));
-        // Even 5 ms of it.
+        let rate_hz = codec.1.rate_hz() as usize;
+        assert!(most_of(&heard, rate_hz, 770.0) > TONE * 0.8);
+        let thinned: Vec<i16> = heard.iter().step_by(rate_hz / 8_000).copied().collect();
+        assert!(OutputCheck::default().listen(&thinned), "{codec:?}");
+        // Even 5 ms of it; in G.729, which smears it, 20 ms.
+        let end = if codec == G729 { 2_320 } else { 2_080 };
         let mut talk = Talk::open(codec);
-        talk.say(&keyed(770.0, 1_336.0, 25 * PACKET, 2_000..2_080));
-        assert!(most_of(&talk.heard(codec), 16_000, 770.0) > TONE / 10.0);
+        talk.say(&keyed(770.0, 1_336.0, 25 * PACKET, 2_000..end));
+        assert!(most_of(&talk.heard(codec), rate_hz, 770.0) > TONE / 10.0);
     }
 }
 
 #[test]
 fn a_key_that_is_down_at_the_arming_does_not_leave_in_any_codec() {
-    for codec in [G722, OPUS] {
+    for codec in [G722, OPUS, G729] {
         let mut talk = Talk::open(codec);
         let said = keyed(852.0, 1_477.0, 30 * PACKET, 8 * PACKET..14 * PACKET);
         let (before, after) = said.split_at(10 * PACKET);
@@ -294,7 +304,7 @@ fn a_key_that_is_down_at_the_arming_does_not_leave_in_any_codec() {
 
 #[test]
 fn an_onset_in_the_first_packet_after_a_silence_that_was_not_sent_does_not_leave() {
-    for codec in [G722, OPUS] {
+    for codec in [G722, OPUS, G729] {
         for pause in [40, 120, 400, 2_000] {
             let mut talk = Talk::armed(codec);
             talk.say(&breath(6 * PACKET));
@@ -302,11 +312,9 @@ fn an_onset_in_the_first_packet_after_a_silence_that_was_not_sent_does_not_leave
             talk.left.extend(talk.world.wait(pause));
             talk.say(&keyed(941.0, 1_336.0, 12 * PACKET, 0..1_280));
             assert_nothing_of(&talk, codec, 941.0, 1_336.0);
-            assert_eq!(
-                talk.world.proof().keys_heard,
-                1,
-                "{codec:?} after {pause} ms"
-            );
+            // A decoder of G.729 that has missed something needs the key's first half to hear it.
+            let keys = talk.world.proof().keys_heard;
+            assert!(keys == 1 || codec == G729, "{codec:?} after {pause} ms");
         }
     }
 }
@@ -331,6 +339,9 @@ fn what_cannot_be_decoded_becomes_silence() {
         (G722, vec![]),
         (OPUS, vec![0xFF; 300]),
         (OPUS, vec![0x4B, 0]),
+        (G729, vec![0; 9]),
+        (G729, vec![0; 11]),
+        (G729, vec![0; 25]),
     ] {
         let mut talk = Talk::armed(codec);
         talk.say(&breath(6 * PACKET));
@@ -345,8 +356,13 @@ fn what_cannot_be_decoded_becomes_silence() {
 
 #[test]
 fn a_caller_who_changes_codecs_in_the_middle_of_a_key_is_masked_all_the_same() {
-    for first in [PCMU, G722, OPUS] {
-        for second in [PCMU, G722, OPUS] {
+    for first in [PCMU, G722, OPUS, G729] {
+        for second in [PCMU, G722, OPUS, G729] {
+            // An encoder of G.729 that forgets what its decoder remembers is no change of codecs: what
+            // is decoded is noise for 40 ms, whatever was said.
+            if (first, second) == (G729, G729) {
+                continue;
+            }
             let mut talk = Talk::armed(first);
             let said = keyed(770.0, 1_209.0, 30 * PACKET, 9 * PACKET + 100..14 * PACKET);
             let (before, after) = said.split_at(11 * PACKET);
@@ -362,8 +378,8 @@ fn a_caller_who_changes_codecs_in_the_middle_of_a_key_is_masked_all_the_same() {
 
 #[test]
 fn an_agent_who_agrees_on_another_codec_in_the_middle_of_a_key_hears_that_and_no_key() {
-    for first in [PCMU, G722, OPUS] {
-        for second in [PCMU, G722, OPUS] {
+    for first in [PCMU, G722, OPUS, G729] {
+        for second in [PCMU, G722, OPUS, G729] {
             let mut talk = Talk::armed(first);
             let said = keyed(770.0, 1_209.0, 30 * PACKET, 9 * PACKET + 100..14 * PACKET);
             let (before, after) = said.split_at(11 * PACKET);
@@ -385,20 +401,27 @@ fn an_agent_who_agrees_on_another_codec_in_the_middle_of_a_key_hears_that_and_no
 
 #[test]
 fn a_voice_passes_in_any_codec_a_little_later() {
-    for (codec, least_db) in [(G722, 15.0), (OPUS, 8.0)] {
+    for (codec, least_db) in [(G722, 15.0), (OPUS, 8.0), (G729, 6.0)] {
         let mut talk = Talk::armed(codec);
         // A hum that no key resembles.
         let said: Vec<i16> = (0..100 * PACKET)
             .map(|n| {
                 let t = n as f64 / 16_000.0;
-                let hum = (TAU * 180.0 * t).sin()
-                    + (TAU * 310.0 * t).sin()
-                    + 0.3 * (TAU * 5_200.0 * t).sin();
+                // G.729 cuts what is lower than 140 Hz, and turns what is near it.
+                let [one, other, high] = if codec.1.is_wide() {
+                    [180.0, 310.0, 5_200.0]
+                } else {
+                    [430.0, 560.0, 2_300.0]
+                };
+                let hum =
+                    (TAU * one * t).sin() + (TAU * other * t).sin() + 0.3 * (TAU * high * t).sin();
                 (1_500.0 * hum * (0.6 + 0.4 * (TAU * 3.0 * t).sin())) as i16
             })
             .collect();
         talk.say(&said);
         let heard = talk.heard(codec);
+        let per_ms = codec.1.rate_hz() as usize / 1_000;
+        let said: Vec<i16> = said.into_iter().step_by(16 / per_ms).collect();
         let snr_db = |delay: usize| {
             let (mut signal, mut error) = (0.0, 0.0);
             for (said, heard) in said.iter().zip(&heard[delay..]).skip(4_000) {
@@ -407,24 +430,24 @@ fn a_voice_passes_in_any_codec_a_little_later() {
             }
             10.0 * (signal / error).log10()
         };
-        let best = (0..800)
+        let best = (0..50 * per_ms)
             .max_by(|a, b| snr_db(*a).total_cmp(&snr_db(*b)))
             .unwrap();
         println!(
             "{codec:?}: {} dB, {} ms later",
             snr_db(best),
-            best as f64 / 16.0
+            best as f64 / per_ms as f64
         );
         assert!(snr_db(best) > least_db, "{codec:?}: {} dB", snr_db(best));
         // 14 ms of ours, and what two rounds of the codec take.
-        assert!(best < 16 * 26, "{codec:?}: {best} samples");
+        assert!(best < per_ms * 26, "{codec:?}: {best} samples");
         assert_eq!(talk.world.proof().packets_masked, 0);
     }
 }
 
 #[test]
 fn numbers_go_on_without_a_break_after_a_release_in_any_codec() {
-    for codec in [G722, OPUS] {
+    for codec in [G722, OPUS, G729] {
         let mut talk = Talk::armed(codec);
         talk.say(&keyed(770.0, 1_336.0, 25 * PACKET, 2_000..3_280));
         talk.world.command(Command::Release(Holder::Ng));
@@ -439,7 +462,7 @@ fn numbers_go_on_without_a_break_after_a_release_in_any_codec() {
 
 #[test]
 fn a_tone_that_left_in_a_codec_with_memory_is_an_incident() {
-    for codec in [G722, OPUS] {
+    for codec in [G722, OPUS, G729] {
         let mut talk = Talk::armed(codec);
         let tone = keyed(770.0, 1_336.0, 12 * PACKET, 0..12 * PACKET);
         // The ear is deaf: its verdict on silence clears a tone.
@@ -448,7 +471,7 @@ fn a_tone_that_left_in_a_codec_with_memory_is_an_incident() {
         talk.say(&breath(20 * PACKET));
         assert_eq!(talk.incidents(), 1);
         let heard = talk.heard(codec);
-        assert!(most_of(&heard, 16_000, 770.0) < 100.0);
+        assert!(most_of(&heard, codec.1.rate_hz() as usize, 770.0) < 100.0);
     }
 }
 
@@ -475,7 +498,7 @@ fn an_event_in_the_clock_of_opus_masks_its_own_time() {
 
 #[test]
 fn redundancy_fills_what_was_lost_of_a_codec_with_a_memory_too() {
-    for codec in [G722, OPUS] {
+    for codec in [G722, OPUS, G729] {
         // The tone's packets are 10 to 13.
         let said = keyed(770.0, 1_336.0, 40 * PACKET, 10 * PACKET..14 * PACKET);
         let hear = |lost: &[usize]| {
@@ -512,10 +535,50 @@ fn redundancy_fills_what_was_lost_of_a_codec_with_a_memory_too() {
             (talk.heard(codec), talk.world.proof().keys_heard)
         };
         let whole = hear(&[]);
-        assert_eq!(whole.1, 1, "{codec:?}");
+        assert!(codec == G729 || whole.1 == 1, "{codec:?}");
         assert!(
             whole == hear(&[3, 12, 25]),
             "{codec:?}: what was lost is missing"
         );
+    }
+}
+
+#[test]
+fn reports_count_the_octets_that_left_in_any_codec() {
+    for codec in [PCMU, G722, OPUS] {
+        let mut talk = Talk::open(codec);
+        talk.say(&breath(10 * PACKET));
+        talk.world.command(Command::Arm(Holder::Ng));
+        talk.say(&breath(20 * PACKET));
+        let octets: usize = talk.left.iter().map(|datagram| datagram.len() - 12).sum();
+        let mut report = sender_report(talk.world.timestamp, 1, 2);
+        let told = talk.world.give_on(Leg::Caller, Channel::Rtcp, &mut report);
+        let [packets, counted] =
+            [20, 24].map(|at| u32::from_be_bytes(told[0][at..at + 4].try_into().unwrap()));
+        let left = (talk.left.len() as u32, octets as u32);
+        assert_eq!((packets, counted), left, "{:?}", codec.1);
+    }
+}
+
+#[test]
+fn reports_tell_the_time_of_what_leaves_also_where_the_callers_clock_is_another() {
+    for (first, then) in [(PCMU, OPUS), (OPUS, PCMU), (OPUS, G722)] {
+        let mut talk = Talk::armed(first);
+        talk.say(&breath(20 * PACKET));
+        talk.speaks(then);
+        talk.say(&breath(30 * PACKET));
+        // 20 ms on and back, in the clock that the caller has now.
+        for milliseconds in [20, 0, -20] {
+            let ticks = milliseconds * (then.1.clock_hz() / 1_000).cast_signed();
+            let theirs = talk.world.timestamp.wrapping_add_signed(ticks);
+            let mut report = sender_report(theirs, 1, 2);
+            let told = talk.world.give_on(Leg::Caller, Channel::Rtcp, &mut report);
+            let told = u32::from_be_bytes(told[0][16..20].try_into().unwrap());
+            // What comes next leaves as much later as the look-ahead is long.
+            let last = header_of(talk.left.last().unwrap()).timestamp;
+            let later = (20 + 12 + milliseconds) * (first.1.clock_hz() / 1_000).cast_signed();
+            let (first, then) = (first.1, then.1);
+            assert_eq!(told, last.wrapping_add_signed(later), "{first:?}, {then:?}");
+        }
     }
 }

@@ -1,6 +1,9 @@
 mod adversarial;
 mod codecs;
+mod continuous;
+mod cover;
 mod events;
+mod g729;
 mod holding;
 mod info;
 mod masking;
@@ -8,6 +11,7 @@ mod network;
 mod noninterference;
 mod profiles;
 mod reports;
+mod seams;
 mod sequence;
 mod shadow;
 mod transports;
@@ -30,6 +34,9 @@ const FOREIGN_EVENT: u8 = 110;
 const RED: u8 = 121;
 /// RFC 4733 section 4, where a test names it.
 const TONE: u8 = 122;
+/// Frequencies of the keys, Hz.
+const ROWS_HZ: [f64; 4] = [697.0, 770.0, 852.0, 941.0];
+const COLUMNS_HZ: [f64; 4] = [1_209.0, 1_336.0, 1_477.0, 1_633.0];
 const SSRC: u32 = 0x1234_5678;
 const MILLISECOND: Duration = Duration::from_millis(1);
 
@@ -252,6 +259,13 @@ impl World {
     fn count(&self, is: impl Fn(&Output) -> bool) -> usize {
         self.said.iter().filter(|output| is(output)).count()
     }
+}
+
+/// All that was sent, of datagrams without anything beside header and payload.
+fn payloads(left: &[Vec<u8>]) -> Vec<u8> {
+    left.iter()
+        .flat_map(|datagram| datagram[12..].to_vec())
+        .collect()
 }
 
 /// 2 ms of a tone tell a key: no window of `sent` may stand in what left.

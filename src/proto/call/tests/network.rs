@@ -10,8 +10,6 @@ use super::*;
 
 /// A neutral sound's period, and no more than that is taken for one.
 const SOUND_PERIOD: usize = 20;
-const ROWS_HZ: [f64; 4] = [697.0, 770.0, 852.0, 941.0];
-const COLUMNS_HZ: [f64; 4] = [1_209.0, 1_336.0, 1_477.0, 1_633.0];
 
 /// Splitmix64.
 struct Dice(u64);

@@ -3,12 +3,14 @@
 
 use proptest::prelude::*;
 
-use crate::proto::{capture::CaptureSettings, rtp::write_red, secret::plain};
+use crate::proto::{
+    capture::CaptureSettings, dtmf::tests::signal::Dice, rtp::write_red, secret::plain,
+};
 
 use super::{events::CLOCKS, *};
 
 /// Frequencies of the digits, Hz.
-const DIGITS_HZ: [(u16, u16); 10] = [
+pub(super) const DIGITS_HZ: [(u16, u16); 10] = [
     (941, 1_336),
     (697, 1_209),
     (697, 1_336),
@@ -52,19 +54,6 @@ impl By {
     }
 }
 
-/// SplitMix64.
-struct Dice(u64);
-
-impl Dice {
-    fn below(&mut self, limit: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (z ^ (z >> 31)) % limit
-    }
-}
-
 enum Input {
     Rtp(Vec<u8>),
     Info(Vec<u8>),
@@ -75,9 +64,9 @@ struct Script {
     dice: Dice,
     by: By,
     /// Of a hundred packets, how many get lost and how many come twice.
-    lost: u64,
-    twice: u64,
-    jitter_ms: u64,
+    lost: usize,
+    twice: usize,
+    jitter_ms: usize,
     beside: bool,
     sequence: u16,
     timestamp: u32,
@@ -88,8 +77,8 @@ struct Script {
 
 impl Script {
     fn new(seed: u64, by: By, bad: bool) -> Self {
-        let mut dice = Dice(seed);
-        let mut up_to = |most: u64| if bad { dice.below(most) } else { 0 };
+        let mut dice = Dice::new(seed);
+        let mut up_to = |most| if bad { dice.below(most) } else { 0 };
         let (lost, twice, jitter_ms) = (up_to(12), up_to(6), up_to(70));
         Self {
             lost,
@@ -108,7 +97,7 @@ impl Script {
 
     /// Noise of a level that changes.
     fn noise(&mut self) -> Vec<u8> {
-        let level = [0, 30, 300, 3_000][self.dice.below(4) as usize] + 1;
+        let level = [0, 30, 300, 3_000][self.dice.below(4)] + 1;
         let mut one = || self.dice.below(2 * level) as i16 - level as i16;
         (0..160).map(|_| Law::Mu.encode(one())).collect()
     }
@@ -119,7 +108,7 @@ impl Script {
         let datagram = [&header, payload].concat();
         let (lost, twice) = (self.dice.below(100), self.dice.below(100));
         for copy in 0..2 {
-            let late = self.dice.below(self.jitter_ms + 1);
+            let late = self.dice.below(self.jitter_ms + 1) as u64;
             if lost >= self.lost && (copy == 0 || twice < self.twice) {
                 self.inputs
                     .push((at_ms + late, Input::Rtp(datagram.clone())));
@@ -149,9 +138,9 @@ impl Script {
                     format!("Signal={digit}\r\nDuration=160\r\n"),
                     format!("{digit}\r\n"),
                 ];
-                let body = body[self.dice.below(2) as usize].clone().into_bytes();
+                let body = body[self.dice.below(2)].clone().into_bytes();
                 // A dialog's requests come in their order (RFC 3261 section 12.2.2).
-                self.info_ms = self.info_ms.max(at_ms + self.dice.below(600));
+                self.info_ms = self.info_ms.max(at_ms + self.dice.below(600) as u64);
                 self.inputs.push((self.info_ms, Input::Info(body)));
             }
             for packet in 1..=packets {
@@ -256,17 +245,19 @@ fn kind_of_output(output: &Output) -> String {
     }
 }
 
+/// A leg that names every transport of keys.
+pub(super) fn leg_with_all(port: u16) -> LegMedia {
+    let mut leg = leg(port);
+    leg.payload_types
+        .extend([(RED, Encoding::Red), (TONE, Encoding::Tone(8_000))]);
+    let events = CLOCKS.map(|(number, rate)| (number, Encoding::TelephoneEvent(rate)));
+    leg.payload_types.extend(events);
+    leg
+}
+
 fn world(armed: bool, field: Field) -> World {
     let mut world = World::unanswered();
-    let with_all = |port| {
-        let mut leg = leg(port);
-        leg.payload_types
-            .extend([(RED, Encoding::Red), (TONE, Encoding::Tone(8_000))]);
-        let events = CLOCKS.map(|(number, rate)| (number, Encoding::TelephoneEvent(rate)));
-        leg.payload_types.extend(events);
-        leg
-    };
-    world.command(Command::SetLeg(Leg::Caller, with_all(4_000)));
+    world.command(Command::SetLeg(Leg::Caller, leg_with_all(4_000)));
     world.command(Command::SetLeg(Leg::Agent, leg(4_002)));
     let Holder::Payment(payment) = payment('A') else {
         unreachable!("a payment's own");

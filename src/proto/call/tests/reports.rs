@@ -73,6 +73,44 @@ fn reports_tell_each_side_of_its_own_numbers() {
     );
     let more = i32::from(shifts.sequence.cast_signed());
     assert_eq!(word(&told[0], 20), 1_000u32.wrapping_add_signed(more));
+    let rtp = world
+        .tape
+        .iter()
+        .filter(|(_, datagram)| datagram[1] & 0x7f == 0);
+    let octets: usize = rtp.map(|(_, datagram)| datagram.len() - 12).sum();
+    // 75 packets of audio and 12 of the event.
+    let came = 75 * 160 + 12 * 4;
+    assert_eq!(word(&told[0], 24), 2_000 + octets as u32 - came);
+}
+
+#[test]
+fn the_agents_reports_are_translated_while_armed_too() {
+    let mut world = World::armed();
+    world.key(5, 10, None);
+    let shift = world.call.stream.shifts().sequence.cast_signed();
+    assert_ne!(shift, 0);
+    let mut report = receiver_report(0x0003_8001);
+    world.give_on(Leg::Agent, Channel::Rtcp, &mut report);
+    let theirs = 0x0003_8001u32.wrapping_add_signed(-i32::from(shift));
+    assert_eq!(word(&report, 16), theirs);
+}
+
+#[test]
+fn reports_count_the_ends_of_an_event_that_the_arming_cut() {
+    let mut world = World::answered();
+    world.speak(3);
+    let datagram = world.datagram(EVENT, world.timestamp, &event(5, false, 160));
+    world.give(&datagram);
+    world.timestamp = world.timestamp.wrapping_add(160);
+    world.command(Command::Arm(Holder::Ng));
+    assert_eq!(world.wait(0).len(), 3);
+    world.speak(3);
+    let count = world.tape.len() as u32;
+    let octets: usize = world.tape.iter().map(|(_, d)| d.len() - 12).sum();
+    let mut report = sender_report(world.timestamp, 1, 2);
+    let told = world.give_on(Leg::Caller, Channel::Rtcp, &mut report);
+    assert_eq!(word(&told[0], 20), count);
+    assert_eq!(word(&told[0], 24), octets as u32);
 }
 
 #[test]

@@ -3,8 +3,6 @@
 use super::*;
 use crate::proto::shadow::{Carried, LEVEL_DBM0, Masked, SNR_DB, TWIST_DB, Tally};
 
-const ROWS_HZ: [f64; 4] = [697.0, 770.0, 852.0, 941.0];
-const COLUMNS_HZ: [f64; 4] = [1_209.0, 1_336.0, 1_477.0, 1_633.0];
 const CODES: [u8; 16] = [1, 2, 3, 12, 4, 5, 6, 13, 7, 8, 9, 14, 10, 0, 11, 15];
 
 /// How a press travels.

@@ -189,11 +189,13 @@ pub(super) struct Bank {
     windows: [Sums<2>; 4],
     /// Whole numbers, so that they slide exactly, too.
     energies: [f64; 4],
+    /// The same, rounded, in one piece: what was written in pieces is slow to be read as one.
+    rounded: Four,
     /// What the strongest row and column of each window come to.
     strongest: Four,
-    recent: [Four; RECENT / 4],
-    /// Energies of 1 ms each over `recent`.
-    halves: [f32; 2 * RECENT / HOP],
+    recent: [i16; RECENT],
+    /// Energies of each 1 ms of the latest hops.
+    halves: [[f32; 2]; 4],
     /// Place of the newest hop in `hop_energies`; its place in `hops` is the remainder by [`LONGEST`].
     #[zeroize(skip)]
     newest: usize,
@@ -209,9 +211,10 @@ impl Default for Bank {
             hop_energies: [0.0; KEPT],
             windows: [Sums::ZERO; 4],
             energies: [0.0; 4],
+            rounded: Four::ZERO,
             strongest: Four::ZERO,
-            recent: [Four::ZERO; RECENT / 4],
-            halves: [0.0; 2 * RECENT / HOP],
+            recent: [0; RECENT],
+            halves: [[0.0; 2]; 4],
             newest: 0,
             turn: 0,
         }
@@ -226,11 +229,10 @@ impl Bank {
             samples[n / 4].0[n % 4] = f32::from(hop[n]);
         }
         let [a, b, c, d] = samples;
-        let [first, second] = [(a * a + b * b).sum(), (c * c + d * d).sum()];
-        self.halves.copy_within(2.., 0);
-        [self.halves[4], self.halves[5]] = [first, second];
-        self.recent.copy_within(HOP / 4.., 0);
-        self.recent[(RECENT - HOP) / 4..].copy_from_slice(&samples);
+        // Seen through, these sums would be made of shuffles all the way.
+        let [first, second] = black_box([a * a + b * b, c * c + d * d]).map(Four::sum);
+        self.recent.copy_within(HOP.., 0);
+        self.recent[RECENT - HOP..].copy_from_slice(hop);
 
         self.turn = if self.turn + 1 < ROUND {
             self.turn + 1
@@ -247,6 +249,15 @@ impl Bank {
             sums.sin[four] = (sums.sin[four] + to_halves) - to_halves;
         }
         self.slide(&sums, f64::from(first + second));
+        self.halves[self.newest % 4] = [first, second];
+    }
+
+    /// Energies of each 1 ms of the latest three hops.
+    #[inline(always)]
+    fn halves(&self) -> [f32; 6] {
+        let [[a, b], [c, d], [e, f]] =
+            [2, 1, 0].map(|age| self.halves[self.newest.wrapping_sub(age) % 4]);
+        [a, b, c, d, e, f]
     }
 
     #[inline(always)]
@@ -257,11 +268,11 @@ impl Bank {
             Window::W16.hops(),
             Window::W32.hops(),
         ];
-        self.newest = self.newest.wrapping_add(1) % KEPT;
+        let newest = self.newest.wrapping_add(1) % KEPT;
+        let gone = HOPS.map(|hops| self.hop_energies[newest.wrapping_sub(hops) % KEPT]);
         let (mut rows, mut columns) = ([Four::ZERO; 4], [Four::ZERO; 4]);
         for window in 0..4 {
-            let gone = &self.hops[self.newest.wrapping_sub(HOPS[window]) % LONGEST];
-            self.energies[window] += energy - self.hop_energy(HOPS[window]);
+            let gone = &self.hops[newest.wrapping_sub(HOPS[window]) % LONGEST];
             let slid = &mut self.windows[window];
             for four in 0..2 {
                 slid.cos[four] += sums.cos[four] - gone.cos[four];
@@ -271,8 +282,15 @@ impl Bank {
             columns[window] = slid.power(1);
         }
         self.strongest = Four::largest_of(rows) + Four::largest_of(columns);
-        self.hops[self.newest % LONGEST] = *sums;
-        self.hop_energies[self.newest] = energy;
+        self.hops[newest % LONGEST] = *sums;
+        let mut energies = self.energies;
+        for window in 0..4 {
+            energies[window] += energy - gone[window];
+        }
+        self.energies = energies;
+        self.rounded = Four(energies.map(|energy| energy as f32));
+        self.hop_energies[newest] = energy;
+        self.newest = newest;
     }
 
     /// Whether some pair within the twist explains at least this share of a window's energy.
@@ -289,9 +307,8 @@ impl Bank {
     /// and all of silence, is told apart by this at a fraction of the cost.
     #[inline(always)]
     pub(super) fn is_suspicious(&self, least: [f32; 4]) -> bool {
-        let energies = Four(self.energies.map(|energy| energy as f32));
-        let over = BOUNDS * self.strongest - Four(least) * energies;
-        over.largest() >= 0.0 && energies.0[Window::W32 as usize] > 0.0
+        let over = BOUNDS * self.strongest - Four(least) * self.rounded;
+        over.largest() >= 0.0 && self.rounded.0[Window::W32 as usize] > 0.0
     }
 
     /// The same for one window.
@@ -304,7 +321,7 @@ impl Bank {
     /// Energy of a window.
     #[inline(always)]
     pub(super) fn energy(&self, window: Window) -> f32 {
-        self.energies[window as usize] as f32
+        self.rounded.0[window as usize]
     }
 
     /// Energy of the newest hop.
@@ -320,14 +337,24 @@ impl Bank {
     }
 
     /// Whether a window is louder by `factor` than the quietest 10 ms of the 32 ms before it.
+    #[inline(never)]
     pub(super) fn rises(&self, window: Window, factor: f32) -> bool {
         let hops = window.hops();
         let now = self.energies[window as usize] / hops as f64;
-        (hops..=hops + LONGEST - QUIET_HOPS).any(|first| {
-            let ages = first..first + QUIET_HOPS;
-            let before: f64 = ages.map(|age| self.hop_energy(age)).sum();
-            now >= f64::from(factor) * before / QUIET_HOPS as f64
-        })
+        // Whole numbers, so that this sum slides exactly, too.
+        let mut before: f64 = (hops..hops + QUIET_HOPS)
+            .map(|age| self.hop_energy(age))
+            .sum();
+        let last = hops + LONGEST - QUIET_HOPS;
+        for first in hops..=last {
+            if now >= f64::from(factor) * before / QUIET_HOPS as f64 {
+                return true;
+            }
+            if first < last {
+                before += self.hop_energy(first + QUIET_HOPS) - self.hop_energy(first);
+            }
+        }
+        false
     }
 
     /// Sums of a window with time counted from its middle.
@@ -348,8 +375,9 @@ impl Bank {
         self.finely(energy, twist, least)
     }
 
+    #[inline(never)]
     fn finely(&self, energy: f32, twist: Twist, least: f32) -> bool {
-        let mut folded = Folded::new(&self.recent);
+        let mut folded = Folded::of(&self.recent);
         let mut sums = FINE_COMB.sums(&folded);
         folded.zeroize();
         let least = least * energy;
@@ -362,7 +390,7 @@ impl Bank {
     /// `jump` over the 2 ms that ended 1 ms before, and over each 2 ms of the 16 ms before.
     #[inline(always)]
     pub(super) fn onset(&self, twist: Twist, jump: f32, least: f32) -> bool {
-        let [a, b, c, d, e, f] = self.halves;
+        let [a, b, c, d, e, f] = self.halves();
         (d + e > jump * (a + b)
             && self.stands_out(d + e, jump)
             && self.rises_to_a_pair(3, d + e, twist, least))
@@ -379,15 +407,16 @@ impl Bank {
     /// out: the energy rises over the quietest of the 3 ms before.
     #[inline(always)]
     pub(super) fn burst(&self, twist: Twist, jump: f32, least: f32) -> bool {
-        let [a, b, c, d, e, f] = self.halves;
+        let [a, b, c, d, e, f] = self.halves();
         let quietest = |one: f32, two: f32, three: f32| one.min(two).min(three);
         (d + e > 2.0 * jump * quietest(a, b, c) && self.rises_to_a_pair(3, d + e, twist, least))
             || (e + f > 2.0 * jump * quietest(b, c, d)
                 && self.rises_to_a_pair(4, e + f, twist, least))
     }
 
+    #[inline(never)]
     fn rises_to_a_pair(&self, half: usize, energy: f32, twist: Twist, least: f32) -> bool {
-        let mut folded = Folded::new(&self.recent[half * HOP / 8..][..HOP / 4]);
+        let mut folded = Folded::of(&self.recent[half * HOP / 2..][..HOP]);
         let mut sums = COARSE_COMB.sums(&folded);
         folded.zeroize();
         let least = least * energy;
@@ -397,19 +426,22 @@ impl Bank {
     }
 
     /// The best pair of the 10 ms window, where one might explain at least this share of it.
+    #[inline(always)]
     pub(super) fn fit(&self, least: f32) -> Option<Fit> {
-        if !self.might_explain(Window::W10, least) {
-            return None;
-        }
+        self.might_explain(Window::W10, least).then(|| self.best())
+    }
+
+    #[inline(never)]
+    fn best(&self) -> Fit {
         let best = PAIRS[Window::W10 as usize].best(&self.middle(Window::W10));
         let [row_wave, column_wave] = best.waves;
-        Some(Fit {
+        Fit {
             row: best.row,
             column: best.column,
             explained: best.explained / self.energy(Window::W10),
             energy: self.energy(Window::W10),
             row_wave,
             column_wave,
-        })
+        }
     }
 }

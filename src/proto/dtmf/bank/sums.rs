@@ -1,5 +1,7 @@
 //! Sums of samples over cosines and sines, and tables of them.
 
+use std::hint::black_box;
+
 use zeroize::Zeroize;
 
 use super::{HOP, RATE_HZ, four::Four, wave::turned};
@@ -79,6 +81,8 @@ impl<const V: usize, const N: usize> Comb<V, N> {
     #[inline(always)]
     pub(super) fn sums(&self, window: &Folded<N>) -> Sums<V> {
         let mut sums = Sums::ZERO;
+        // Seen through, it would be folded sample by sample.
+        let window = black_box(window);
         for n in 0..N {
             for step in 0..4 {
                 let wave = &self.0[n][step];
@@ -102,6 +106,23 @@ pub(super) struct Folded<const N: usize> {
 }
 
 impl<const N: usize> Folded<N> {
+    /// Folds `8 N` samples.
+    #[inline]
+    pub(super) fn of(samples: &[i16]) -> Self {
+        let mut folded = Self {
+            even: [Four::ZERO; N],
+            odd: [Four::ZERO; N],
+        };
+        let (before, after) = samples.split_at(4 * N);
+        for step in 0..4 * N {
+            let after = f32::from(after[step]);
+            let before = f32::from(before[4 * N - 1 - step]);
+            folded.even[step / 4].0[step % 4] = after + before;
+            folded.odd[step / 4].0[step % 4] = after - before;
+        }
+        folded
+    }
+
     /// Folds `8 N` samples.
     #[inline(always)]
     pub(super) fn new(samples: &[Four]) -> Self {

@@ -361,3 +361,23 @@ fn rapid_presses_of_one_key_by_three_sources_are_counted_once_each() {
         }
     }
 }
+
+#[test]
+fn an_event_is_suspect_from_5_ms_before_it_until_25_ms_after_what_is_known_of_it() {
+    let mut ear = Listener::default();
+    ear.packets(&[0; 1_600]);
+    let verdict = ear.event(5, 1_000, 1_480, false, 7);
+    assert_eq!(verdict.suspect(), Some(960..1_680));
+    // It goes on, though nothing says so for two packets.
+    for heard in [1_760, 1_920] {
+        let verdict = ear.audio(&[0; 160]);
+        assert_eq!(verdict.suspect(), Some(heard - 160..heard + 200));
+    }
+}
+
+#[test]
+fn a_loss_is_suspect_from_5_ms_before_it() {
+    let mut ear = Listener::default();
+    ear.packets(&[0; 1_600]);
+    assert_eq!(ear.gap(160).suspect(), Some(1_560..1_760));
+}

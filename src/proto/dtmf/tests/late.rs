@@ -4,7 +4,7 @@ use super::{
     Listener, Order,
     signal::{Dice, MS, Tone, add_white, speech, through},
 };
-use crate::proto::codec::Law;
+use crate::proto::{codec::Law, dtmf::late::brings_to_light};
 
 const PACKET: usize = 160;
 
@@ -232,4 +232,34 @@ fn an_event_and_the_late_tone_of_one_press_are_one_press() {
         }
         assert_eq!(ear.heard.codes, [5], "event first: {event_first}");
     }
+}
+
+#[test]
+fn what_was_filled_brings_to_light_only_a_press_near_it_that_began_behind_the_head_of_what_is_known()
+ {
+    let filled = 5_000..5_160;
+    for (start, until, begin, expected) in [
+        // It ends in what was filled, begins in it, or within 64 ms behind it.
+        (4_600, 5_001, 3_000, true),
+        (4_600, 5_000, 3_000, false),
+        (5_100, 5_500, 3_000, true),
+        (5_671, 6_000, 3_000, true),
+        (5_672, 6_000, 3_000, false),
+        // One that sounded within 10 ms of the beginning was heard before.
+        (4_980, 5_300, 4_900, true),
+        (4_979, 5_300, 4_900, false),
+    ] {
+        let brought = brings_to_light(&filled, start, until, begin);
+        assert_eq!(brought, expected, "{start} to {until}, from {begin} on");
+    }
+}
+
+#[test]
+fn what_was_heard_is_not_overwritten_by_what_comes_for_its_place() {
+    let mut dice = Dice::new(78);
+    let tone = line(800, &[(Tone::plain(1, 1), 0, 800)], &mut dice);
+    let mut ear = Listener::default();
+    ear.packets(&line(4_000, &[], &mut dice));
+    assert_eq!(ear.late(&tone, 2_400), Order::Kept);
+    assert!(ear.heard.codes.is_empty());
 }

@@ -216,21 +216,20 @@ fn alarms(samples: &[i16]) -> usize {
         .count()
 }
 
-/// FNV-1a over every verdict on the recordings of `fixtures/`, which are the same on every machine.
-fn verdicts_on_recordings(mut ear: Listener) -> u64 {
-    let mut digest = 0xcbf2_9ce4_8422_2325_u64;
+/// A recording of `fixtures/`, which is the same on every machine.
+fn recording(name: &str) -> Vec<i16> {
     let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures");
-    for name in [
-        "dtmf/talking",
-        "dtmf/noisy",
-        "dtmf/leak",
-        "dtmf/sharp",
-        "speech/caller-request",
-    ] {
-        let bytes = fs::read(fixtures.join(format!("{name}.wav"))).expect("readable");
-        let data = bytes.windows(4).position(|chunk| chunk == b"data");
-        let codes = &bytes[data.expect("a WAV file has a data chunk") + 8..];
-        let samples: Vec<i16> = codes.iter().map(|code| Law::Mu.decode(*code)).collect();
+    let bytes = fs::read(fixtures.join(format!("{name}.wav"))).expect("readable");
+    let data = bytes.windows(4).position(|chunk| chunk == b"data");
+    let codes = &bytes[data.expect("a WAV file has a data chunk") + 8..];
+    codes.iter().map(|code| Law::Mu.decode(*code)).collect()
+}
+
+/// FNV-1a over every verdict on what was recorded.
+fn digest_of_verdicts(recordings: impl Iterator<Item = Vec<i16>>) -> u64 {
+    let mut ear = Listener::default();
+    let mut digest = 0xcbf2_9ce4_8422_2325_u64;
+    for samples in recordings {
         for stretch in samples.chunks(160) {
             let suspect = ear.audio(stretch).suspect().unwrap_or_default();
             for byte in [suspect.start, suspect.end]
@@ -246,8 +245,78 @@ fn verdicts_on_recordings(mut ear: Listener) -> u64 {
 
 #[test]
 fn the_usual_suspicion_is_the_one_that_its_figures_were_measured_with() {
+    let names = [
+        "dtmf/talking",
+        "dtmf/noisy",
+        "dtmf/leak",
+        "dtmf/sharp",
+        "speech/caller-request",
+    ];
     assert_eq!(
-        verdicts_on_recordings(Listener::default()),
+        digest_of_verdicts(names.into_iter().map(recording)),
         10_408_863_466_734_444_773
     );
+}
+
+/// A recording of keys in bursts of 2 to 5 ms with 3 to 14 ms of a hiss between: one a burst that
+/// rises out of what the last one left suspect.
+fn in_trains(samples: &[i16], dice: &mut Dice) -> Vec<i16> {
+    let mut rest = samples;
+    let mut train = Vec::with_capacity(samples.len());
+    while !rest.is_empty() {
+        let length = rest.len().min(16 + dice.below(25));
+        let (burst, behind) = rest.split_at(length);
+        train.extend(burst);
+        let (pause, behind) = behind.split_at(behind.len().min(24 + dice.below(89)));
+        train.extend(pause.iter().map(|_| dice.below(41) as i16 - 20));
+        rest = behind;
+    }
+    train
+}
+
+#[test]
+fn trains_of_bursts_are_suspected_as_when_the_figures_were_measured() {
+    let mut dice = Dice::new(12);
+    let names = ["dtmf/sharp", "dtmf/plain", "dtmf/twist-high", "dtmf/quiet"];
+    let trains = names.map(|name| in_trains(&recording(name), &mut dice));
+    assert_eq!(
+        digest_of_verdicts(trains.into_iter()),
+        5_784_920_355_927_357_226
+    );
+}
+
+/// Key over noise in dB as an ear takes it after 6 s of noise, and whether a key was heard.
+fn key_over_noise(noise_dbm0: f64, key_dbm0: Option<f64>, lossy: bool) -> (f64, bool) {
+    let mut dice = Dice::new(13);
+    let mut samples = vec![0.0; 6_000 * MS];
+    add_white(&mut samples, noise_dbm0, &mut dice);
+    if let Some(dbm0) = key_dbm0 {
+        let tone = Tone {
+            dbm0,
+            ..Tone::plain(1, 1)
+        };
+        tone.add(&mut samples[5_200 * MS..5_300 * MS], &mut dice);
+    }
+    let mut ear = Listener::default();
+    for (n, stretch) in through(Law::Mu, &samples).chunks(160).enumerate() {
+        // 60 ms of each 500.
+        if lossy && n % 25 < 3 {
+            ear.gap(stretch.len());
+        } else {
+            ear.audio(stretch);
+        }
+    }
+    let key = ear.state.floor.key_over_noise().expect("6 s were heard");
+    (10.0 * f64::from(key.ratio).log10(), key.measured)
+}
+
+#[test]
+fn the_key_that_was_heard_is_held_against_the_noise_and_losses_are_no_silence() {
+    for lossy in [false, true] {
+        let (usual, measured) = key_over_noise(-33.0, None, lossy);
+        // Expected at -13 dBm0.
+        assert!((usual - 20.0).abs() < 2.0 && !measured, "{usual}, {lossy}");
+        let (heard, measured) = key_over_noise(-33.0, Some(-22.0), lossy);
+        assert!((heard - 11.0).abs() < 2.0 && measured, "{heard}, {lossy}");
+    }
 }
