@@ -24,13 +24,42 @@ struct Candidate {
 enum Peer {
     /// Signalling has not named it.
     Unknown,
-    /// Named by signalling; the socket is connected, and the kernel keeps strangers out.
-    Pinned(SocketAddr),
-    /// Latched; strangers are kept out here. The socket stays unconnected, for signalling may send
-    /// the leg back to latching, and a connected socket would never hear of the new source.
-    Latched(SocketAddr),
+    /// Named by signalling, or latched. On a connected socket the system keeps strangers out; those
+    /// that came before the connection, or that it cannot keep out, stop here.
+    Known {
+        address: SocketAddr,
+        connected: bool,
+    },
     /// NAT: the IP address is known, the port is not yet.
     Latching(SocketAddr),
+}
+
+impl Peer {
+    const fn known(address: SocketAddr) -> Self {
+        Self::Known {
+            address,
+            connected: false,
+        }
+    }
+}
+
+/// What is to be done with a channel's socket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Rewire {
+    pub(super) channel: Channel,
+    /// It is connected to a peer that is none any more.
+    pub(super) disconnect: bool,
+    /// Its peer from here on. Without one it hears everybody, or a latch would learn nothing.
+    pub(super) connect: Option<SocketAddr>,
+}
+
+/// Whether a datagram comes from where a leg's media is taken from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Admission {
+    Stranger,
+    Peer,
+    /// It does, and the channel's peer is known from here on: the socket can be connected to it.
+    Latched,
 }
 
 /// A leg's other end, as far as it is known.
@@ -59,10 +88,11 @@ impl Default for LegPeers {
 }
 
 impl LegPeers {
-    /// Takes over what signalling agreed: what the channels are to be connected to, where that is new.
-    pub(super) fn set_media(&mut self, media: &LegMedia) -> [Option<(Channel, SocketAddr)>; 2] {
+    /// Takes over what signalling agreed: what is to be done with the sockets, where that is new.
+    /// [`LegPeers::connected`] is to follow each connection.
+    pub(super) fn set_media(&mut self, media: &LegMedia) -> Option<[Rewire; 2]> {
         if self.media.as_ref() == Some(media) {
-            return [None; 2];
+            return None;
         }
         let moved = self.media.as_ref().is_none_or(|old| {
             (old.rtp, old.rtcp, old.source) != (media.rtp, media.rtcp, media.source)
@@ -70,45 +100,81 @@ impl LegPeers {
         self.rtcp_mux = media.rtp == media.rtcp;
         self.media = Some(media.clone());
         if !moved {
-            return [None; 2];
+            return None;
         }
         self.candidate = None;
-        let peer = |address| match media.source {
-            SourcePolicy::Exact => Peer::Pinned(address),
-            SourcePolicy::RestrictedLatch => Peer::Latching(address),
+        let mut rewire = |channel, address| {
+            let peer = self.peer_mut(channel);
+            let disconnect = matches!(
+                peer,
+                Peer::Known {
+                    connected: true,
+                    ..
+                }
+            );
+            let connect = match media.source {
+                SourcePolicy::Exact => {
+                    *peer = Peer::known(address);
+                    Some(address)
+                }
+                SourcePolicy::RestrictedLatch => {
+                    *peer = Peer::Latching(address);
+                    None
+                }
+            };
+            Rewire {
+                channel,
+                disconnect,
+                connect,
+            }
         };
-        self.rtp_peer = peer(media.rtp);
-        self.rtcp_peer = peer(media.rtcp);
-        let channels = [
-            (Channel::Rtp, self.rtp_peer),
-            (Channel::Rtcp, self.rtcp_peer),
-        ];
-        channels.map(|(channel, peer)| match peer {
-            Peer::Pinned(address) => Some((channel, address)),
-            Peer::Unknown | Peer::Latched(_) | Peer::Latching(_) => None,
-        })
+        Some([
+            rewire(Channel::Rtp, media.rtp),
+            rewire(Channel::Rtcp, media.rtcp),
+        ])
+    }
+
+    /// The channel's socket is connected to its peer.
+    pub(super) const fn connected(&mut self, channel: Channel) {
+        if let Peer::Known { connected, .. } = self.peer_mut(channel) {
+            *connected = true;
+        }
+    }
+
+    const fn peer_mut(&mut self, channel: Channel) -> &mut Peer {
+        match channel {
+            Channel::Rtp => &mut self.rtp_peer,
+            Channel::Rtcp => &mut self.rtcp_peer,
+        }
     }
 
     /// Whether a datagram comes from where this leg's media is taken from. Under a latch this is
     /// also where a source is learnt.
-    pub(super) fn admits(&mut self, channel: Channel, source: SocketAddr, datagram: &[u8]) -> bool {
-        let peer = match channel {
-            Channel::Rtp => self.rtp_peer,
-            Channel::Rtcp => self.rtcp_peer,
-        };
-        match (peer, channel) {
+    pub(super) fn admits(
+        &mut self,
+        channel: Channel,
+        source: SocketAddr,
+        datagram: &[u8],
+    ) -> Admission {
+        let latched = match (*self.peer_mut(channel), channel) {
             (Peer::Unknown, _) => false,
-            (Peer::Pinned(address) | Peer::Latched(address), _) => address == source,
+            (Peer::Known { address, .. }, _) if address == source => return Admission::Peer,
+            (Peer::Known { .. }, _) => false,
             (Peer::Latching(named), Channel::Rtp) => self.latch(named, source, datagram),
             // RTCP follows the source that RTP latched, at whatever port its NAT gave it.
             (Peer::Latching(_), Channel::Rtcp) => {
-                let follows = matches!(self.rtp_peer, Peer::Latched(rtp) if rtp.ip() == source.ip())
+                let follows = matches!(self.rtp_peer, Peer::Known { address, .. } if address.ip() == source.ip())
                     && kind_of(datagram) == Kind::Rtcp;
                 if follows {
-                    self.rtcp_peer = Peer::Latched(source);
+                    self.rtcp_peer = Peer::known(source);
                 }
                 follows
             }
+        };
+        if latched {
+            Admission::Latched
+        } else {
+            Admission::Stranger
         }
     }
 
@@ -141,7 +207,7 @@ impl LegPeers {
             return false;
         }
         self.candidate = None;
-        self.rtp_peer = Peer::Latched(source);
+        self.rtp_peer = Peer::known(source);
         if self.rtcp_mux {
             self.rtcp_peer = self.rtp_peer;
         }
@@ -155,9 +221,11 @@ impl LegPeers {
             Channel::Rtp | Channel::Rtcp => (Channel::Rtp, self.rtp_peer),
         };
         match peer {
-            Peer::Pinned(_) => Some((channel, To::Peer)),
+            Peer::Known {
+                connected: true, ..
+            } => Some((channel, To::Peer)),
             // Before the latch the named address is the best that is known.
-            Peer::Latched(address) | Peer::Latching(address) => {
+            Peer::Known { address, .. } | Peer::Latching(address) => {
                 Some((channel, To::Address(address)))
             }
             Peer::Unknown => None,
@@ -187,11 +255,8 @@ mod tests {
         }
 
         fn takes_rtp(&mut self, from: SocketAddr, ssrc: u32, sequence: u16) -> bool {
-            self.admits(
-                Channel::Rtp,
-                from,
-                &write_header(0, false, sequence, 0, ssrc),
-            )
+            let datagram = write_header(0, false, sequence, 0, ssrc);
+            self.admits(Channel::Rtp, from, &datagram) != Admission::Stranger
         }
 
         /// Three packets in a row; whether the last was taken.
@@ -221,13 +286,44 @@ mod tests {
     fn exactly_the_named_source_is_taken_also_after_it_has_moved() {
         let (first, second) = (at("127.0.0.1:1000"), at("127.0.0.1:1002"));
         let mut peers = LegPeers::default();
-        for (named, other) in [(first, second), (second, first)] {
-            let connects = peers.set_media(&media(named, SourcePolicy::Exact));
-            assert_eq!(connects[0], Some((Channel::Rtp, named)));
+        for (named, other, moved) in [(first, second, false), (second, first, true)] {
+            let [rtp, _] = peers.set_media(&media(named, SourcePolicy::Exact)).unwrap();
+            let expected = Rewire {
+                channel: Channel::Rtp,
+                disconnect: moved,
+                connect: Some(named),
+            };
+            assert_eq!(rtp, expected);
+            let way_out = Some((Channel::Rtp, To::Address(named)));
+            assert_eq!(peers.way_out(Channel::Rtp), way_out, "not connected yet");
+            peers.connected(Channel::Rtp);
             assert!(peers.takes_rtp(named, 7, 1));
             assert!(!peers.takes_rtp(other, 7, 2));
             assert_eq!(peers.way_out(Channel::Rtp), Some((Channel::Rtp, To::Peer)));
         }
+    }
+
+    #[test]
+    fn a_source_once_latched_is_connected_to_and_let_go_for_the_next_latch() {
+        let caller = at("127.0.0.1:1000");
+        let mut peers = LegPeers::latching(behind_nat());
+        let told = [1, 2, 3, 4].map(|sequence| {
+            let datagram = write_header(0, false, sequence, 0, 7);
+            peers.admits(Channel::Rtp, caller, &datagram)
+        });
+        let expected = [
+            Admission::Stranger,
+            Admission::Stranger,
+            Admission::Latched,
+            Admission::Peer,
+        ];
+        assert_eq!(told, expected);
+        peers.connected(Channel::Rtp);
+        assert_eq!(peers.way_out(Channel::Rtp), Some((Channel::Rtp, To::Peer)));
+        let moved = media(at("127.0.0.2:9"), SourcePolicy::RestrictedLatch);
+        let [rtp, rtcp] = peers.set_media(&moved).unwrap();
+        assert!(rtp.disconnect && rtp.connect.is_none());
+        assert!(!rtcp.disconnect, "it never was connected");
     }
 
     #[test]
@@ -297,13 +393,16 @@ mod tests {
     fn rtcp_follows_the_address_that_rtp_latched() {
         let (caller, reports) = (at("127.0.0.1:1000"), at("127.0.0.1:1001"));
         let report = [0x80, 201, 0, 1, 0, 0, 0, 7];
+        let takes = |peers: &mut LegPeers, from, report: &[u8]| {
+            peers.admits(Channel::Rtcp, from, report) != Admission::Stranger
+        };
         let mut peers = LegPeers::latching(behind_nat());
         peers.rtcp_mux = false;
-        assert!(!peers.admits(Channel::Rtcp, reports, &report));
+        assert!(!takes(&mut peers, reports, &report));
         assert!(peers.latches(caller, 1));
-        assert!(!peers.admits(Channel::Rtcp, at("127.0.0.2:1001"), &report));
-        assert!(peers.admits(Channel::Rtcp, reports, &report));
-        assert!(!peers.admits(Channel::Rtcp, caller, &report));
+        assert!(!takes(&mut peers, at("127.0.0.2:1001"), &report));
+        assert!(takes(&mut peers, reports, &report));
+        assert!(!takes(&mut peers, caller, &report));
         let way_out = Some((Channel::Rtcp, To::Address(reports)));
         assert_eq!(peers.way_out(Channel::Rtcp), way_out);
     }

@@ -17,6 +17,7 @@ use std::{
 use rustix::{
     event::{EventfdFlags, Timespec, epoll, eventfd},
     io::Errno,
+    net::connect_unspec,
 };
 
 use super::{
@@ -27,8 +28,8 @@ use crate::proto::{call::Channel, leg::Leg, mask::Cleared};
 
 /// Sockets of one call.
 const SOCKETS: usize = 4;
-/// Sockets that one wake-up tells of.
-const READY: usize = 1_024;
+/// Sockets that one wake-up tells of. Orders and timers have their turn after as many packets.
+const READY: usize = 256;
 /// What epoll says of the eventfd that wakes the worker.
 const WAKER: u64 = u64::MAX;
 
@@ -91,11 +92,16 @@ impl Sockets {
 
     fn send(&self, at: Port, to: To, datagram: &[u8]) -> io::Result<()> {
         let socket = self.socket(at).ok_or(io::ErrorKind::NotConnected)?;
-        match to {
+        let send = || match to {
             To::Peer => socket.send(datagram),
             To::Address(address) => socket.send_to(datagram, address),
+        };
+        match send() {
+            Ok(_) => Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Err(error),
+            // What an ICMP message left on a connected socket is told instead of sending, once.
+            Err(_) => send().map(drop),
         }
-        .map(drop)
     }
 }
 
@@ -150,6 +156,11 @@ impl Wire for Sockets {
             .map_or(Ok(()), |socket| socket.connect(peer))
     }
 
+    fn disconnect(&mut self, at: Port) -> io::Result<()> {
+        self.socket(at)
+            .map_or(Ok(()), |socket| Ok(connect_unspec(socket)?))
+    }
+
     fn wait(&mut self, limit: Duration) -> io::Result<()> {
         self.ready.clear();
         self.next = 0;
@@ -157,8 +168,18 @@ impl Wire for Sockets {
         let mut events = [const { MaybeUninit::uninit() }; READY];
         match epoll::wait(&self.epoll, &mut events, Some(&limit)) {
             Ok((events, _)) => {
-                self.ready
-                    .extend(events.iter().map(|event| event.data.u64()));
+                let mut woken = false;
+                for event in events {
+                    match event.data.u64() {
+                        WAKER => woken = true,
+                        token => self.ready.push(token),
+                    }
+                }
+                if woken {
+                    // Now, before the orders are taken: one that comes behind them wakes anew. The
+                    // count does not matter.
+                    let _ = rustix::io::read(&self.waker.0, &mut [0; 8]);
+                }
                 Ok(())
             }
             Err(Errno::INTR) => Ok(()),
@@ -169,11 +190,6 @@ impl Wire for Sockets {
     fn receive(&mut self, buffer: &mut [u8]) -> Option<Received> {
         while let Some(&token) = self.ready.get(self.next) {
             self.next += 1;
-            if token == WAKER {
-                // Its count does not matter.
-                let _ = rustix::io::read(&self.waker.0, &mut [0; 8]);
-                continue;
-            }
             let at = port_of(usize::try_from(token).unwrap_or(usize::MAX));
             let Some(socket) = self.socket(at) else {
                 continue;
@@ -217,5 +233,109 @@ impl Wire for Sockets {
             channel,
         };
         self.send(at, to, cleared.datagram())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A wire with one call, and the caller's end of it, which it is connected to.
+    fn wire() -> (Sockets, UdpSocket, SocketAddr) {
+        // Asked for by number, as media ports are: any other is lost when its peer is taken back.
+        let socket = || {
+            let any = UdpSocket::bind("127.0.0.1:0").unwrap();
+            let address = any.local_addr().unwrap();
+            drop(any);
+            let socket = UdpSocket::bind(address).unwrap();
+            socket.set_nonblocking(true).unwrap();
+            socket
+        };
+        let [caller, agent] = [(); 2].map(|()| LegSockets {
+            rtp: socket(),
+            rtcp: socket(),
+        });
+        let ours = caller.rtp.local_addr().unwrap();
+        let end = socket();
+        let mut wire = Sockets::new().unwrap();
+        wire.open(0, caller, agent).unwrap();
+        wire.connect(CALLER, end.local_addr().unwrap()).unwrap();
+        (wire, end, ours)
+    }
+
+    const CALLER: Port = Port {
+        place: 0,
+        leg: Leg::Caller,
+        channel: Channel::Rtp,
+    };
+
+    /// Lengths of what one wait finds.
+    fn found(wire: &mut Sockets) -> Vec<usize> {
+        wire.wait(Duration::from_millis(20)).unwrap();
+        let mut buffer = [0; 100];
+        std::iter::from_fn(|| wire.receive(&mut buffer))
+            .map(|received| received.length)
+            .collect()
+    }
+
+    #[test]
+    fn who_wakes_a_worker_that_works_ends_its_next_wait() {
+        let (mut wire, _, _) = wire();
+        let waker = wire.waker();
+        waker.wake().unwrap();
+        wire.wait(Duration::from_secs(60)).unwrap();
+        // It has looked for orders; then another one comes.
+        waker.wake().unwrap();
+        assert!(wire.receive(&mut [0; 100]).is_none());
+        wire.wait(Duration::from_secs(60)).unwrap();
+        assert!(found(&mut wire).is_empty(), "and no wait after it");
+    }
+
+    #[test]
+    fn each_socket_gives_one_datagram_a_wait_and_keeps_the_rest_for_the_next() {
+        let (mut wire, end, ours) = wire();
+        for length in 1..=3 {
+            end.send_to(&[7; 3][..length], ours).unwrap();
+        }
+        let lengths = [(); 4].map(|()| found(&mut wire));
+        assert_eq!(lengths, [vec![1], vec![2], vec![3], vec![]]);
+    }
+
+    #[test]
+    fn a_connected_socket_hears_no_stranger_until_it_is_let_go() {
+        let (mut wire, _end, ours) = wire();
+        let stranger = UdpSocket::bind("127.0.0.1:0").unwrap();
+        stranger.send_to(&[1], ours).unwrap();
+        assert!(found(&mut wire).is_empty());
+        wire.disconnect(CALLER).unwrap();
+        stranger.send_to(&[1, 2], ours).unwrap();
+        assert_eq!(found(&mut wire), [2], "at the same port");
+        wire.connect(CALLER, stranger.local_addr().unwrap())
+            .unwrap();
+        stranger.send_to(&[1, 2, 3], ours).unwrap();
+        assert_eq!(found(&mut wire), [3]);
+    }
+
+    #[test]
+    fn a_port_that_was_closed_for_a_while_costs_no_packet_after_it() {
+        let (mut wire, end, _) = wire();
+        let address = end.local_addr().unwrap();
+        let send = |wire: &Sockets| wire.send_to_caller(0, Channel::Rtp, To::Peer, &[1, 2]);
+        drop(end);
+        send(&wire).unwrap();
+        // The answer, ICMP port unreachable, stands on the socket.
+        let end = UdpSocket::bind(address).unwrap();
+        send(&wire).unwrap();
+        end.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+        assert_eq!(end.recv(&mut [0; 10]).unwrap(), 2);
+        // The same while it waits: told once, no datagram, and it waits again.
+        drop(end);
+        send(&wire).unwrap();
+        assert!(found(&mut wire).is_empty());
+        let end = UdpSocket::bind(address).unwrap();
+        end.send_to(&[1], wire.socket(CALLER).unwrap().local_addr().unwrap())
+            .unwrap();
+        assert_eq!(found(&mut wire), [1]);
+        assert!(found(&mut wire).is_empty());
     }
 }

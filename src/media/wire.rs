@@ -48,13 +48,20 @@ pub(super) trait Wire {
     fn close(&mut self, place: usize);
 
     /// Names the only peer that this port takes media from and sends it to: the system keeps
-    /// others out, where it can.
+    /// others out, where it can. What they sent before may still be received.
+    ///
+    /// # Errors
+    /// What the system says; the port has no peer then.
+    fn connect(&mut self, at: Port, peer: SocketAddr) -> io::Result<()>;
+
+    /// Takes the port's peer back: it hears everybody.
     ///
     /// # Errors
     /// What the system says.
-    fn connect(&mut self, at: Port, peer: SocketAddr) -> io::Result<()>;
+    fn disconnect(&mut self, at: Port) -> io::Result<()>;
 
-    /// Waits until there is something to read, until it is woken, or until `limit` has passed.
+    /// Waits until there is something to read, until it is woken, or until `limit` has passed. Who
+    /// wakes it later, if only a moment, ends the next wait.
     ///
     /// # Errors
     /// When nothing can be waited for any more.

@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeSet, HashMap, VecDeque},
     io,
+    net::SocketAddr,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc,
@@ -19,7 +20,7 @@ use zeroize::Zeroize;
 use super::{
     CallStats, CardSink, Counters, LegSockets, MediaCommand, MediaEvent, MediaEventKind,
     SlotSource,
-    leg::LegPeers,
+    leg::{Admission, LegPeers},
     pace::Pace,
     wire::{Port, Received, Wire},
 };
@@ -216,7 +217,7 @@ impl<W: Wire> Worker<W> {
     fn sleep(&self) -> Duration {
         match self.timers.first() {
             Some((at, _)) => at
-                .saturating_duration_since(read_clocks().instant)
+                .saturating_duration_since(Instant::now())
                 .min(LONGEST_SLEEP),
             None => LONGEST_SLEEP,
         }
@@ -330,16 +331,20 @@ impl<W: Wire> Worker<W> {
         let Some(Some(entry)) = self.entries.get_mut(index) else {
             return;
         };
-        let connects = entry.peers(leg).set_media(media);
-        for (channel, address) in connects.into_iter().flatten() {
-            let place = index;
+        let peers = entry.peers(leg);
+        for rewire in peers.set_media(media).into_iter().flatten() {
             let at = Port {
-                place,
+                place: index,
                 leg,
-                channel,
+                channel: rewire.channel,
             };
-            if let Err(error) = self.wire.connect(at, address) {
-                tracing::warn!(%address, %error, "cannot connect a media socket; its peer is filtered here");
+            if rewire.disconnect
+                && let Err(error) = self.wire.disconnect(at)
+            {
+                tracing::warn!(%error, "cannot take back a media socket's peer; its leg may stay silent");
+            }
+            if let Some(address) = rewire.connect {
+                connect(&mut self.wire, peers, at, address);
             }
         }
     }
@@ -485,16 +490,20 @@ impl<W: Wire> Worker<W> {
             return;
         };
         let peers = entry.peers(from);
-        if !peers.admits(channel, source, datagram) {
-            // Under a latch it may be the caller's all the same, and hold a key.
-            datagram.zeroize();
-            peers.stats.errors += 1;
-            self.shared
-                .counters
-                .refusals
-                .source
-                .fetch_add(1, Ordering::Relaxed);
-            return;
+        match peers.admits(channel, source, datagram) {
+            Admission::Peer => {}
+            Admission::Latched => connect(&mut self.wire, peers, at, source),
+            Admission::Stranger => {
+                // Under a latch it may be the caller's all the same, and hold a key.
+                datagram.zeroize();
+                peers.stats.errors += 1;
+                self.shared
+                    .counters
+                    .refusals
+                    .source
+                    .fetch_add(1, Ordering::Relaxed);
+                return;
+            }
         }
         peers.last_packet = Some(now.instant);
         let (packets, bytes) = match channel {
@@ -585,6 +594,17 @@ impl<W: Wire> Worker<W> {
                 }
                 Err(mpsc::error::TrySendError::Closed(_)) => return,
             }
+        }
+    }
+}
+
+/// Names a port's peer to the system. Where that is refused the leg has its voice all the same, and
+/// strangers are kept out here.
+fn connect(wire: &mut impl Wire, peers: &mut LegPeers, at: Port, address: SocketAddr) {
+    match wire.connect(at, address) {
+        Ok(()) => peers.connected(at.channel),
+        Err(error) => {
+            tracing::warn!(%address, %error, "cannot connect a media socket; its peer is filtered here");
         }
     }
 }
