@@ -80,6 +80,16 @@ impl AudioCodec {
         }
     }
 
+    /// For how long what is decoded may be noise when the encoder begins anew and tells nobody, in
+    /// samples of 8 kHz.
+    #[must_use]
+    pub const fn straying(self) -> usize {
+        match self {
+            Self::Pcmu | Self::Pcma | Self::G722 | Self::Opus => 0,
+            Self::G729 => g729::STRAYING,
+        }
+    }
+
     /// The length that packets of ours get where the caller's have this one, both in samples of
     /// 8 kHz: 10 to 60 ms, in Opus 10, 20, 40 or 60, in G.729 whole frames of 10.
     #[must_use]

@@ -50,20 +50,26 @@ impl StreamDecoder {
     }
 
     /// Decodes a packet; how long it lasts, in samples of 8 kHz. [`StreamDecoder::piece`] has it until
-    /// [`StreamDecoder::finish`].
+    /// [`StreamDecoder::finish`]. One that cannot be decoded is as one that never came.
     pub fn decode(&mut self, payload: &[u8]) -> Result<usize, Undecodable> {
         self.finish();
+        let decoded = self.decode_into_buffers(payload);
+        match decoded {
+            Ok(length) => self.length = length,
+            Err(_) => self.lose(0),
+        }
+        decoded
+    }
+
+    fn decode_into_buffers(&mut self, payload: &[u8]) -> Result<usize, Undecodable> {
         let narrow = &mut self.buffers.0;
-        self.length = match &mut self.wide {
-            None => self.decoder.decode(payload, narrow)?,
-            Some((decimator, wide)) => {
-                let fresh = &mut wide.0[RESAMPLING_DELAY..];
-                let samples = self.decoder.decode(payload, fresh)?;
-                decimator.decimate(&fresh[..samples], &mut narrow[..samples / 2]);
-                samples / 2
-            }
+        let Some((decimator, wide)) = &mut self.wide else {
+            return self.decoder.decode(payload, narrow);
         };
-        Ok(self.length)
+        let fresh = &mut wide.0[RESAMPLING_DELAY..];
+        let samples = self.decoder.decode(payload, fresh)?;
+        decimator.decimate(&fresh[..samples], &mut narrow[..samples / 2]);
+        Ok(samples / 2)
     }
 
     /// A piece of the packet decoded last, by its samples of 8 kHz.
@@ -101,5 +107,74 @@ impl StreamDecoder {
             decimator.forget();
         }
         self.decoder.lose(length);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Encoder, tests::voice};
+    use super::*;
+
+    const WITH_MEMORY: [AudioCodec; 3] = [AudioCodec::G722, AudioCodec::Opus, AudioCodec::G729];
+
+    /// Packets of 20 ms of a voice.
+    fn packets(codec: AudioCodec) -> Vec<Vec<u8>> {
+        let mut encoder = Encoder::new(codec);
+        let voice = voice(codec.rate_hz(), 10 * codec.rate_hz() as usize / 50);
+        let packets = voice.chunks_exact(voice.len() / 10);
+        packets
+            .map(|samples| {
+                let mut payload = [0; 480];
+                let bytes = encoder.encode(samples, &mut payload);
+                payload[..bytes].to_vec()
+            })
+            .collect()
+    }
+
+    /// Whether nothing that was decoded stands in the buffers, but for what the next packet begins with.
+    fn is_overwritten(decoder: &StreamDecoder, but_the_tail: bool) -> bool {
+        let wide = decoder.wide.as_ref().map_or(&[][..], |(_, wide)| &wide.0);
+        let tail = if but_the_tail { RESAMPLING_DELAY } else { 0 };
+        let mut rest = wide.iter().skip(tail).chain(&decoder.buffers.0);
+        rest.all(|sample| *sample == 0)
+    }
+
+    #[test]
+    fn what_was_decoded_is_overwritten_as_soon_as_it_was_heard() {
+        for codec in WITH_MEMORY {
+            let mut decoder = StreamDecoder::new(codec).unwrap();
+            for packet in packets(codec) {
+                let length = decoder.decode(&packet).unwrap();
+                assert_eq!(length, 160);
+                assert!(!is_overwritten(&decoder, true), "{codec:?}: no voice");
+                decoder.finish();
+                assert!(is_overwritten(&decoder, true), "{codec:?}");
+            }
+            decoder.lose(0);
+            assert!(is_overwritten(&decoder, false), "{codec:?}");
+        }
+    }
+
+    #[test]
+    fn nothing_from_before_a_packet_that_cannot_be_decoded_is_heard_behind_it() {
+        // Too long, and one that the codec itself refuses.
+        for (codec, nonsense) in [
+            (AudioCodec::G722, vec![7; MAX_LENGTH + 1]),
+            (AudioCodec::Opus, vec![0xFF; 300]),
+            (AudioCodec::G729, vec![0; 9]),
+        ] {
+            let mut decoder = StreamDecoder::new(codec).unwrap();
+            let packets = packets(codec);
+            for packet in &packets[..5] {
+                decoder.decode(packet).unwrap();
+            }
+            assert!(decoder.decode(&nonsense).is_err(), "{codec:?}");
+            assert!(is_overwritten(&decoder, false), "{codec:?}");
+            assert_eq!(decoder.piece(0, MAX_LENGTH).samples.len(), 0);
+            decoder.decode(&packets[5]).unwrap();
+            if let Form::Wide(wide) = decoder.piece(0, RESAMPLING_DELAY / 2).form {
+                assert_eq!(wide, [0; RESAMPLING_DELAY], "{codec:?}");
+            }
+        }
     }
 }

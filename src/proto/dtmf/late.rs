@@ -90,17 +90,33 @@ impl History {
         self.begin = self.end;
     }
 
+    /// Whether something of a span was lost.
+    pub(super) fn lacks(&self, start: i64, samples: usize) -> bool {
+        let mut places = self.known_of(start, samples);
+        places.any(|(_, place)| self.lost[place])
+    }
+
+    /// Puts samples where they belong, whether something was heard there or not.
+    pub(super) fn put(&mut self, start: i64, samples: &[i16]) {
+        for (at, place) in self.known_of(start, samples.len()) {
+            self.samples[place] = samples[(at - start) as usize];
+            self.lost[place] = false;
+        }
+    }
+
+    /// The positions of a span that the history holds, and their places.
+    fn known_of(&self, start: i64, samples: usize) -> impl Iterator<Item = (i64, usize)> + use<> {
+        let until = start.saturating_add(samples as i64).min(self.end as i64);
+        let known = start.max(self.begin as i64)..until;
+        known.map(|at| (at, (at as u64 % HISTORY_SAMPLES as u64) as usize))
+    }
+
     /// Puts late samples where theirs were lost; from the first to the last that did.
     pub(super) fn fill(&mut self, start: i64, samples: &[i16]) -> Option<Range<i64>> {
         let mut filled: Option<Range<i64>> = None;
-        for (n, sample) in samples.iter().enumerate() {
-            let at = start.saturating_add(n as i64);
-            if !(self.begin as i64..self.end as i64).contains(&at) {
-                continue;
-            }
-            let place = (at as u64 % HISTORY_SAMPLES as u64) as usize;
+        for (at, place) in self.known_of(start, samples.len()) {
             if std::mem::take(&mut self.lost[place]) {
-                self.samples[place] = *sample;
+                self.samples[place] = samples[(at - start) as usize];
                 filled = Some(filled.map_or(at, |filled| filled.start)..at + 1);
             }
         }

@@ -47,6 +47,8 @@ const GUARD_SAMPLES: u64 = 40;
 /// Furthest ahead of what was heard (500 ms) that an event packet makes audio suspect: what a
 /// packet claims is not bounded, what it can hide must be.
 const AHEAD_SAMPLES: u64 = 4_000;
+/// Hops of the last sixteen (32 ms) that must have raised suspicion for a tone that lasts.
+const LASTING_HOPS: u32 = 5;
 /// Lost samples after which the bank holds nothing but the loss.
 const FLUSHED_SAMPLES: u64 = 512;
 /// How often (128 ms) to look for presses that are to be forgotten, which are seconds old then.
@@ -138,11 +140,18 @@ impl Ear {
         self.state.suspicion = suspicion;
     }
 
+    /// After a tone that lasted, so many samples of 8 kHz are suspect beyond the usual hold: for so
+    /// long a decoder may make noise of the rest of it.
+    pub fn set_straying(&mut self, samples: usize) {
+        self.state.straying = samples as u64;
+    }
+
     /// An ear that listens as this one does, and has heard nothing.
     #[must_use]
     pub fn begin_anew(&self) -> Self {
         let mut ear = Self::new(self.state.suspicion);
         ear.state.seeks_tones = self.state.seeks_tones;
+        ear.state.straying = self.state.straying;
         ear
     }
 
@@ -198,19 +207,34 @@ impl Ear {
         self.state.history.close();
     }
 
-    /// Hears audio that was taken for lost and came after all: `start` is its place on the scale of
-    /// the samples heard. Of the last 400 ms it fills the holes that it fits into, and is heard with
-    /// what surrounds it; a press that it completes counts. What is not late costs nothing here, a
-    /// packet that is about as much as 400 ms of audio.
-    pub fn hear_late(
+    /// Whether something of this span, on the scale of the samples heard, was lost and can be filled.
+    #[must_use]
+    pub fn lacks(&self, start: i64, samples: usize) -> bool {
+        self.state.history.lacks(start, samples)
+    }
+
+    /// Audio that was taken for lost and came after all: of the last 400 ms it fills the holes that it
+    /// fits into. From the first to the last sample that did; [`Ear::hear_again`] is to follow.
+    #[must_use]
+    pub fn fill(&mut self, samples: &[i16], start: i64) -> Option<Range<i64>> {
+        self.state.history.fill(start, samples)
+    }
+
+    /// As [`Ear::fill`], and what was heard there is replaced too: it is better known by now.
+    pub fn put(&mut self, samples: &[i16], start: i64) {
+        self.state.history.put(start, samples);
+    }
+
+    /// Hears the last 400 ms once more, of which this span has changed. A press that it completes
+    /// counts. That costs about as much as 400 ms of audio.
+    pub fn hear_again(
         &mut self,
-        samples: &[i16],
-        start: i64,
+        changed: Range<i64>,
         slot: Option<&mut KeySlot>,
         pressed: &mut dyn FnMut(Pressed),
     ) -> Order {
-        self.state
-            .hear_late(samples, start, &mut store(slot, pressed))
+        let press = &mut store(slot, pressed);
+        self.state.hear_again(&changed, press)
     }
 
     /// Hears an event packet behind which others were heard.
@@ -283,6 +307,10 @@ struct State {
     presses: Presses,
     floor: Floor,
     suspicion: Suspicion,
+    /// See [`Ear::set_straying`].
+    straying: u64,
+    /// Which of the last hops raised suspicion: the newest is the lowest bit.
+    raised: u16,
     seeks_tones: bool,
     /// The hop that is not complete.
     hop: [i16; HOP],
@@ -394,10 +422,7 @@ impl State {
         (verdict(suspect), order)
     }
 
-    fn hear_late(&mut self, samples: &[i16], start: i64, press: &mut dyn FnMut(Key)) -> Order {
-        let Some(filled) = self.history.fill(start, samples) else {
-            return Order::Kept;
-        };
+    fn hear_again(&mut self, changed: &Range<i64>, press: &mut dyn FnMut(Key)) -> Order {
         let begin = self.history.begin();
         self.bank = Bank::default();
         self.digits = Digits::default();
@@ -416,7 +441,7 @@ impl State {
                     measure,
                 } => {
                     counts = self.presses.tell(code, start, until)
-                        && brings_to_light(&filled, start, until, begin)
+                        && brings_to_light(changed, start, until, begin)
                         && self.is_new_tone(code, start, measure);
                     let Some(key) = Key::from_event(code).filter(|_| counts) else {
                         continue;
@@ -514,8 +539,12 @@ impl State {
         self.bank.push(hop);
         let held = self.held_until > self.heard;
         self.floor.push(self.bank.newest(), !held && lost == 0);
-        if let Some(reach) = self.suspicion.reach(&self.bank, held) {
-            let until = self.heard + HOLD_SAMPLES;
+        let reach = self.suspicion.reach(&self.bank, held);
+        self.raised = self.raised << 1 | u16::from(reach.is_some());
+        if let Some(reach) = reach {
+            let lasts = self.raised.count_ones() >= LASTING_HOPS;
+            let straying = if lasts { self.straying } else { 0 };
+            let until = self.heard + HOLD_SAMPLES + straying;
             self.suspect(suspect, self.heard.saturating_sub(reach), until);
             // Whatever the strict thresholds suspect, these do.
             if self.seeks_tones && Suspicion::Shadow.reach(&self.bank, held).is_some() {

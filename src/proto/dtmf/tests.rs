@@ -88,10 +88,13 @@ impl Listener {
 
     /// Audio that was taken for lost.
     fn late(&mut self, samples: &[i16], start: usize) -> Order {
+        let Some(filled) = self.state.history.fill(start as i64, samples) else {
+            return Order::Kept;
+        };
         let mut codes = Vec::new();
         let order = self
             .state
-            .hear_late(samples, start as i64, &mut |key| codes.push(key.code()));
+            .hear_again(&filled, &mut |key| codes.push(key.code()));
         self.heard.codes.extend(codes);
         order
     }
@@ -104,6 +107,7 @@ enum Input {
     Gap(usize),
     Event(u8, i64, i64, bool, u32),
     Late(Vec<i16>, i64),
+    Better(Vec<i16>, i64),
     LateEvent(u8, i64, i64, u32),
     Jump(usize),
     Info(u8, u64),
@@ -119,6 +123,8 @@ fn input() -> impl Strategy<Value = Input> {
         2 => prop_oneof![0..700_usize, any::<usize>()].prop_map(Input::Gap),
         2 => (prop::collection::vec(loud(), 0..480), prop_oneof![0..9_000_i64, any::<i64>()])
             .prop_map(|(samples, start)| Input::Late(samples, start)),
+        1 => (prop::collection::vec(loud(), 0..480), prop_oneof![0..9_000_i64, any::<i64>()])
+            .prop_map(|(samples, start)| Input::Better(samples, start)),
         1 => (any::<u8>(), -9_000..9_000_i64, any::<i64>(), 0..4_u32)
             .prop_map(|(code, start, until, at)| Input::LateEvent(code, start, until, at)),
         1 => prop_oneof![0..700_usize, any::<usize>()].prop_map(Input::Jump),
@@ -147,7 +153,18 @@ proptest! {
                 }
                 Input::Gap(samples) => ear.hear_gap(samples),
                 Input::Late(samples, start) => {
-                    let _ = ear.hear_late(&samples, start, None, &mut press);
+                    let filled = ear.fill(&samples, start);
+                    assert!(!ear.lacks(start, samples.len()));
+                    if let Some(filled) = filled {
+                        let _ = ear.hear_again(filled, None, &mut press);
+                    }
+                    continue;
+                }
+                Input::Better(samples, start) => {
+                    ear.put(&samples, start);
+                    assert!(!ear.lacks(start, samples.len()));
+                    let changed = start..start.saturating_add(samples.len() as i64);
+                    let _ = ear.hear_again(changed, None, &mut press);
                     continue;
                 }
                 Input::LateEvent(code, start, until, timestamp) => {

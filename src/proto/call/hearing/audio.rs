@@ -6,35 +6,12 @@ use crate::proto::{
     codec::{Audio, Form, Law, StreamDecoder},
     dtmf::Order,
     encoding::AudioCodec,
-    rtp::{MAX_DATAGRAM, difference},
+    rtp::difference,
 };
 
 use super::{Hearing, Keys, MAX_GAP, PIECE, Packet, Sink};
 
 impl Hearing {
-    /// Audio behind which other was heard. For the agent it is too late: its place was filled.
-    pub(super) fn hear_late_audio(
-        &mut self,
-        packet: &Packet<'_>,
-        codec: AudioCodec,
-        keys: &mut Keys<'_>,
-    ) -> Order {
-        // A codec with memory cannot be decoded out of its order.
-        let Some(law) = codec.law() else {
-            return Order::Kept;
-        };
-        let position = i64::try_from(self.ear.heard()).unwrap_or(i64::MAX);
-        let start = position.saturating_add(i64::from(self.samples_until(packet.timestamp)));
-        let mut samples = [0i16; MAX_DATAGRAM];
-        for (sample, code) in samples.iter_mut().zip(packet.payload) {
-            *sample = law.decode(*code);
-        }
-        let late = &samples[..packet.payload.len().min(MAX_DATAGRAM)];
-        let order = keys.hear(|slot, pressed| self.ear.hear_late(late, start, slot, pressed));
-        samples.zeroize();
-        order
-    }
-
     pub(super) fn hear_audio(
         &mut self,
         packet: &Packet<'_>,
@@ -60,7 +37,7 @@ impl Hearing {
         };
         match codec.law() {
             Some(law) => self.hear_codes(payload, skip, law, keys, sink),
-            None => self.hear_stream(payload, skip, keys, sink),
+            None => self.hear_stream(packet, skip, keys, sink),
         }
         self.last_audio = Some(keys.now.instant);
         Order::Kept
@@ -98,23 +75,24 @@ impl Hearing {
 
     fn hear_stream(
         &mut self,
-        payload: &[u8],
+        packet: &Packet<'_>,
         skip: usize,
         keys: &mut Keys<'_>,
         sink: &mut impl Sink,
     ) {
+        let (payload, start) = (packet.payload, self.position_of(packet.timestamp));
         let Some(decoder) = decoder_of(&mut self.decoders, self.codec) else {
             return;
         };
         let Ok(length) = decoder.decode(payload) else {
             // Its time passes all the same: as a loss, when the next one comes.
-            decoder.lose(0);
             self.refused += 1;
             return;
         };
         if !self.codec.describes_silence(payload) {
             sink.packet_time(length);
         }
+        self.recent.keep(self.codec, payload, start, length);
         for from in (skip..length).step_by(PIECE) {
             let audio = decoder.piece(from, from + PIECE);
             let verdict =
@@ -135,6 +113,7 @@ impl Hearing {
         if before == codec {
             return;
         }
+        self.ear.set_straying(codec.straying());
         if before.clock_hz() != codec.clock_hz() {
             self.expected = timestamp;
         }
@@ -146,6 +125,12 @@ impl Hearing {
     /// Samples of 8 kHz from what was heard to `timestamp`.
     pub(super) const fn samples_until(&self, timestamp: u32) -> i32 {
         difference(timestamp, self.expected) / self.codec.ticks().cast_signed()
+    }
+
+    /// Where on the scale of the samples heard a timestamp lies.
+    pub(super) fn position_of(&self, timestamp: u32) -> i64 {
+        let heard = i64::try_from(self.ear.heard()).unwrap_or(i64::MAX);
+        heard.saturating_add(i64::from(self.samples_until(timestamp)))
     }
 
     /// `samples` of the caller's time without audio.

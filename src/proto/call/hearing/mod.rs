@@ -4,6 +4,7 @@
 mod audio;
 mod events;
 mod keys;
+mod late;
 
 use std::time::{Duration, Instant};
 
@@ -24,6 +25,7 @@ use super::{
 };
 
 use keys::Keys;
+use late::Recent;
 
 /// Longest stretch of lost audio that is filled; beyond it the timeline starts anew.
 const MAX_GAP: i32 = 1_200;
@@ -102,6 +104,7 @@ pub(super) struct Hearing {
     codec: AudioCodec,
     /// Decoders with a memory, each made when it is first needed.
     decoders: Vec<StreamDecoder>,
+    recent: Recent,
     began: Instant,
     /// At first the beginning of listening.
     last_packet: Instant,
@@ -128,13 +131,16 @@ impl Hearing {
         codec: AudioCodec,
         now: Now,
     ) -> Self {
+        let mut ear = Ear::default();
+        ear.set_straying(codec.straying());
         Self {
-            ear: Ear::default(),
+            ear,
             ssrc,
             sequence: Resequencer::new(next_sequence),
             expected: next_timestamp,
             codec,
             decoders: Vec::with_capacity(CODECS_WITH_MEMORY),
+            recent: Recent::default(),
             began: now.instant,
             last_packet: now.instant,
             flowing_since: now.instant,
@@ -295,6 +301,7 @@ impl Hearing {
         self.candidate = None;
         self.ear = self.ear.begin_anew();
         self.decoders.clear();
+        self.recent.forget();
         self.foreign_event = None;
         self.ssrc = header.ssrc;
         sink.source_changed(header.ssrc);
@@ -442,3 +449,6 @@ impl Hearing {
         &mut self.ear
     }
 }
+
+#[cfg(test)]
+mod tests;

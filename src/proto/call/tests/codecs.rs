@@ -7,10 +7,10 @@ use crate::proto::{
     rtp::write_red,
 };
 
-const G722: (u8, AudioCodec) = (9, AudioCodec::G722);
-const OPUS: (u8, AudioCodec) = (111, AudioCodec::Opus);
+pub(super) const G722: (u8, AudioCodec) = (9, AudioCodec::G722);
+pub(super) const OPUS: (u8, AudioCodec) = (111, AudioCodec::Opus);
 pub(super) const G729: (u8, AudioCodec) = (18, AudioCodec::G729);
-const PCMU: (u8, AudioCodec) = (0, AudioCodec::Pcmu);
+pub(super) const PCMU: (u8, AudioCodec) = (0, AudioCodec::Pcmu);
 /// Samples of 16 kHz in 20 ms.
 pub(super) const PACKET: usize = 320;
 /// Of each of the two tones.
@@ -28,7 +28,7 @@ fn wide_leg(port: u16, first: (u8, AudioCodec)) -> LegMedia {
 /// A caller in a codec, of whom an agent hears what leaves.
 pub(super) struct Talk {
     pub(super) world: World,
-    codec: (u8, AudioCodec),
+    pub(super) codec: (u8, AudioCodec),
     pub(super) encoder: Encoder,
     pub(super) left: Vec<Vec<u8>>,
 }
@@ -58,7 +58,7 @@ impl Talk {
     }
 
     /// The caller goes on in another codec.
-    fn speaks(&mut self, codec: (u8, AudioCodec)) {
+    pub(super) fn speaks(&mut self, codec: (u8, AudioCodec)) {
         self.codec = codec;
         self.encoder = Encoder::new(codec.1);
     }
@@ -358,11 +358,6 @@ fn what_cannot_be_decoded_becomes_silence() {
 fn a_caller_who_changes_codecs_in_the_middle_of_a_key_is_masked_all_the_same() {
     for first in [PCMU, G722, OPUS, G729] {
         for second in [PCMU, G722, OPUS, G729] {
-            // An encoder of G.729 that forgets what its decoder remembers is no change of codecs: what
-            // is decoded is noise for 40 ms, whatever was said.
-            if (first, second) == (G729, G729) {
-                continue;
-            }
             let mut talk = Talk::armed(first);
             let said = keyed(770.0, 1_209.0, 30 * PACKET, 9 * PACKET + 100..14 * PACKET);
             let (before, after) = said.split_at(11 * PACKET);

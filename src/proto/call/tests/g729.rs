@@ -4,7 +4,10 @@ use super::{
     codecs::{G729, PACKET, Talk, assert_nothing_of, assert_seamless_in, breath, keyed},
     *,
 };
-use crate::proto::mask::{Fill, Masking, Profile};
+use crate::proto::{
+    codec::Encoder,
+    mask::{Fill, Masking, Profile},
+};
 
 /// Breath, a key of 80 ms, and breath.
 fn keyed_once() -> Vec<i16> {
@@ -139,5 +142,23 @@ fn behind_the_mask_of_a_field_g729_leaves_the_same_bytes_whatever_is_said_and_ke
     for (row, column, from) in [(697.0, 1_209.0, 5_000), (941.0, 1_633.0, 7_777)] {
         let said = keyed(row, column, 60 * PACKET, from..from + 1_280);
         assert!(left(&said) == first, "{row} + {column}");
+    }
+}
+
+#[test]
+fn an_encoder_that_begins_anew_anywhere_in_a_key_and_tells_nobody_shows_nothing_of_it() {
+    for restart in 7..15 {
+        for (number, row) in ROWS_HZ.into_iter().enumerate() {
+            for (other, column) in COLUMNS_HZ.into_iter().enumerate() {
+                let shift = 20 * (4 * number + other);
+                let said = keyed(row, column, 30 * PACKET, 9 * PACKET + shift..14 * PACKET);
+                let mut talk = Talk::armed(G729);
+                let (before, after) = said.split_at(restart * PACKET);
+                talk.say(before);
+                talk.encoder = Encoder::new(AudioCodec::G729);
+                talk.say(after);
+                assert_nothing_of(&talk, G729, row, column);
+            }
+        }
     }
 }

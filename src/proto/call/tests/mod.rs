@@ -6,6 +6,7 @@ mod events;
 mod g729;
 mod holding;
 mod info;
+mod late;
 mod masking;
 mod network;
 mod noninterference;

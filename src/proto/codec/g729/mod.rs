@@ -29,6 +29,9 @@ const SUBFRAME: usize = 40;
 const FRAME_BYTES: usize = 10;
 /// Bytes of a description of silence, which may stand at the end of a packet (RFC 3551 §4.5.6).
 pub(super) const SILENCE_BYTES: usize = 2;
+/// What is decoded after the encoder began anew, in samples: the spectrum and the gains are predicted
+/// from four frames.
+pub(super) const STRAYING: usize = 4 * FRAME;
 
 /// How long a packet lasts, in samples.
 pub(super) const fn length_of(packet: &[u8]) -> Result<usize, Undecodable> {
