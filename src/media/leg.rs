@@ -68,7 +68,8 @@ pub(super) struct LegPeers {
     rtcp_peer: Peer,
     rtcp_mux: bool,
     candidate: Option<Candidate>,
-    media: Option<LegMedia>,
+    /// What signalling named: RTP, RTCP, and how far it holds.
+    named: Option<(SocketAddr, SocketAddr, SourcePolicy)>,
     pub(super) stats: LegStats,
     pub(super) last_packet: Option<Instant>,
 }
@@ -80,7 +81,7 @@ impl Default for LegPeers {
             rtcp_peer: Peer::Unknown,
             rtcp_mux: false,
             candidate: None,
-            media: None,
+            named: None,
             stats: LegStats::default(),
             last_packet: None,
         }
@@ -91,17 +92,12 @@ impl LegPeers {
     /// Takes over what signalling agreed: what is to be done with the sockets, where that is new.
     /// [`LegPeers::connected`] is to follow each connection.
     pub(super) fn set_media(&mut self, media: &LegMedia) -> Option<[Rewire; 2]> {
-        if self.media.as_ref() == Some(media) {
+        let named = Some((media.rtp, media.rtcp, media.source));
+        if self.named == named {
             return None;
         }
-        let moved = self.media.as_ref().is_none_or(|old| {
-            (old.rtp, old.rtcp, old.source) != (media.rtp, media.rtcp, media.source)
-        });
+        self.named = named;
         self.rtcp_mux = media.rtp == media.rtcp;
-        self.media = Some(media.clone());
-        if !moved {
-            return None;
-        }
         self.candidate = None;
         let mut rewire = |channel, address| {
             let peer = self.peer_mut(channel);
