@@ -249,14 +249,14 @@ mod tests {
     #[test]
     fn a_line_that_makes_room_keeps_what_waits_and_its_marks() {
         let mut line = Line::new();
-        let is_marked = |position| (450..460).contains(&position) || (900..910).contains(&position);
+        let is_marked = |position| (450..460).contains(&position) || (795..810).contains(&position);
         let codes: Vec<u8> = (0..1_400).map(|n| (n % 251) as u8).collect();
         // It waits around the ring's end when there is no more room.
         line.extend(&codes[..400]);
         line.take(&mut [0; 350]);
         line.extend(&codes[400..800]);
         line.mark(450..460);
-        line.mark(900..910);
+        line.mark(795..810);
         line.extend(&codes[800..]);
         for position in 350..1_400 {
             let mut frame = [0];
