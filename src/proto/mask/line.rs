@@ -258,10 +258,10 @@ mod tests {
         line.mark(450..460);
         line.mark(795..810);
         line.extend(&codes[800..]);
-        for position in 350..1_400 {
+        for (position, code) in codes.iter().enumerate().skip(350) {
             let mut frame = [0];
             assert_eq!(line.take(&mut frame), is_marked(position), "{position}");
-            assert_eq!(frame[0], codes[position], "{position}");
+            assert_eq!(frame[0], *code, "{position}");
         }
         assert!(
             line.codes.iter().all(|code| *code == 0),
