@@ -157,6 +157,9 @@ pub struct Media {
     pub port_quarantine: Span,
     /// Worker threads; 0 means one a core.
     pub workers: usize,
+    /// How long a busy worker may nap so that more packets wait for each wake-up. It does so only
+    /// while it measures that this saves CPU.
+    pub nap: Span,
     /// From where media is taken.
     pub source: SourcePolicy,
     /// Which side of the first offer keys the card.
@@ -286,6 +289,7 @@ impl Default for Media {
             port_max: 39_999,
             port_quarantine: Span(Duration::from_secs(5)),
             workers: 0,
+            nap: Span(Duration::from_millis(1)),
             source: SourcePolicy::Exact,
             caller: CallerSide::Offerer,
         }
@@ -500,6 +504,7 @@ mod tests {
             ("[ng]\nudp = \"10.0.0.1:2223\"", "ng.allow"),
             ("[media]\nport_min = 30001", "media.port_min"),
             ("[media]\nport_max = 30001", "media.port_max"),
+            ("[media]\nnap = \"3ms\"", "media.nap"),
             ("[media]\naddress = \"0.0.0.0\"", "media.advertise"),
             ("[masking]\nprofile = \"lax\"", "strictest"),
             ("[masking]\nfill = \"music\"", "noise"),

@@ -10,6 +10,7 @@ use std::{
 /// module names no neighbour but those listed with it.
 const FLOORS: &[&[(&str, &[&str])]] = &[
     &[
+        ("bits", &[]),
         ("digit", &[]),
         ("encoding", &[]),
         ("field", &[]),

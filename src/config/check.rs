@@ -7,6 +7,9 @@ use super::Config;
 /// Fewest calls that a report of shadow mode may go on by.
 const LEAST_SHADOWED_CALLS: u64 = 5;
 
+/// Longest nap of a media worker.
+const LONGEST_NAP: Duration = Duration::from_millis(2);
+
 /// The key that cannot stay as it is, with what was found, what was expected and what to do.
 type Found = Result<(), (&'static str, String)>;
 
@@ -81,6 +84,15 @@ impl Config {
                 format!(
                     "found {}; a call takes four ports from media.port_min ({}) on",
                     self.media.port_max, self.media.port_min
+                ),
+            );
+        }
+        if self.media.nap.0 > LONGEST_NAP {
+            return fail(
+                "media.nap",
+                format!(
+                    "found {:?}; expected {LONGEST_NAP:?} at most, for every packet of a busy gateway may be late by it",
+                    self.media.nap.0
                 ),
             );
         }

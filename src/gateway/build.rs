@@ -22,7 +22,7 @@ use crate::{
     audit_log::AuditLog,
     config::{Config, ProcessorKind},
     journal::Journal,
-    media::{CardSink, MediaEvent, MediaPlane, SlotSource, ports::PortPool},
+    media::{CardSink, MediaEvent, MediaPlane, MediaSettings, SlotSource, ports::PortPool},
     metrics::Metrics,
     processor::{
         CardPlane, CardPlaneSettings, Deadlines,
@@ -110,9 +110,13 @@ impl Gateway {
         let (sandbox, cards) = start_processor(&config, &slab).await?;
         let slots: Arc<dyn SlotSource> = slab;
         let sink: Arc<dyn CardSink> = cards.sink();
+        let settings = MediaSettings {
+            workers: config.workers(),
+            nap: config.media.nap.0,
+            masking: config.masking,
+        };
         let (media, media_events) =
-            MediaPlane::start(config.workers(), config.masking, &slots, &sink)
-                .context("cannot start the media workers")?;
+            MediaPlane::start(settings, &slots, &sink).context("cannot start the media workers")?;
         let metrics = Arc::new(Metrics::new(media.clone(), audit.clone(), &memory)?);
         let calls = registry(&config, &media, &journal, &audit)?;
         let payments = Payments::new(

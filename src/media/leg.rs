@@ -1,13 +1,10 @@
-//! One leg's sockets, and from where they take media.
+//! From where a leg takes media, and to where it sends.
 
-use std::{io, net::SocketAddr, time::Instant};
+use std::{net::SocketAddr, time::Instant};
 
-use mio::net::UdpSocket;
-
-use super::{LegSockets, LegStats};
+use super::{LegStats, wire::To};
 use crate::proto::{
     call::{Channel, LegMedia, SourcePolicy},
-    mask::Cleared,
     rtp::{Kind, RtpHeader, kind_of},
 };
 
@@ -27,100 +24,153 @@ struct Candidate {
 enum Peer {
     /// Signalling has not named it.
     Unknown,
-    /// Named by signalling; the socket is connected, and the kernel keeps strangers out.
-    Pinned(SocketAddr),
-    /// Latched; strangers are kept out here. The socket stays unconnected, for signalling may send
-    /// the leg back to latching, and a connected socket would never hear of the new source.
-    Latched(SocketAddr),
+    /// Named by signalling, or latched. On a connected socket the system keeps strangers out; those
+    /// that came before the connection, or that it cannot keep out, stop here.
+    Known {
+        address: SocketAddr,
+        connected: bool,
+    },
     /// NAT: the IP address is known, the port is not yet.
     Latching(SocketAddr),
 }
 
-/// A leg's two sockets.
-pub(super) struct LegIo {
-    pub(super) rtp: UdpSocket,
-    pub(super) rtcp: UdpSocket,
+impl Peer {
+    const fn known(address: SocketAddr) -> Self {
+        Self::Known {
+            address,
+            connected: false,
+        }
+    }
+}
+
+/// What is to be done with a channel's socket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Rewire {
+    pub(super) channel: Channel,
+    /// It is connected to a peer that is none any more.
+    pub(super) disconnect: bool,
+    /// Its peer from here on. Without one it hears everybody, or a latch would learn nothing.
+    pub(super) connect: Option<SocketAddr>,
+}
+
+/// Whether a datagram comes from where a leg's media is taken from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Admission {
+    Stranger,
+    Peer,
+    /// It does, and the channel's peer is known from here on: the socket can be connected to it.
+    Latched,
+}
+
+/// A leg's other end, as far as it is known.
+pub(super) struct LegPeers {
     rtp_peer: Peer,
     rtcp_peer: Peer,
     rtcp_mux: bool,
     candidate: Option<Candidate>,
-    media: Option<LegMedia>,
+    /// What signalling named: RTP, RTCP, and how far it holds.
+    named: Option<(SocketAddr, SocketAddr, SourcePolicy)>,
     pub(super) stats: LegStats,
     pub(super) last_packet: Option<Instant>,
 }
 
-impl LegIo {
-    pub(super) fn new(sockets: LegSockets) -> Self {
+impl Default for LegPeers {
+    fn default() -> Self {
         Self {
-            rtp: UdpSocket::from_std(sockets.rtp),
-            rtcp: UdpSocket::from_std(sockets.rtcp),
             rtp_peer: Peer::Unknown,
             rtcp_peer: Peer::Unknown,
             rtcp_mux: false,
             candidate: None,
-            media: None,
+            named: None,
             stats: LegStats::default(),
             last_packet: None,
         }
     }
+}
 
-    /// Takes over what signalling agreed.
-    pub(super) fn set_media(&mut self, media: &LegMedia) {
-        if self.media.as_ref() == Some(media) {
-            return;
+impl LegPeers {
+    /// Takes over what signalling agreed: what is to be done with the sockets, where that is new.
+    /// [`LegPeers::connected`] is to follow each connection.
+    pub(super) fn set_media(&mut self, media: &LegMedia) -> Option<[Rewire; 2]> {
+        let named = Some((media.rtp, media.rtcp, media.source));
+        if self.named == named {
+            return None;
         }
-        let moved = self.media.as_ref().is_none_or(|old| {
-            (old.rtp, old.rtcp, old.source) != (media.rtp, media.rtcp, media.source)
-        });
+        self.named = named;
         self.rtcp_mux = media.rtp == media.rtcp;
-        self.media = Some(media.clone());
-        if !moved {
-            return;
-        }
         self.candidate = None;
-        let peer = |address| match media.source {
-            SourcePolicy::Exact => Peer::Pinned(address),
-            SourcePolicy::RestrictedLatch => Peer::Latching(address),
+        let mut rewire = |channel, address| {
+            let peer = self.peer_mut(channel);
+            let disconnect = matches!(
+                peer,
+                Peer::Known {
+                    connected: true,
+                    ..
+                }
+            );
+            let connect = match media.source {
+                SourcePolicy::Exact => {
+                    *peer = Peer::known(address);
+                    Some(address)
+                }
+                SourcePolicy::RestrictedLatch => {
+                    *peer = Peer::Latching(address);
+                    None
+                }
+            };
+            Rewire {
+                channel,
+                disconnect,
+                connect,
+            }
         };
-        self.rtp_peer = peer(media.rtp);
-        self.rtcp_peer = peer(media.rtcp);
-        for (socket, peer) in [(&self.rtp, self.rtp_peer), (&self.rtcp, self.rtcp_peer)] {
-            connect(socket, peer);
+        Some([
+            rewire(Channel::Rtp, media.rtp),
+            rewire(Channel::Rtcp, media.rtcp),
+        ])
+    }
+
+    /// The channel's socket is connected to its peer.
+    pub(super) const fn connected(&mut self, channel: Channel) {
+        if let Peer::Known { connected, .. } = self.peer_mut(channel) {
+            *connected = true;
         }
     }
 
-    /// Reads a datagram of a channel, whoever sent it: [`LegIo::admits`] judges.
-    pub(super) fn receive(
-        &self,
-        channel: Channel,
-        buffer: &mut [u8],
-    ) -> io::Result<(usize, SocketAddr)> {
+    const fn peer_mut(&mut self, channel: Channel) -> &mut Peer {
         match channel {
-            Channel::Rtp => self.rtp.recv_from(buffer),
-            Channel::Rtcp => self.rtcp.recv_from(buffer),
+            Channel::Rtp => &mut self.rtp_peer,
+            Channel::Rtcp => &mut self.rtcp_peer,
         }
     }
 
     /// Whether a datagram comes from where this leg's media is taken from. Under a latch this is
     /// also where a source is learnt.
-    pub(super) fn admits(&mut self, channel: Channel, source: SocketAddr, datagram: &[u8]) -> bool {
-        let peer = match channel {
-            Channel::Rtp => self.rtp_peer,
-            Channel::Rtcp => self.rtcp_peer,
-        };
-        match (peer, channel) {
+    pub(super) fn admits(
+        &mut self,
+        channel: Channel,
+        source: SocketAddr,
+        datagram: &[u8],
+    ) -> Admission {
+        let latched = match (*self.peer_mut(channel), channel) {
             (Peer::Unknown, _) => false,
-            (Peer::Pinned(address) | Peer::Latched(address), _) => address == source,
+            (Peer::Known { address, .. }, _) if address == source => return Admission::Peer,
+            (Peer::Known { .. }, _) => false,
             (Peer::Latching(named), Channel::Rtp) => self.latch(named, source, datagram),
             // RTCP follows the source that RTP latched, at whatever port its NAT gave it.
             (Peer::Latching(_), Channel::Rtcp) => {
-                let follows = matches!(self.rtp_peer, Peer::Latched(rtp) if rtp.ip() == source.ip())
+                let follows = matches!(self.rtp_peer, Peer::Known { address, .. } if address.ip() == source.ip())
                     && kind_of(datagram) == Kind::Rtcp;
                 if follows {
-                    self.rtcp_peer = Peer::Latched(source);
+                    self.rtcp_peer = Peer::known(source);
                 }
                 follows
             }
+        };
+        if latched {
+            Admission::Latched
+        } else {
+            Admission::Stranger
         }
     }
 
@@ -153,51 +203,35 @@ impl LegIo {
             return false;
         }
         self.candidate = None;
-        self.rtp_peer = Peer::Latched(source);
+        self.rtp_peer = Peer::known(source);
         if self.rtcp_mux {
             self.rtcp_peer = self.rtp_peer;
         }
         true
     }
 
-    /// Sends to the caller's side; any datagram will do.
-    pub(super) fn send(&self, channel: Channel, datagram: &[u8]) -> io::Result<usize> {
-        let (socket, peer) = match channel {
-            Channel::Rtcp if !self.rtcp_mux => (&self.rtcp, self.rtcp_peer),
-            Channel::Rtp | Channel::Rtcp => (&self.rtp, self.rtp_peer),
+    /// The way out for a channel's datagrams; none before signalling has named one.
+    pub(super) const fn way_out(&self, channel: Channel) -> Option<(Channel, To)> {
+        let (channel, peer) = match channel {
+            Channel::Rtcp if !self.rtcp_mux => (Channel::Rtcp, self.rtcp_peer),
+            Channel::Rtp | Channel::Rtcp => (Channel::Rtp, self.rtp_peer),
         };
         match peer {
-            Peer::Pinned(_) => socket.send(datagram),
+            Peer::Known {
+                connected: true, ..
+            } => Some((channel, To::Peer)),
             // Before the latch the named address is the best that is known.
-            Peer::Latched(address) | Peer::Latching(address) => socket.send_to(datagram, address),
-            Peer::Unknown => Ok(0),
+            Peer::Known { address, .. } | Peer::Latching(address) => {
+                Some((channel, To::Address(address)))
+            }
+            Peer::Unknown => None,
         }
-    }
-
-    /// Sends to the agent's side, which takes nothing but what the masker cleared.
-    pub(super) fn send_cleared(
-        &self,
-        channel: Channel,
-        cleared: &Cleared<'_>,
-    ) -> io::Result<usize> {
-        self.send(channel, cleared.datagram())
-    }
-}
-
-fn connect(socket: &UdpSocket, peer: Peer) {
-    if let Peer::Pinned(address) = peer
-        && let Err(error) = socket.connect(address)
-    {
-        tracing::warn!(%address, %error, "cannot connect a media socket; its peer is filtered here");
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::{
-        net::{SocketAddr, UdpSocket as StdSocket},
-        time::Duration,
-    };
+    use std::time::Duration;
 
     use super::*;
     use crate::proto::{
@@ -205,69 +239,26 @@ mod tests {
         rtp::write_header,
     };
 
-    struct World {
-        leg: LegIo,
-        rtp: SocketAddr,
-        rtcp: SocketAddr,
+    fn at(address: &str) -> SocketAddr {
+        address.parse().unwrap()
     }
 
-    impl World {
-        fn new() -> Self {
-            let (rtp, rtcp) = (peer("127.0.0.1"), peer("127.0.0.1"));
-            for socket in [&rtp, &rtcp] {
-                socket.set_nonblocking(true).unwrap();
-            }
-            let addresses = (rtp.local_addr().unwrap(), rtcp.local_addr().unwrap());
-            Self {
-                leg: LegIo::new(LegSockets { rtp, rtcp }),
-                rtp: addresses.0,
-                rtcp: addresses.1,
-            }
-        }
-
+    impl LegPeers {
         fn latching(named: SocketAddr) -> Self {
-            let mut world = Self::new();
-            world
-                .leg
-                .set_media(&media(named, SourcePolicy::RestrictedLatch));
-            world
+            let mut peers = Self::default();
+            peers.set_media(&media(named, SourcePolicy::RestrictedLatch));
+            peers
         }
 
-        /// Whether a packet that `from` sends is taken; false also where the kernel kept it out.
-        fn takes(&mut self, from: &StdSocket, channel: Channel, datagram: &[u8]) -> bool {
-            let to = match channel {
-                Channel::Rtp => self.rtp,
-                Channel::Rtcp => self.rtcp,
-            };
-            from.send_to(datagram, to).unwrap();
-            let mut buffer = [0; 100];
-            for _ in 0..20 {
-                match self.leg.receive(channel, &mut buffer) {
-                    Ok((length, source)) => {
-                        return self.leg.admits(channel, source, &buffer[..length]);
-                    }
-                    Err(_) => std::thread::sleep(Duration::from_millis(1)),
-                }
-            }
-            false
-        }
-
-        fn takes_rtp(&mut self, from: &StdSocket, ssrc: u32, sequence: u16) -> bool {
+        fn takes_rtp(&mut self, from: SocketAddr, ssrc: u32, sequence: u16) -> bool {
             let datagram = write_header(0, false, sequence, 0, ssrc);
-            self.takes(from, Channel::Rtp, &datagram)
+            self.admits(Channel::Rtp, from, &datagram) != Admission::Stranger
         }
 
         /// Three packets in a row; whether the last was taken.
-        fn latches(&mut self, from: &StdSocket, sequence: u16) -> bool {
+        fn latches(&mut self, from: SocketAddr, sequence: u16) -> bool {
             (0..3).fold(false, |_, n| self.takes_rtp(from, 7, sequence + n))
         }
-    }
-
-    fn peer(ip: &str) -> StdSocket {
-        let socket = StdSocket::bind((ip, 0)).unwrap();
-        let wait = Some(Duration::from_secs(2));
-        socket.set_read_timeout(wait).unwrap();
-        socket
     }
 
     fn media(address: SocketAddr, source: SourcePolicy) -> LegMedia {
@@ -280,33 +271,61 @@ mod tests {
         }
     }
 
-    fn behind_nat() -> SocketAddr {
-        ([127, 0, 0, 1], 9).into()
-    }
-
     #[test]
-    fn before_signalling_has_named_a_source_nothing_is_taken() {
-        assert!(!World::new().takes_rtp(&peer("127.0.0.1"), 7, 1));
+    fn before_signalling_has_named_a_source_nothing_is_taken_or_sent() {
+        let mut peers = LegPeers::default();
+        assert!(!peers.takes_rtp(at("127.0.0.1:9"), 7, 1));
+        assert_eq!(peers.way_out(Channel::Rtp), None);
     }
 
     #[test]
     fn exactly_the_named_source_is_taken_also_after_it_has_moved() {
-        let (first, second) = (peer("127.0.0.1"), peer("127.0.0.1"));
-        let mut world = World::new();
-        for (named, other) in [(&first, &second), (&second, &first)] {
-            let address = named.local_addr().unwrap();
-            world.leg.set_media(&media(address, SourcePolicy::Exact));
-            assert!(world.takes_rtp(named, 7, 1));
-            assert!(!world.takes_rtp(other, 7, 2));
-            world.leg.send(Channel::Rtp, b"back").unwrap();
-            assert_eq!(named.recv(&mut [0; 9]).unwrap(), 4);
+        let (first, second) = (at("127.0.0.1:1000"), at("127.0.0.1:1002"));
+        let mut peers = LegPeers::default();
+        for (named, other, moved) in [(first, second, false), (second, first, true)] {
+            let [rtp, _] = peers.set_media(&media(named, SourcePolicy::Exact)).unwrap();
+            let expected = Rewire {
+                channel: Channel::Rtp,
+                disconnect: moved,
+                connect: Some(named),
+            };
+            assert_eq!(rtp, expected);
+            let way_out = Some((Channel::Rtp, To::Address(named)));
+            assert_eq!(peers.way_out(Channel::Rtp), way_out, "not connected yet");
+            peers.connected(Channel::Rtp);
+            assert!(peers.takes_rtp(named, 7, 1));
+            assert!(!peers.takes_rtp(other, 7, 2));
+            assert_eq!(peers.way_out(Channel::Rtp), Some((Channel::Rtp, To::Peer)));
         }
     }
 
     #[test]
+    fn a_source_once_latched_is_connected_to_and_let_go_for_the_next_latch() {
+        let caller = at("127.0.0.1:1000");
+        let mut peers = LegPeers::latching(behind_nat());
+        let told = [1, 2, 3, 4].map(|sequence| {
+            let datagram = write_header(0, false, sequence, 0, 7);
+            peers.admits(Channel::Rtp, caller, &datagram)
+        });
+        let expected = [
+            Admission::Stranger,
+            Admission::Stranger,
+            Admission::Latched,
+            Admission::Peer,
+        ];
+        assert_eq!(told, expected);
+        peers.connected(Channel::Rtp);
+        assert_eq!(peers.way_out(Channel::Rtp), Some((Channel::Rtp, To::Peer)));
+        let moved = media(at("127.0.0.2:9"), SourcePolicy::RestrictedLatch);
+        let [rtp, rtcp] = peers.set_media(&moved).unwrap();
+        assert!(rtp.disconnect && rtp.connect.is_none());
+        assert!(!rtcp.disconnect, "it never was connected");
+    }
+
+    #[test]
     fn a_latch_asks_for_three_packets_in_a_row_of_one_source() {
-        let caller = peer("127.0.0.1");
-        let mut world = World::latching(behind_nat());
+        let caller = at("127.0.0.1:1000");
+        let mut peers = LegPeers::latching(behind_nat());
         let taken = [
             (7, 1),
             (7, 2),
@@ -317,69 +336,74 @@ mod tests {
             (8, 8),
             (8, 9),
         ]
-        .map(|(ssrc, sequence)| world.takes_rtp(&caller, ssrc, sequence));
+        .map(|(ssrc, sequence)| peers.takes_rtp(caller, ssrc, sequence));
         assert_eq!(
             taken,
             [false, false, false, false, false, false, true, true]
         );
-        world.leg.send(Channel::Rtp, b"back").unwrap();
-        assert_eq!(caller.recv(&mut [0; 9]).unwrap(), 4);
+        let way_out = Some((Channel::Rtp, To::Address(caller)));
+        assert_eq!(peers.way_out(Channel::Rtp), way_out);
     }
 
     #[test]
     fn a_competing_source_stops_the_latch_until_one_falls_silent() {
-        let (caller, stranger) = (peer("127.0.0.1"), peer("127.0.0.1"));
-        let mut world = World::latching(behind_nat());
+        let (caller, stranger) = (at("127.0.0.1:1000"), at("127.0.0.1:2000"));
+        let mut peers = LegPeers::latching(behind_nat());
         for sequence in 0..10 {
-            assert!(!world.takes_rtp(&caller, 7, sequence));
-            assert!(!world.takes_rtp(&stranger, 8, sequence));
+            assert!(!peers.takes_rtp(caller, 7, sequence));
+            assert!(!peers.takes_rtp(stranger, 8, sequence));
         }
         assert!(
-            !world.latches(&caller, 10),
+            !peers.latches(caller, 10),
             "the first only parts it from the stranger's"
         );
-        assert!(world.takes_rtp(&caller, 7, 13));
+        assert!(peers.takes_rtp(caller, 7, 13));
     }
 
     #[test]
     fn another_address_is_never_latched() {
-        let stranger = peer("127.0.0.2");
-        let mut world = World::latching(behind_nat());
-        assert!(!world.latches(&stranger, 1));
-        assert!(world.latches(&peer("127.0.0.1"), 1));
+        let mut peers = LegPeers::latching(behind_nat());
+        assert!(!peers.latches(at("127.0.0.2:1000"), 1));
+        assert!(peers.latches(at("127.0.0.1:1000"), 1));
     }
 
     #[test]
     fn what_is_latched_stays_pinned_until_signalling_names_another_place() {
-        let (caller, stranger) = (peer("127.0.0.1"), peer("127.0.0.1"));
-        let mut world = World::latching(behind_nat());
-        assert!(world.latches(&caller, 1));
-        assert!(!world.latches(&stranger, 1));
-        world
-            .leg
-            .set_media(&media(behind_nat(), SourcePolicy::RestrictedLatch));
+        let (caller, stranger) = (at("127.0.0.1:1000"), at("127.0.0.1:2000"));
+        let mut peers = LegPeers::latching(behind_nat());
+        assert!(peers.latches(caller, 1));
+        assert!(!peers.latches(stranger, 1));
+        peers.set_media(&media(behind_nat(), SourcePolicy::RestrictedLatch));
         assert!(
-            !world.latches(&stranger, 4),
+            !peers.latches(stranger, 4),
             "a re-INVITE that moves nothing"
         );
-        assert!(world.takes_rtp(&caller, 7, 4));
-        let elsewhere = peer("127.0.0.2");
-        let moved = media(([127, 0, 0, 2], 9).into(), SourcePolicy::RestrictedLatch);
-        world.leg.set_media(&moved);
-        assert!(!world.takes_rtp(&caller, 7, 5));
-        assert!(world.latches(&elsewhere, 1));
+        assert!(peers.takes_rtp(caller, 7, 4));
+        let moved = media(at("127.0.0.2:9"), SourcePolicy::RestrictedLatch);
+        peers.set_media(&moved);
+        assert!(!peers.takes_rtp(caller, 7, 5));
+        assert!(peers.latches(at("127.0.0.2:1000"), 1));
     }
 
     #[test]
     fn rtcp_follows_the_address_that_rtp_latched() {
-        let (caller, reports) = (peer("127.0.0.1"), peer("127.0.0.1"));
+        let (caller, reports) = (at("127.0.0.1:1000"), at("127.0.0.1:1001"));
         let report = [0x80, 201, 0, 1, 0, 0, 0, 7];
-        let mut world = World::latching(behind_nat());
-        world.leg.rtcp_mux = false;
-        assert!(!world.takes(&reports, Channel::Rtcp, &report));
-        assert!(world.latches(&caller, 1));
-        assert!(!world.takes(&peer("127.0.0.2"), Channel::Rtcp, &report));
-        assert!(world.takes(&reports, Channel::Rtcp, &report));
-        assert!(!world.takes(&caller, Channel::Rtcp, &report));
+        let takes = |peers: &mut LegPeers, from, report: &[u8]| {
+            peers.admits(Channel::Rtcp, from, report) != Admission::Stranger
+        };
+        let mut peers = LegPeers::latching(behind_nat());
+        peers.rtcp_mux = false;
+        assert!(!takes(&mut peers, reports, &report));
+        assert!(peers.latches(caller, 1));
+        assert!(!takes(&mut peers, at("127.0.0.2:1001"), &report));
+        assert!(takes(&mut peers, reports, &report));
+        assert!(!takes(&mut peers, caller, &report));
+        let way_out = Some((Channel::Rtcp, To::Address(reports)));
+        assert_eq!(peers.way_out(Channel::Rtcp), way_out);
+    }
+
+    fn behind_nat() -> SocketAddr {
+        at("127.0.0.1:9")
     }
 }

@@ -2,11 +2,14 @@
 
 mod counters;
 mod leg;
+mod pace;
 mod plane;
 pub mod ports;
+mod sockets;
+mod wire;
 mod worker;
 
-use std::net::UdpSocket;
+use std::{net::UdpSocket, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
@@ -20,7 +23,7 @@ use crate::proto::{
     field::Field,
     id::{CallId, PaymentId},
     leg::Leg,
-    mask::Guard,
+    mask::{Guard, Masking},
     proof::MaskingProof,
     secret::KeySlot,
     shadow::{Tally, TrunkName},
@@ -45,6 +48,17 @@ pub trait CardSink: Send + Sync {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the card plane is busy; ask for the field again")]
 pub struct CardPlaneBusy;
+
+/// What the media plane is told once.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct MediaSettings {
+    /// Worker threads; at least one.
+    pub workers: usize,
+    /// How long a busy worker may nap so that more packets wait for each wake-up; zero: never.
+    pub nap: Duration,
+    /// How armed calls are masked.
+    pub masking: Masking,
+}
 
 /// A command to the call's worker; plain values.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

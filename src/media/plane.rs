@@ -10,14 +10,15 @@ use std::{
     },
 };
 
-use mio::Waker;
 use tokio::sync::{mpsc, oneshot};
 
 use super::{
-    CallStats, CardSink, Counters, LegSockets, MediaCommand, MediaError, MediaEvent, SlotSource,
-    worker::{Order, Worker},
+    CallStats, CardSink, Counters, LegSockets, MediaCommand, MediaError, MediaEvent, MediaSettings,
+    SlotSource,
+    sockets::{Sockets, Waker},
+    worker::{Order, Shared, Worker},
 };
-use crate::proto::{id::CallId, mask::Masking};
+use crate::proto::id::CallId;
 
 /// Orders that may wait at one worker.
 const ORDERS: usize = 4_096;
@@ -40,32 +41,32 @@ struct Handle {
 }
 
 impl MediaPlane {
-    /// Starts `workers` threads (at least one). Their calls are masked as `masking` says.
+    /// Starts the workers.
     ///
     /// # Errors
     /// When the system has no more threads or no more descriptors for their pollers.
     pub fn start(
-        workers: usize,
-        masking: Masking,
+        settings: MediaSettings,
         slots: &Arc<dyn SlotSource>,
         cards: &Arc<dyn CardSink>,
     ) -> io::Result<(Self, mpsc::Receiver<MediaEvent>)> {
         let (events, told) = mpsc::channel(EVENTS);
         let counters = Arc::new(Counters::default());
-        let handles = (0..workers.max(1))
+        let shared = Shared {
+            masking: settings.masking,
+            nap: settings.nap,
+            events,
+            slots: Arc::clone(slots),
+            cards: Arc::clone(cards),
+            counters: Arc::clone(&counters),
+        };
+        let handles = (0..settings.workers.max(1))
             .map(|number| {
                 let (orders, taken) = sync_channel(ORDERS);
                 let calls = Arc::new(AtomicUsize::new(0));
-                let worker = Worker::new(
-                    taken,
-                    masking,
-                    events.clone(),
-                    Arc::clone(slots),
-                    Arc::clone(cards),
-                    Arc::clone(&calls),
-                    Arc::clone(&counters),
-                )?;
-                let waker = worker.waker()?;
+                let wire = Sockets::new()?;
+                let waker = wire.waker();
+                let worker = Worker::new(wire, taken, shared.clone(), Arc::clone(&calls));
                 std::thread::Builder::new()
                     .name(format!("media-{number}"))
                     .spawn(move || worker.run())?;

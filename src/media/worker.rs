@@ -1,8 +1,9 @@
-//! A worker thread: polls its sockets, drains every ready one, and drives its calls.
+//! A worker thread: takes what its wire finds, and drives its calls.
 
 use std::{
     collections::{BTreeSet, HashMap, VecDeque},
     io,
+    net::SocketAddr,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc,
@@ -12,16 +13,19 @@ use std::{
     time::{Duration, Instant},
 };
 
-use mio::{Events, Interest, Poll, Token, Waker};
+use rustix::time::{ClockId, clock_gettime};
 use tokio::sync::{mpsc, oneshot};
 use zeroize::Zeroize;
 
 use super::{
     CallStats, CardSink, Counters, LegSockets, MediaCommand, MediaEvent, MediaEventKind,
-    SlotSource, leg::LegIo,
+    SlotSource,
+    leg::{Admission, LegPeers},
+    pace::Pace,
+    wire::{Port, Received, Wire},
 };
 use crate::proto::{
-    call::{ArmRefusal, Call, Channel, Command, Forward, Holder, Output},
+    call::{ArmRefusal, Call, Channel, Command, Forward, Holder, LegMedia, Output},
     capture::{CaptureEvent, CaptureEventKind, CaptureFailure},
     id::{CallId, PaymentId},
     leg::Leg,
@@ -32,14 +36,10 @@ use crate::proto::{
     time::Now,
 };
 
-/// Sockets of one call.
-const SOCKETS: usize = 4;
-const WAKER: Token = Token(usize::MAX);
-/// Datagrams taken from one socket before the others have their turn.
-const BATCH: usize = 64;
-/// Packets that shadow mode listens to in one wake-up. A worker that finds more has fallen behind,
-/// and listens to no more of them: every other thing goes first.
+/// Packets that shadow mode listens to in a [`SHADOW_PERIOD`]: about 6 % of a core. A worker that
+/// finds more has fallen behind, and listens to no more of them: every other thing goes first.
 const SHADOWED: u32 = 64;
+const SHADOW_PERIOD: Duration = Duration::from_millis(1);
 /// How long a worker sleeps at most; a bound on how late an undelivered event is retried.
 const LONGEST_SLEEP: Duration = Duration::from_millis(100);
 
@@ -62,8 +62,8 @@ pub(super) enum Order {
 struct Entry {
     id: CallId,
     call: Call,
-    caller: LegIo,
-    agent: LegIo,
+    caller: LegPeers,
+    agent: LegPeers,
     wakes: Option<Instant>,
     armed: bool,
     added: Instant,
@@ -75,28 +75,64 @@ struct Entry {
     trunk: Option<TrunkName>,
 }
 
-pub(super) struct Worker {
-    poll: Poll,
+impl Entry {
+    const fn peers(&mut self, leg: Leg) -> &mut LegPeers {
+        match leg {
+            Leg::Caller => &mut self.caller,
+            Leg::Agent => &mut self.agent,
+        }
+    }
+}
+
+/// What one input of a call works with.
+struct Desk<'a, W> {
+    entry: &'a mut Entry,
+    outbox: &'a mut Outbox,
+    way: Way<'a, W>,
+}
+
+/// The way out of one call.
+struct Way<'a, W> {
+    place: usize,
+    wire: &'a W,
+    counters: &'a Counters,
+}
+
+/// What all workers have in common.
+#[derive(Clone)]
+pub(super) struct Shared {
+    /// How the armed calls are masked.
+    pub(super) masking: Masking,
+    /// How long a busy worker may nap so that more packets wait for each wake-up.
+    pub(super) nap: Duration,
+    /// Where events go.
+    pub(super) events: mpsc::Sender<MediaEvent>,
+    /// Where slots for fields come from.
+    pub(super) slots: Arc<dyn SlotSource>,
+    /// Where complete fields go.
+    pub(super) cards: Arc<dyn CardSink>,
+    /// What is counted.
+    pub(super) counters: Arc<Counters>,
+}
+
+pub(super) struct Worker<W> {
+    wire: W,
     orders: Receiver<Order>,
-    masking: Masking,
-    events: mpsc::Sender<MediaEvent>,
+    shared: Shared,
     /// Events that found no room.
     waiting: VecDeque<MediaEvent>,
-    slots: Arc<dyn SlotSource>,
-    cards: Arc<dyn CardSink>,
     load: Arc<AtomicUsize>,
-    counters: Arc<Counters>,
+    pace: Pace,
     entries: Vec<Option<Entry>>,
     free: Vec<usize>,
     by_id: HashMap<CallId, usize>,
     timers: BTreeSet<(Instant, usize)>,
-    /// Sockets that had more than a batch: edge-triggered polling tells of them once only.
-    unread: VecDeque<Token>,
     outbox: Outbox,
     /// One datagram at a time; a byte longer than any that is taken.
     buffer: Vec<u8>,
-    /// Packets that shadow mode may still listen to in this wake-up.
+    /// Packets that shadow mode may still listen to, and since when.
     shadowed_left: u32,
+    shadowed_since: Option<Instant>,
 }
 
 /// The worker's only reading of the clocks: once a wake-up.
@@ -107,80 +143,81 @@ fn read_clocks() -> Now {
     }
 }
 
-impl Worker {
+/// The CPU that this thread has used so far.
+fn cpu_used() -> Duration {
+    let used = clock_gettime(ClockId::ThreadCPUTime);
+    Duration::try_from(used).unwrap_or_default()
+}
+
+impl<W: Wire> Worker<W> {
     pub(super) fn new(
+        wire: W,
         orders: Receiver<Order>,
-        masking: Masking,
-        events: mpsc::Sender<MediaEvent>,
-        slots: Arc<dyn SlotSource>,
-        cards: Arc<dyn CardSink>,
+        shared: Shared,
         load: Arc<AtomicUsize>,
-        counters: Arc<Counters>,
-    ) -> io::Result<Self> {
-        Ok(Self {
-            poll: Poll::new()?,
+    ) -> Self {
+        Self {
+            wire,
             orders,
-            masking,
-            events,
+            pace: Pace::new(shared.nap),
+            shared,
             waiting: VecDeque::new(),
-            slots,
-            cards,
             load,
-            counters,
             entries: Vec::new(),
             free: Vec::new(),
             by_id: HashMap::new(),
             timers: BTreeSet::new(),
-            unread: VecDeque::new(),
             outbox: Outbox::default(),
             buffer: vec![0; MAX_DATAGRAM + 1],
             shadowed_left: 0,
-        })
-    }
-
-    pub(super) fn waker(&self) -> io::Result<Waker> {
-        Waker::new(self.poll.registry(), WAKER)
+            shadowed_since: None,
+        }
     }
 
     pub(super) fn run(mut self) {
-        let mut ready = Events::with_capacity(1_024);
         loop {
             let sleep = self.sleep();
-            if let Err(error) = self.poll.poll(&mut ready, Some(sleep)) {
-                if error.kind() != io::ErrorKind::Interrupted {
-                    tracing::error!(%error, "the media worker cannot poll its sockets and stops");
-                    return;
-                }
-                continue;
-            }
-            let now = read_clocks();
-            self.shadowed_left = SHADOWED;
-            // Commands first: an arming outruns the packets that came with it.
-            if !self.take_orders(now) {
+            if let Err(error) = self.wire.wait(sleep) {
+                tracing::error!(%error, "the media worker cannot wait for its sockets and stops");
                 return;
             }
-            for event in &ready {
-                if event.token() != WAKER {
-                    self.drain_socket(event.token(), now);
-                }
+            let now = read_clocks();
+            let Some(packets) = self.wake_up(now) else {
+                return;
+            };
+            if let Some(nap) = self.pace.after(packets, now.instant, cpu_used) {
+                std::thread::sleep(nap);
             }
-            for _ in 0..self.unread.len() {
-                if let Some(token) = self.unread.pop_front() {
-                    self.drain_socket(token, now);
-                }
-            }
-            self.run_timers(now);
-            self.deliver();
         }
     }
 
-    fn sleep(&self) -> Duration {
-        if !self.unread.is_empty() {
-            return Duration::ZERO;
+    /// Works off what one wait has found: how many packets; nothing when the control plane is gone.
+    fn wake_up(&mut self, now: Now) -> Option<u32> {
+        let shadowed = self.shadowed_since.map(|at| now.instant.duration_since(at));
+        if shadowed.is_none_or(|since| since >= SHADOW_PERIOD) {
+            self.shadowed_left = SHADOWED;
+            self.shadowed_since = Some(now.instant);
         }
+        // Commands first: an arming outruns the packets that came with it.
+        if !self.take_orders(now) {
+            return None;
+        }
+        let mut packets = 0;
+        let mut buffer = std::mem::take(&mut self.buffer);
+        while let Some(received) = self.wire.receive(&mut buffer) {
+            self.take(received, &mut buffer, now);
+            packets += 1;
+        }
+        self.buffer = buffer;
+        self.run_timers(now);
+        self.deliver();
+        Some(packets)
+    }
+
+    fn sleep(&self) -> Duration {
         match self.timers.first() {
             Some((at, _)) => at
-                .saturating_duration_since(read_clocks().instant)
+                .saturating_duration_since(Instant::now())
                 .min(LONGEST_SLEEP),
             None => LONGEST_SLEEP,
         }
@@ -208,11 +245,11 @@ impl Worker {
             self.entries.push(None);
             self.entries.len() - 1
         });
-        let mut entry = Entry {
+        let entry = Entry {
             id: id.clone(),
-            call: Call::new(self.masking),
-            caller: LegIo::new(caller),
-            agent: LegIo::new(agent),
+            call: Call::new(self.shared.masking),
+            caller: LegPeers::default(),
+            agent: LegPeers::default(),
             wakes: None,
             armed: false,
             added: now.instant,
@@ -220,24 +257,11 @@ impl Worker {
             proof: MaskingProof::default(),
             trunk: None,
         };
-        let sockets = [
-            &mut entry.caller.rtp,
-            &mut entry.caller.rtcp,
-            &mut entry.agent.rtp,
-            &mut entry.agent.rtcp,
-        ];
-        for (number, socket) in sockets.into_iter().enumerate() {
-            let token = Token(index * SOCKETS + number);
-            if let Err(error) = self
-                .poll
-                .registry()
-                .register(socket, token, Interest::READABLE)
-            {
-                tracing::error!(call = %id, %error, "cannot poll a media socket; the call has no voice");
-            }
+        if let Err(error) = self.wire.open(index, caller, agent) {
+            tracing::error!(call = %id, %error, "cannot wait for a media socket; the call has no voice");
         }
         self.by_id.insert(id, index);
-        self.counters.calls.fetch_add(1, Ordering::Relaxed);
+        self.shared.counters.calls.fetch_add(1, Ordering::Relaxed);
         if let Some(place) = self.entries.get_mut(index) {
             *place = Some(entry);
         }
@@ -256,12 +280,7 @@ impl Worker {
         let last = command == MediaCommand::HangUp;
         let command = match command {
             MediaCommand::SetLeg(leg, media) => {
-                if let Some(Some(entry)) = self.entries.get_mut(index) {
-                    match leg {
-                        Leg::Caller => entry.caller.set_media(&media),
-                        Leg::Agent => entry.agent.set_media(&media),
-                    }
-                }
+                self.set_media(index, leg, &media);
                 Command::SetLeg(leg, media)
             }
             MediaCommand::Arm(holder) => Command::Arm(holder),
@@ -278,7 +297,7 @@ impl Worker {
                 payment,
                 field,
                 settings,
-            } => match self.slots.acquire() {
+            } => match self.shared.slots.acquire() {
                 Some(slot) => Command::OpenCapture {
                     payment,
                     field,
@@ -300,25 +319,59 @@ impl Worker {
                 }
             },
         };
-        self.guarded(index, now, |entry, _| {
-            entry.call.handle_command(command, now);
+        self.guarded(index, now, |desk| {
+            desk.entry.call.handle_command(command, now);
         });
         if last {
             self.end(index);
         }
     }
 
-    /// Runs one input of a call and what follows from it. A panic ends this call and no other: what
-    /// it held is wiped as it is dropped, and the control plane is told.
-    fn guarded(&mut self, index: usize, now: Now, input: impl FnOnce(&mut Entry, &mut Outbox)) {
+    fn set_media(&mut self, index: usize, leg: Leg, media: &LegMedia) {
         let Some(Some(entry)) = self.entries.get_mut(index) else {
             return;
         };
-        let outbox = &mut self.outbox;
-        let outcome = catch_unwind(AssertUnwindSafe(|| input(entry, outbox)));
+        let peers = entry.peers(leg);
+        for rewire in peers.set_media(media).into_iter().flatten() {
+            let at = Port {
+                place: index,
+                leg,
+                channel: rewire.channel,
+            };
+            if rewire.disconnect
+                && let Err(error) = self.wire.disconnect(at)
+            {
+                tracing::warn!(%error, "cannot take back a media socket's peer; its leg may stay silent");
+            }
+            if let Some(address) = rewire.connect {
+                connect(&mut self.wire, peers, at, address);
+            }
+        }
+    }
+
+    /// Runs one input of a call and what follows from it. A panic ends this call and no other: what
+    /// it held is wiped as it is dropped, and the control plane is told.
+    fn guarded(&mut self, index: usize, now: Now, input: impl FnOnce(Desk<'_, W>)) {
+        let Some(Some(entry)) = self.entries.get_mut(index) else {
+            return;
+        };
+        let way = Way {
+            place: index,
+            wire: &self.wire,
+            counters: &self.shared.counters,
+        };
+        let desk = Desk {
+            entry: &mut *entry,
+            outbox: &mut self.outbox,
+            way,
+        };
+        let outcome = catch_unwind(AssertUnwindSafe(|| input(desk)));
         if outcome.is_err() {
             tracing::error!(call = %entry.id, "an error in this program ended the call; please report it");
-            self.counters.panicked_calls.fetch_add(1, Ordering::Relaxed);
+            self.shared
+                .counters
+                .panicked_calls
+                .fetch_add(1, Ordering::Relaxed);
             self.end(index);
             return;
         }
@@ -348,7 +401,7 @@ impl Worker {
                 Output::ArmRefused(holder, refusal) => MediaEventKind::ArmRefused(holder, refusal),
                 Output::Disarmed => MediaEventKind::Disarmed,
                 Output::Captured(payment, field) => {
-                    lost_field = self.cards.store(&payment, field).is_err();
+                    lost_field = self.shared.cards.store(&payment, field).is_err();
                     continue;
                 }
                 Output::Capture(event) => {
@@ -379,7 +432,7 @@ impl Worker {
             && entry.armed != entry.call.is_armed()
         {
             entry.armed = entry.call.is_armed();
-            let armed = &self.counters.armed_calls;
+            let armed = &self.shared.counters.armed_calls;
             if entry.armed {
                 armed.fetch_add(1, Ordering::Relaxed);
             } else {
@@ -414,119 +467,67 @@ impl Worker {
             if let Some(Some(entry)) = self.entries.get_mut(index) {
                 entry.wakes = None;
             }
-            let counters = Arc::clone(&self.counters);
-            self.guarded(index, now, |entry, outbox| {
-                entry.call.handle_timeout(now, outbox);
-                send_to_agent(entry, Channel::Rtp, outbox, &counters);
+            self.guarded(index, now, |desk| {
+                desk.entry.call.handle_timeout(now, desk.outbox);
+                desk.way
+                    .send_to_agent(&desk.entry.agent, Channel::Rtp, desk.outbox);
             });
         }
     }
 
-    fn drain_socket(&mut self, token: Token, now: Now) {
-        let (index, number) = (token.0 / SOCKETS, token.0 % SOCKETS);
-        let (from, channel) = match number {
-            0 => (Leg::Caller, Channel::Rtp),
-            1 => (Leg::Caller, Channel::Rtcp),
-            2 => (Leg::Agent, Channel::Rtp),
-            _ => (Leg::Agent, Channel::Rtcp),
+    /// A datagram that came, at the beginning of `buffer`.
+    fn take(&mut self, received: Received, buffer: &mut [u8], now: Now) {
+        let Received { at, source, length } = received;
+        let Port {
+            place,
+            leg: from,
+            channel,
+        } = at;
+        let Some(datagram) = buffer.get_mut(..length) else {
+            return;
         };
-        for _ in 0..BATCH {
-            let Some(Some(entry)) = self.entries.get_mut(index) else {
-                return;
-            };
-            let leg = match from {
-                Leg::Caller => &mut entry.caller,
-                Leg::Agent => &mut entry.agent,
-            };
-            let (length, source) = match leg.receive(channel, &mut self.buffer) {
-                Ok(received) => received,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
-                // What an ICMP message left on a connected socket; the next read is a datagram's.
-                Err(_) => continue,
-            };
-            let Some(datagram) = self.buffer.get_mut(..length) else {
-                continue;
-            };
-            if !leg.admits(channel, source, datagram) {
+        let Some(Some(entry)) = self.entries.get_mut(place) else {
+            return;
+        };
+        let peers = entry.peers(from);
+        match peers.admits(channel, source, datagram) {
+            Admission::Peer => {}
+            Admission::Latched => connect(&mut self.wire, peers, at, source),
+            Admission::Stranger => {
                 // Under a latch it may be the caller's all the same, and hold a key.
                 datagram.zeroize();
-                leg.stats.errors += 1;
-                self.counters
+                peers.stats.errors += 1;
+                self.shared
+                    .counters
                     .refusals
                     .source
                     .fetch_add(1, Ordering::Relaxed);
-                continue;
+                return;
             }
-            leg.last_packet = Some(now.instant);
-            let (packets, bytes) = match channel {
-                Channel::Rtp => (&mut leg.stats.packets, &mut leg.stats.bytes),
-                Channel::Rtcp => (&mut leg.stats.rtcp_packets, &mut leg.stats.rtcp_bytes),
-            };
-            *packets += 1;
-            *bytes += length as u64;
-            self.counters.took(from);
-            self.handle_datagram(index, from, channel, length, now);
         }
-        // Told anew by the poller and left over from before: once is enough.
-        if !self.unread.contains(&token) {
-            self.unread.push_back(token);
-        }
-    }
-
-    fn handle_datagram(
-        &mut self,
-        index: usize,
-        from: Leg,
-        channel: Channel,
-        length: usize,
-        now: Now,
-    ) {
-        let counters = Arc::clone(&self.counters);
-        let mut buffer = std::mem::take(&mut self.buffer);
-        let mut armed = false;
-        self.meter_shadow(index, from, channel);
-        self.guarded(index, now, |entry, outbox| {
-            let datagram = &mut buffer[..length];
-            armed = entry.call.is_armed();
-            match entry
-                .call
-                .handle_media(from, channel, datagram, now, outbox)
-            {
-                Ok(Forward::Nothing) => {}
-                Ok(Forward::ToCallerRtp) => {
-                    count(entry.caller.send(Channel::Rtp, datagram), &counters);
-                }
-                Ok(Forward::ToCallerRtcp) => {
-                    count(entry.caller.send(Channel::Rtcp, datagram), &counters);
-                }
-                Ok(Forward::ToAgentRtp) => {
-                    send_to_agent(entry, Channel::Rtp, outbox, &counters);
-                }
-                Ok(Forward::ToAgentRtcp) => {
-                    send_to_agent(entry, Channel::Rtcp, outbox, &counters);
-                }
-                Err(refused) => {
-                    match from {
-                        Leg::Caller => entry.caller.stats.errors += 1,
-                        Leg::Agent => entry.agent.stats.errors += 1,
-                    }
-                    counters.refused(refused);
-                }
-            }
-        });
+        peers.last_packet = Some(now.instant);
+        let (packets, bytes) = match channel {
+            Channel::Rtp => (&mut peers.stats.packets, &mut peers.stats.bytes),
+            Channel::Rtcp => (&mut peers.stats.rtcp_packets, &mut peers.stats.rtcp_bytes),
+        };
+        *packets += 1;
+        *bytes += length as u64;
+        self.shared.counters.took(from);
+        let armed = entry.call.is_armed();
+        self.meter_shadow(at);
+        self.guarded(place, now, |desk| desk.handle_media(at, datagram, now));
         if armed && from == Leg::Caller {
             // A packet buffer is a log of the card, also where a panic ended the call.
-            buffer[..length].zeroize();
+            datagram.zeroize();
         }
-        self.buffer = buffer;
     }
 
-    /// Lets shadow mode listen to a packet, or not where this wake-up has had its share.
-    fn meter_shadow(&mut self, index: usize, from: Leg, channel: Channel) {
-        let Some(Some(entry)) = self.entries.get_mut(index) else {
+    /// Lets shadow mode listen to a packet, or not where it has had its share.
+    fn meter_shadow(&mut self, at: Port) {
+        let Some(Some(entry)) = self.entries.get_mut(at.place) else {
             return;
         };
-        if from != Leg::Caller || channel != Channel::Rtp || !entry.call.is_shadowed() {
+        if at.leg != Leg::Caller || at.channel != Channel::Rtp || !entry.call.is_shadowed() {
             return;
         }
         match self.shadowed_left.checked_sub(1) {
@@ -538,32 +539,26 @@ impl Worker {
     /// Ends a call: closes its sockets, has its cards wiped, and then tells, for its ports are free
     /// from then on.
     fn end(&mut self, index: usize) {
-        let Some(mut entry) = self.entries.get_mut(index).and_then(Option::take) else {
+        let Some(entry) = self.entries.get_mut(index).and_then(Option::take) else {
             return;
         };
         for payment in &entry.payments {
-            self.cards.wipe(payment);
+            self.shared.cards.wipe(payment);
         }
-        for socket in [
-            &mut entry.caller.rtp,
-            &mut entry.caller.rtcp,
-            &mut entry.agent.rtp,
-            &mut entry.agent.rtcp,
-        ] {
-            // Closing the descriptor takes it out of the poller anyway.
-            let _ = self.poll.registry().deregister(socket);
-        }
+        self.wire.close(index);
         if let Some(at) = entry.wakes {
             self.timers.remove(&(at, index));
         }
         if entry.armed {
-            self.counters.armed_calls.fetch_sub(1, Ordering::Relaxed);
+            self.shared
+                .counters
+                .armed_calls
+                .fetch_sub(1, Ordering::Relaxed);
         }
-        self.unread.retain(|token| token.0 / SOCKETS != index);
         self.by_id.remove(&entry.id);
         self.free.push(index);
         self.load.fetch_sub(1, Ordering::Relaxed);
-        self.counters.calls.fetch_sub(1, Ordering::Relaxed);
+        self.shared.counters.calls.fetch_sub(1, Ordering::Relaxed);
         let (id, proof) = (entry.id.clone(), entry.proof);
         drop(entry);
         self.tell(id, MediaEventKind::Ended(proof));
@@ -591,7 +586,7 @@ impl Worker {
     /// Hands events over in their order; what finds no room waits here and is not lost.
     fn deliver(&mut self) {
         while let Some(event) = self.waiting.pop_front() {
-            match self.events.try_send(event) {
+            match self.shared.events.try_send(event) {
                 Ok(()) => {}
                 Err(mpsc::error::TrySendError::Full(event)) => {
                     self.waiting.push_front(event);
@@ -603,15 +598,55 @@ impl Worker {
     }
 }
 
-fn send_to_agent(entry: &Entry, channel: Channel, outbox: &Outbox, counters: &Counters) {
-    for cleared in outbox.cleared() {
-        count(entry.agent.send_cleared(channel, &cleared), counters);
+/// Names a port's peer to the system. Where that is refused the leg has its voice all the same, and
+/// strangers are kept out here.
+fn connect(wire: &mut impl Wire, peers: &mut LegPeers, at: Port, address: SocketAddr) {
+    match wire.connect(at, address) {
+        Ok(()) => peers.connected(at.channel),
+        Err(error) => {
+            tracing::warn!(%address, %error, "cannot connect a media socket; its peer is filtered here");
+        }
     }
 }
 
-fn count(sent: io::Result<usize>, counters: &Counters) {
-    if sent.is_err() {
-        counters.unsent.fetch_add(1, Ordering::Relaxed);
+impl<W: Wire> Desk<'_, W> {
+    fn handle_media(self, at: Port, datagram: &mut [u8], now: Now) {
+        let Self { entry, outbox, way } = self;
+        let call = &mut entry.call;
+        match call.handle_media(at.leg, at.channel, datagram, now, outbox) {
+            Ok(Forward::Nothing) => {}
+            Ok(Forward::ToCallerRtp) => way.send_to_caller(&entry.caller, Channel::Rtp, datagram),
+            Ok(Forward::ToCallerRtcp) => way.send_to_caller(&entry.caller, Channel::Rtcp, datagram),
+            Ok(Forward::ToAgentRtp) => way.send_to_agent(&entry.agent, Channel::Rtp, outbox),
+            Ok(Forward::ToAgentRtcp) => way.send_to_agent(&entry.agent, Channel::Rtcp, outbox),
+            Err(refused) => {
+                entry.peers(at.leg).stats.errors += 1;
+                way.counters.refused(refused);
+            }
+        }
+    }
+}
+
+impl<W: Wire> Way<'_, W> {
+    fn send_to_caller(&self, peers: &LegPeers, channel: Channel, datagram: &[u8]) {
+        if let Some((channel, to)) = peers.way_out(channel) {
+            self.count(self.wire.send_to_caller(self.place, channel, to, datagram));
+        }
+    }
+
+    fn send_to_agent(&self, peers: &LegPeers, channel: Channel, outbox: &Outbox) {
+        let Some((channel, to)) = peers.way_out(channel) else {
+            return;
+        };
+        for cleared in outbox.cleared() {
+            self.count(self.wire.send_to_agent(self.place, channel, to, &cleared));
+        }
+    }
+
+    fn count(&self, sent: io::Result<()>) {
+        if sent.is_err() {
+            self.counters.unsent.fetch_add(1, Ordering::Relaxed);
+        }
     }
 }
 

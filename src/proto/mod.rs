@@ -5,6 +5,7 @@
 //! so, and keeps each module naming lower floors only.
 
 // Floor 0: values.
+pub mod bits;
 pub mod digit;
 pub mod encoding;
 pub mod field;

@@ -4,7 +4,7 @@ use std::{net::UdpSocket, sync::mpsc::sync_channel};
 
 use super::*;
 use crate::{
-    media::CardPlaneBusy,
+    media::{CardPlaneBusy, sockets::Sockets},
     proto::{
         call::{LegMedia, SourcePolicy},
         card::CapturedField,
@@ -43,7 +43,7 @@ struct Ends {
     agent: UdpSocket,
 }
 
-fn call(worker: &mut Worker, serial: usize, now: Now) -> Ends {
+fn call(worker: &mut Worker<Sockets>, serial: usize, now: Now) -> Ends {
     let id: CallId = format!("call_default_sim_01ARZ3NDEKTSV4RRFFQ69G5F{serial:02}")
         .parse()
         .unwrap();
@@ -78,39 +78,40 @@ fn call(worker: &mut Worker, serial: usize, now: Now) -> Ends {
 #[test]
 fn a_worker_that_fell_behind_relays_everything_and_leaves_shadow_mode_out() {
     const CALLS: usize = 8;
-    let (_orders, taken) = sync_channel(1);
+    const EACH: usize = 64;
+    let (orders, taken) = sync_channel(1);
     let (events, mut told) = mpsc::channel(100);
-    let mut worker = Worker::new(
-        taken,
-        Masking::default(),
+    let shared = Shared {
+        masking: Masking::default(),
+        nap: Duration::ZERO,
         events,
-        Arc::new(Nothing),
-        Arc::new(Nothing),
-        Arc::new(AtomicUsize::new(CALLS)),
-        Arc::default(),
-    )
-    .unwrap();
+        slots: Arc::new(Nothing),
+        cards: Arc::new(Nothing),
+        counters: Arc::default(),
+    };
+    let load = Arc::new(AtomicUsize::new(CALLS));
+    let mut worker = Worker::new(Sockets::new().unwrap(), taken, shared, load);
     let now = read_clocks();
     let calls: Vec<_> = (0..CALLS).map(|n| call(&mut worker, n, now)).collect();
     let trunk: TrunkName = "t".parse().unwrap();
     for ends in &calls {
         worker.command(&ends.id, MediaCommand::Shadow(trunk.clone()), now);
-        for n in 0..BATCH {
+        for n in 0..EACH {
             let header = write_header(0, false, n as u16, 160 * n as u32, 7);
             ends.caller
                 .send(&[&header[..], &[0xff; 160]].concat())
                 .unwrap();
         }
     }
-    // One wake-up that finds all of it.
-    worker.shadowed_left = SHADOWED;
-    for n in 0..CALLS {
-        worker.drain_socket(Token(n * SOCKETS), now);
+    // No time passes while all of it is worked off.
+    for _ in 0..EACH {
+        worker.wire.wait(Duration::ZERO).unwrap();
+        assert!(worker.wake_up(now).is_some());
     }
     let mut buffer = [0; 200];
     for ends in &calls {
         let left = (0..).take_while(|_| ends.agent.recv(&mut buffer).is_ok());
-        assert_eq!(left.count(), BATCH, "nothing is relayed later or less");
+        assert_eq!(left.count(), EACH, "nothing is relayed later or less");
         worker.command(&ends.id, MediaCommand::HangUp, now);
     }
     let (mut came, mut unheard) = (0, 0);
@@ -121,6 +122,7 @@ fn a_worker_that_fell_behind_relays_everything_and_leaves_shadow_mode_out() {
             unheard += tally.packets.unheard;
         }
     }
-    assert_eq!(came, (CALLS * BATCH) as u64);
+    assert_eq!(came, (CALLS * EACH) as u64);
     assert_eq!(came - unheard, u64::from(SHADOWED));
+    drop(orders);
 }

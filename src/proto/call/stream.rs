@@ -30,21 +30,34 @@ const EVENT_LOST_SAMPLES: i32 = 800;
 
 /// What the two legs' SDP say of payload types, looked up by number.
 pub(super) struct PayloadTypes {
-    encodings: [Option<Encoding>; 128],
+    /// Of each number, where in `encodings` its meaning stands; [`NOT_NAMED`] for most.
+    places: [u8; 128],
+    encodings: Box<[Encoding]>,
     preferred: Option<(u8, AudioCodec)>,
 }
+
+/// The place of a payload type that neither side named.
+const NOT_NAMED: u8 = u8::MAX;
 
 impl PayloadTypes {
     /// Every payload type that either side named: the caller's own meaning first. But what either
     /// side says spells keys is never taken for anything else, and what either side names as what is
     /// not understood here is not taken for speech.
     pub(super) fn of(caller: &LegMedia, agent: &LegMedia) -> Self {
-        let mut encodings = [None; 128];
+        let mut places = [NOT_NAMED; 128];
+        let mut encodings = Vec::new();
         for (number, encoding) in agent.payload_types.iter().chain(&caller.payload_types) {
-            match encodings.get_mut(usize::from(*number)) {
-                Some(Some(known)) if stays(*known, *encoding) => {}
-                Some(place) => *place = Some(*encoding),
-                None => {}
+            let Some(place) = places.get_mut(usize::from(*number)) else {
+                continue;
+            };
+            match encodings.get_mut(usize::from(*place)) {
+                Some(known) if stays(*known, *encoding) => {}
+                Some(known) => *known = *encoding,
+                None => {
+                    // One a number, so there are 128 at most.
+                    *place = encodings.len() as u8;
+                    encodings.push(*encoding);
+                }
             }
         }
         // What the agent's side listed first is what it wants to hear.
@@ -54,13 +67,15 @@ impl PayloadTypes {
             .chain(&caller.payload_types)
             .find_map(|(number, encoding)| Some((*number, encoding.audio()?)));
         Self {
-            encodings,
+            places,
+            encodings: encodings.into_boxed_slice(),
             preferred,
         }
     }
 
     pub(super) fn get(&self, number: u8) -> Option<Encoding> {
-        self.encodings.get(usize::from(number)).copied().flatten()
+        let place = *self.places.get(usize::from(number))?;
+        self.encodings.get(usize::from(place)).copied()
     }
 
     /// A codec that can be decoded and masked.

@@ -10,6 +10,7 @@ use std::ops::Range;
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
 use super::bank::HOP;
+use crate::proto::bits::Bits;
 
 /// Samples kept: 400 ms. A packet is late by 60 ms at least, and the press in it began before.
 pub(super) const HISTORY_SAMPLES: usize = 3_200;
@@ -26,7 +27,7 @@ const PRESSES: usize = 8;
 #[derive(Zeroize, ZeroizeOnDrop)]
 pub(super) struct History {
     samples: [i16; HISTORY_SAMPLES],
-    lost: [bool; HISTORY_SAMPLES],
+    lost: Bits,
     /// First position that is known, or known to be lost.
     begin: u64,
     /// Position after the newest sample.
@@ -37,7 +38,7 @@ impl Default for History {
     fn default() -> Self {
         Self {
             samples: [0; HISTORY_SAMPLES],
-            lost: [false; HISTORY_SAMPLES],
+            lost: Bits::new(HISTORY_SAMPLES),
             begin: 0,
             end: 0,
         }
@@ -64,7 +65,7 @@ impl History {
             }
             let (now, later) = rest.split_at(place.len());
             self.samples[place.clone()].copy_from_slice(now);
-            self.lost[place].fill(false);
+            self.lost.fill(place, false);
             rest = later;
         }
         self.go_to(self.end + samples.len() as u64);
@@ -75,7 +76,7 @@ impl History {
         let lost = end.saturating_sub(self.end).min(HISTORY_SAMPLES as u64);
         for place in Self::places(end - lost, lost as usize) {
             self.samples[place.clone()].fill(0);
-            self.lost[place].fill(true);
+            self.lost.fill(place, true);
         }
         self.go_to(end.max(self.end));
     }
@@ -93,14 +94,14 @@ impl History {
     /// Whether something of a span was lost.
     pub(super) fn lacks(&self, start: i64, samples: usize) -> bool {
         let mut places = self.known_of(start, samples);
-        places.any(|(_, place)| self.lost[place])
+        places.any(|(_, place)| self.lost.get(place))
     }
 
     /// Puts samples where they belong, whether something was heard there or not.
     pub(super) fn put(&mut self, start: i64, samples: &[i16]) {
         for (at, place) in self.known_of(start, samples.len()) {
             self.samples[place] = samples[(at - start) as usize];
-            self.lost[place] = false;
+            self.lost.set(place, false);
         }
     }
 
@@ -115,7 +116,8 @@ impl History {
     pub(super) fn fill(&mut self, start: i64, samples: &[i16]) -> Option<Range<i64>> {
         let mut filled: Option<Range<i64>> = None;
         for (at, place) in self.known_of(start, samples.len()) {
-            if std::mem::take(&mut self.lost[place]) {
+            if self.lost.get(place) {
+                self.lost.set(place, false);
                 self.samples[place] = samples[(at - start) as usize];
                 filled = Some(filled.map_or(at, |filled| filled.start)..at + 1);
             }
@@ -140,10 +142,7 @@ impl History {
         for place in Self::places(from, rest.len()) {
             let (now, later) = rest.split_at_mut(place.len());
             now.copy_from_slice(&self.samples[place.clone()]);
-            lost += self.lost[place]
-                .iter()
-                .map(|lost| u32::from(*lost))
-                .sum::<u32>();
+            lost += self.lost.count(place);
             rest = later;
         }
         lost

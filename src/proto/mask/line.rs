@@ -4,15 +4,20 @@ use std::ops::Range;
 
 use zeroize::Zeroize;
 
+use crate::proto::bits::Bits;
+
 /// Room for 512 ms of 8 kHz audio: what waits (100 ms at most), a gap of 150 ms, and the longest
 /// datagram.
 const CAPACITY: usize = 4_096;
+/// Room that a line begins with, 64 ms: what waits behind 20 ms a packet. Twice as much as often as
+/// it is needed, which is after a gap or with longer packets.
+const FIRST_CAPACITY: usize = 512;
 
 /// A ring of G.711 codewords (`u8`), linear samples (`i16`) or pairs of them (`[i16; 2]`) with a mark on each that
 /// must not be heard. Positions count samples since the line was made. Wiped on drop.
 pub(super) struct Line<T: Copy + Default + Zeroize> {
-    codes: Box<[T; CAPACITY]>,
-    marked: Box<[bool; CAPACITY]>,
+    codes: Box<[T]>,
+    marked: Bits,
     start: u64,
     end: u64,
     /// Everything before this is marked as it comes in.
@@ -21,27 +26,49 @@ pub(super) struct Line<T: Copy + Default + Zeroize> {
 
 impl<T: Copy + Default + Zeroize> Line<T> {
     pub(super) fn new() -> Self {
+        Self::with_room(FIRST_CAPACITY)
+    }
+
+    fn with_room(capacity: usize) -> Self {
         Self {
-            codes: Box::new([T::default(); CAPACITY]),
-            marked: Box::new([false; CAPACITY]),
+            codes: vec![T::default(); capacity].into_boxed_slice(),
+            marked: Bits::new(capacity),
             start: 0,
             end: 0,
             marked_until: 0,
         }
     }
 
-    const fn slot(position: u64) -> usize {
-        // Below CAPACITY, so it fits.
-        (position % CAPACITY as u64) as usize
+    const fn slot(&self, position: u64) -> usize {
+        // Below the ring's length, so it fits.
+        (position % self.codes.len() as u64) as usize
     }
 
-    /// Where the positions of a span of at most `CAPACITY` lie: up to the ring's end, and from its
+    /// Where the positions of a span no longer than the ring lie: up to the ring's end, and from its
     /// beginning on.
-    fn places(span: Range<u64>) -> [Range<usize>; 2] {
-        let from = Self::slot(span.start);
+    fn places(&self, span: Range<u64>) -> [Range<usize>; 2] {
+        let from = self.slot(span.start);
         let length = (span.end.max(span.start) - span.start) as usize;
-        let before_end = length.min(CAPACITY - from);
+        let before_end = length.min(self.codes.len() - from);
         [from..from + before_end, 0..length - before_end]
+    }
+
+    /// Makes room for so many more, as far as a line's room goes.
+    fn make_room(&mut self, more: usize) {
+        let needed = (self.len() + more).next_power_of_two().min(CAPACITY);
+        if needed <= self.codes.len() {
+            return;
+        }
+        let mut larger = Self::with_room(needed);
+        for position in self.start..self.end {
+            let (from, to) = (self.slot(position), larger.slot(position));
+            larger.codes[to] = self.codes[from];
+            larger.marked.set(to, self.marked.get(from));
+        }
+        (larger.start, larger.end) = (self.start, self.end);
+        larger.marked_until = self.marked_until;
+        // What was here is wiped as it is dropped.
+        *self = larger;
     }
 
     pub(super) const fn len(&self) -> usize {
@@ -59,34 +86,37 @@ impl<T: Copy + Default + Zeroize> Line<T> {
 
     /// Appends; what finds no room is dropped, oldest first (it was to be silence by then).
     pub(super) fn push(&mut self, code: T, marked: bool) {
+        self.make_room(1);
         if self.room() == 0 {
             self.start += 1;
         }
-        let slot = Self::slot(self.end);
+        let slot = self.slot(self.end);
         self.codes[slot] = code;
-        self.marked[slot] = marked || self.end < self.marked_until;
+        let marked = marked || self.end < self.marked_until;
+        self.marked.set(slot, marked);
         self.end += 1;
     }
 
     /// Appends unmarked codewords, as [`Line::push`] does each.
     pub(super) fn extend(&mut self, codes: &[T]) {
         for codes in codes.chunks(CAPACITY) {
+            self.make_room(codes.len());
             let missing = codes.len().saturating_sub(self.room());
             self.start += missing as u64;
             let end = self.end + codes.len() as u64;
             let mut rest = codes;
-            for place in Self::places(self.end..end) {
+            for place in self.places(self.end..end) {
                 if place.is_empty() {
                     break;
                 }
                 let (now, later) = rest.split_at(place.len());
                 self.codes[place.clone()].copy_from_slice(now);
-                self.marked[place].fill(false);
+                self.marked.fill(place, false);
                 rest = later;
             }
             if self.marked_until > self.end {
-                for place in Self::places(self.end..self.marked_until.min(end)) {
-                    self.marked[place].fill(true);
+                for place in self.places(self.end..self.marked_until.min(end)) {
+                    self.marked.fill(place, true);
                 }
             }
             self.end = end;
@@ -95,8 +125,8 @@ impl<T: Copy + Default + Zeroize> Line<T> {
 
     /// Marks a span, also what has yet to come of it.
     pub(super) fn mark(&mut self, span: Range<u64>) {
-        for place in Self::places(span.start.max(self.start)..span.end.min(self.end)) {
-            self.marked[place].fill(true);
+        for place in self.places(span.start.max(self.start)..span.end.min(self.end)) {
+            self.marked.fill(place, true);
         }
         self.marked_until = self.marked_until.max(span.end);
     }
@@ -108,7 +138,7 @@ impl<T: Copy + Default + Zeroize> Line<T> {
         let mut any = taken < frame.len();
         let end = self.start + taken as u64;
         let mut rest = frame;
-        for place in Self::places(self.start..end) {
+        for place in self.places(self.start..end) {
             if place.is_empty() {
                 break;
             }
@@ -116,7 +146,7 @@ impl<T: Copy + Default + Zeroize> Line<T> {
             now.copy_from_slice(&self.codes[place.clone()]);
             // A frame that left is a log of what was said, or of a key.
             self.codes[place.clone()].fill(T::default());
-            any |= self.marked[place].iter().fold(false, |any, &one| any | one);
+            any |= self.marked.count(place) > 0;
             rest = later;
         }
         self.start = end;
@@ -125,18 +155,23 @@ impl<T: Copy + Default + Zeroize> Line<T> {
 
     /// Whether nothing in the line is marked and nothing to come is.
     pub(super) fn is_unmarked(&self) -> bool {
-        self.marked_until <= self.end
-            && (self.start..self.end).all(|position| !self.marked[Self::slot(position)])
+        self.marked_until <= self.end && {
+            let places = self.places(self.start..self.end);
+            places
+                .into_iter()
+                .all(|place| self.marked.count(place) == 0)
+        }
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = T> {
-        (self.start..self.end).map(|position| self.codes[Self::slot(position)])
+        (self.start..self.end).map(|position| self.codes[self.slot(position)])
     }
 
     /// Writes every codeword that waits anew.
     pub(super) fn recode(&mut self, anew: impl Fn(T) -> T) {
         for position in self.start..self.end {
-            let code = &mut self.codes[Self::slot(position)];
+            let slot = self.slot(position);
+            let code = &mut self.codes[slot];
             *code = anew(*code);
         }
     }
@@ -148,7 +183,7 @@ impl<T: Copy + Default + Zeroize> Line<T> {
         line.start = self.start;
         line.end = self.start;
         for position in self.start..self.end {
-            line.push(silence, self.marked[Self::slot(position)]);
+            line.push(silence, self.marked.get(self.slot(position)));
         }
         line.marked_until = self.marked_until;
         line
@@ -209,6 +244,29 @@ mod tests {
             );
             assert_eq!(one.len(), all.len());
         }
+    }
+
+    #[test]
+    fn a_line_that_makes_room_keeps_what_waits_and_its_marks() {
+        let mut line = Line::new();
+        let is_marked = |position| (450..460).contains(&position) || (795..810).contains(&position);
+        let codes: Vec<u8> = (0..1_400).map(|n| (n % 251) as u8).collect();
+        // It waits around the ring's end when there is no more room.
+        line.extend(&codes[..400]);
+        line.take(&mut [0; 350]);
+        line.extend(&codes[400..800]);
+        line.mark(450..460);
+        line.mark(795..810);
+        line.extend(&codes[800..]);
+        for (position, code) in codes.iter().enumerate().skip(350) {
+            let mut frame = [0];
+            assert_eq!(line.take(&mut frame), is_marked(position), "{position}");
+            assert_eq!(frame[0], *code, "{position}");
+        }
+        assert!(
+            line.codes.iter().all(|code| *code == 0),
+            "what left is overwritten"
+        );
     }
 
     #[test]
