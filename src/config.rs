@@ -25,7 +25,7 @@ use crate::proto::{
     ng::CallerSide,
     shadow::{PublishRules, TrunkName},
 };
-use crate::signal::ShadowScope;
+use crate::{media::ports::SocketOptions, signal::ShadowScope};
 
 /// Why a configuration cannot be used.
 #[derive(Debug, Error)]
@@ -160,6 +160,10 @@ pub struct Media {
     /// How long a busy worker may nap so that more packets wait for each wake-up. It does so only
     /// while it measures that this saves CPU.
     pub nap: Span,
+    /// Differentiated services code point of the media that is sent, 0 to 63.
+    pub dscp: u8,
+    /// Bytes that may wait at a media socket in each direction; the system's own where it is not named.
+    pub socket_buffer: Option<usize>,
     /// From where media is taken.
     pub source: SourcePolicy,
     /// Which side of the first offer keys the card.
@@ -290,6 +294,8 @@ impl Default for Media {
             port_quarantine: Span(Duration::from_secs(5)),
             workers: 0,
             nap: Span(Duration::from_millis(1)),
+            dscp: SocketOptions::default().dscp,
+            socket_buffer: SocketOptions::default().buffer_bytes,
             source: SourcePolicy::Exact,
             caller: CallerSide::Offerer,
         }
@@ -505,6 +511,8 @@ mod tests {
             ("[media]\nport_min = 30001", "media.port_min"),
             ("[media]\nport_max = 30001", "media.port_max"),
             ("[media]\nnap = \"3ms\"", "media.nap"),
+            ("[media]\ndscp = 64", "media.dscp"),
+            ("[media]\nsocket_buffer = 100", "media.socket_buffer"),
             ("[media]\naddress = \"0.0.0.0\"", "media.advertise"),
             ("[masking]\nprofile = \"lax\"", "strictest"),
             ("[masking]\nfill = \"music\"", "noise"),

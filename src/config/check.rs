@@ -10,6 +10,11 @@ const LEAST_SHADOWED_CALLS: u64 = 5;
 /// Longest nap of a media worker.
 const LONGEST_NAP: Duration = Duration::from_millis(2);
 
+/// Most of six bits.
+const MOST_DSCP: u8 = 63;
+/// Fewest bytes that a media socket can do with: 100 ms of G.711 as the system counts.
+const LEAST_SOCKET_BUFFER: usize = 8_192;
+
 /// The key that cannot stay as it is, with what was found, what was expected and what to do.
 type Found = Result<(), (&'static str, String)>;
 
@@ -93,6 +98,25 @@ impl Config {
                 format!(
                     "found {:?}; expected {LONGEST_NAP:?} at most, for every packet of a busy gateway may be late by it",
                     self.media.nap.0
+                ),
+            );
+        }
+        if self.media.dscp > MOST_DSCP {
+            return fail(
+                "media.dscp",
+                format!(
+                    "found {}; expected 0 to {MOST_DSCP}: the code point, not the byte that holds it (46 is expedited forwarding)",
+                    self.media.dscp
+                ),
+            );
+        }
+        if let Some(bytes) = self.media.socket_buffer
+            && bytes < LEAST_SOCKET_BUFFER
+        {
+            return fail(
+                "media.socket_buffer",
+                format!(
+                    "found {bytes} bytes; expected {LEAST_SOCKET_BUFFER} or more, or nothing for the system's own"
                 ),
             );
         }

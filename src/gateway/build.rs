@@ -22,7 +22,10 @@ use crate::{
     audit_log::AuditLog,
     config::{Config, ProcessorKind},
     journal::Journal,
-    media::{CardSink, MediaEvent, MediaPlane, MediaSettings, SlotSource, ports::PortPool},
+    media::{
+        CardSink, MediaEvent, MediaPlane, MediaSettings, SlotSource,
+        ports::{PortPool, SocketOptions},
+    },
     metrics::Metrics,
     processor::{
         CardPlane, CardPlaneSettings, Deadlines,
@@ -161,6 +164,10 @@ fn registry(
         config.media.address,
         config.media.port_min..=config.media.port_max,
         config.media.port_quarantine.0,
+        SocketOptions {
+            dscp: config.media.dscp,
+            buffer_bytes: config.media.socket_buffer,
+        },
     )?;
     let advertise = config.media.advertise.unwrap_or(config.media.address);
     let settings = CallSettings {

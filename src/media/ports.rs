@@ -10,6 +10,7 @@ use std::{
 };
 
 use rand::RngExt;
+use rustix::net::sockopt;
 
 use super::LegSockets;
 
@@ -38,6 +39,42 @@ pub enum PortError {
     },
 }
 
+/// What media sockets ask of the operating system.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SocketOptions {
+    /// Differentiated services code point of what is sent (RFC 2474), 0 to 63.
+    pub dscp: u8,
+    /// Bytes that may wait in each direction, or as many as the system gives. It doubles them for its
+    /// own use, and grants no more than `net.core.rmem_max` and `wmem_max`.
+    pub buffer_bytes: Option<usize>,
+}
+
+impl Default for SocketOptions {
+    fn default() -> Self {
+        Self {
+            // Expedited forwarding, telephony's (RFC 3246, RFC 4594 section 4.1).
+            dscp: 46,
+            buffer_bytes: None,
+        }
+    }
+}
+
+impl SocketOptions {
+    fn apply(self, socket: &UdpSocket, address: IpAddr) -> io::Result<()> {
+        // The code point is the upper six bits of the field.
+        let field = self.dscp << 2;
+        match address {
+            IpAddr::V4(_) => sockopt::set_ip_tos(socket, field)?,
+            IpAddr::V6(_) => sockopt::set_ipv6_tclass(socket, field.into())?,
+        }
+        if let Some(bytes) = self.buffer_bytes {
+            sockopt::set_socket_recv_buffer_size(socket, bytes)?;
+            sockopt::set_socket_send_buffer_size(socket, bytes)?;
+        }
+        Ok(())
+    }
+}
+
 /// The pairs of one media address; cheap to clone. Taking and returning one is O(1).
 #[derive(Clone)]
 pub struct PortPool {
@@ -47,6 +84,7 @@ pub struct PortPool {
 struct Shared {
     address: IpAddr,
     quarantine: Duration,
+    options: SocketOptions,
     pairs: Mutex<Pairs>,
 }
 
@@ -63,6 +101,7 @@ impl PortPool {
         address: IpAddr,
         range: RangeInclusive<u16>,
         quarantine: Duration,
+        options: SocketOptions,
     ) -> Result<Self, PortError> {
         let even = |port: &u16| port.is_multiple_of(2) && *port > 0 && port < range.end();
         let free: Vec<u16> = range.clone().filter(even).collect();
@@ -73,6 +112,7 @@ impl PortPool {
             shared: Arc::new(Shared {
                 address,
                 quarantine,
+                options,
                 pairs: Mutex::new(Pairs {
                     resting: VecDeque::with_capacity(free.len()),
                     free,
@@ -93,7 +133,7 @@ impl PortPool {
                 rtp_port,
                 shared: Arc::clone(&self.shared),
             };
-            match bind(self.shared.address, rtp_port) {
+            match bind(self.shared.address, rtp_port, self.shared.options) {
                 Ok(sockets) => return Ok((pair, sockets)),
                 Err(error) => refused = Some(error),
             }
@@ -163,10 +203,11 @@ impl Drop for PortPair {
     }
 }
 
-fn bind(address: IpAddr, rtp_port: u16) -> io::Result<LegSockets> {
+fn bind(address: IpAddr, rtp_port: u16, options: SocketOptions) -> io::Result<LegSockets> {
     let open = |port| {
         let socket = UdpSocket::bind(SocketAddr::new(address, port))?;
         socket.set_nonblocking(true)?;
+        options.apply(&socket, address)?;
         Ok::<_, io::Error>(socket)
     };
     Ok(LegSockets {
@@ -183,7 +224,8 @@ mod tests {
 
     // Each test has a range of its own: they run at the same time.
     fn pool(range: RangeInclusive<u16>, quarantine: Duration) -> PortPool {
-        PortPool::new(IpAddr::V4(Ipv4Addr::LOCALHOST), range, quarantine).unwrap()
+        let address = IpAddr::V4(Ipv4Addr::LOCALHOST);
+        PortPool::new(address, range, quarantine, SocketOptions::default()).unwrap()
     }
 
     #[test]
@@ -237,14 +279,46 @@ mod tests {
     fn a_range_without_a_pair_is_refused() {
         for range in [21_401..=21_402, 65_535..=65_535, 0..=1] {
             let address = IpAddr::V4(Ipv4Addr::LOCALHOST);
-            assert!(PortPool::new(address, range, Duration::ZERO).is_err());
+            let options = SocketOptions::default();
+            assert!(PortPool::new(address, range, Duration::ZERO, options).is_err());
         }
     }
 
     #[test]
     fn an_address_that_is_not_ours_is_told_apart_from_a_full_pool() {
         let address = "192.0.2.1".parse().unwrap();
-        let pool = PortPool::new(address, 21_500..=21_503, Duration::ZERO).unwrap();
+        let options = SocketOptions::default();
+        let pool = PortPool::new(address, 21_500..=21_503, Duration::ZERO, options).unwrap();
         assert!(matches!(pool.allocate(), Err(PortError::Bind { .. })));
+    }
+
+    #[test]
+    fn media_leaves_with_the_code_point_and_the_buffers_that_were_asked_for() {
+        for (address, range) in [("127.0.0.1", 21_600..=21_603), ("::1", 21_604..=21_607)] {
+            let address: IpAddr = address.parse().unwrap();
+            let options = SocketOptions {
+                dscp: 34,
+                buffer_bytes: Some(16_384),
+            };
+            let pool = PortPool::new(address, range, Duration::ZERO, options).unwrap();
+            let Ok((_pair, sockets)) = pool.allocate() else {
+                println!("SKIPPED: this host has no {address}");
+                assert!(address.is_ipv6());
+                continue;
+            };
+            for socket in [&sockets.rtp, &sockets.rtcp] {
+                let field = if address.is_ipv4() {
+                    sockopt::ip_tos(socket).unwrap().into()
+                } else {
+                    sockopt::ipv6_tclass(socket).unwrap()
+                };
+                assert_eq!(field, 34 << 2);
+                let sizes = [
+                    sockopt::socket_recv_buffer_size(socket).unwrap(),
+                    sockopt::socket_send_buffer_size(socket).unwrap(),
+                ];
+                assert_eq!(sizes, [2 * 16_384; 2], "doubled by the system");
+            }
+        }
     }
 }

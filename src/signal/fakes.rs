@@ -14,7 +14,7 @@ use crate::{
     journal::{ArmedRow, JournalError},
     media::{
         CallStats, LegSockets, MediaCommand, MediaError, MediaEvent, MediaEventKind,
-        ports::PortPool,
+        ports::{PortPool, SocketOptions},
     },
     proto::{
         audit::{Event, Record},
@@ -244,7 +244,13 @@ impl House {
 
     pub(super) fn with(settings: CallSettings, ports: RangeInclusive<u16>) -> Self {
         let address = IpAddr::V4(Ipv4Addr::LOCALHOST);
-        let ports = PortPool::new(address, ports, Duration::from_secs(60)).unwrap();
+        let ports = PortPool::new(
+            address,
+            ports,
+            Duration::from_secs(60),
+            SocketOptions::default(),
+        )
+        .unwrap();
         let media = Arc::new(FakeMedia::default());
         let store = Arc::new(FakeStore::default());
         let audit = Arc::new(FakeAudit::default());
