@@ -540,10 +540,8 @@ impl State {
         let held = self.held_until > self.heard;
         self.floor.push(self.bank.newest(), !held && lost == 0);
         let reach = self.suspicion.reach(&self.bank, held);
-        self.raised = self.raised << 1 | u16::from(reach.is_some());
+        let straying = self.straying_after(reach.is_some());
         if let Some(reach) = reach {
-            let lasts = self.raised.count_ones() >= LASTING_HOPS;
-            let straying = if lasts { self.straying } else { 0 };
             let until = self.heard + HOLD_SAMPLES + straying;
             self.suspect(suspect, self.heard.saturating_sub(reach), until);
             // Whatever the strict thresholds suspect, these do.
@@ -557,6 +555,19 @@ impl State {
         if lost < HOP as u32 {
             self.judge(press);
         }
+    }
+
+    /// For how much longer than usual a hop that raised suspicion, or did not, is held.
+    #[inline]
+    const fn straying_after(&mut self, raised: bool) -> u64 {
+        if self.straying == 0 {
+            return 0;
+        }
+        self.raised = self.raised << 1 | raised as u16;
+        if self.raised.count_ones() < LASTING_HOPS {
+            return 0;
+        }
+        self.straying
     }
 
     fn judge(&mut self, press: &mut dyn FnMut(Key)) {
