@@ -1,8 +1,8 @@
 //! From where a leg takes media, and to where it sends.
 
-use std::{net::SocketAddr, time::Instant};
+use std::net::SocketAddr;
 
-use super::{LegStats, wire::To};
+use super::wire::To;
 use crate::proto::{
     call::{Channel, LegMedia, SourcePolicy},
     rtp::{Kind, RtpHeader, kind_of},
@@ -70,8 +70,6 @@ pub(super) struct LegPeers {
     candidate: Option<Candidate>,
     /// What signalling named: RTP, RTCP, and how far it holds.
     named: Option<(SocketAddr, SocketAddr, SourcePolicy)>,
-    pub(super) stats: LegStats,
-    pub(super) last_packet: Option<Instant>,
 }
 
 impl Default for LegPeers {
@@ -82,8 +80,6 @@ impl Default for LegPeers {
             rtcp_mux: false,
             candidate: None,
             named: None,
-            stats: LegStats::default(),
-            last_packet: None,
         }
     }
 }

@@ -44,7 +44,13 @@ struct Closing {
 impl Ended {
     /// A call that ends now and is remembered until `until`. Its place is free at once, its ports when
     /// [`Self::closed`] is told.
-    pub(super) fn enter(&mut self, mut record: CallRecord, until: Instant, at: Timestamp) {
+    pub(super) fn enter(
+        &mut self,
+        mut record: CallRecord,
+        stats: CallStats,
+        until: Instant,
+        at: Timestamp,
+    ) {
         let closing = Closing {
             _ports: record.let_go(),
             until,
@@ -56,19 +62,12 @@ impl Ended {
         let lingering = Lingering {
             serial,
             record: Box::new(record),
-            stats: CallStats::default(),
+            stats,
             at,
         };
         self.lingering.insert(signalling_id, lingering);
         if self.order.len() > MOST {
             self.forget_oldest();
-        }
-    }
-
-    /// The last statistics of a call that was entered.
-    pub(super) fn counted(&mut self, signalling_id: &str, stats: CallStats) {
-        if let Some(lingering) = self.lingering.get_mut(signalling_id) {
-            lingering.stats = stats;
         }
     }
 

@@ -7,9 +7,9 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use super::CallView;
 use crate::{
-    media::{MediaCommand, ports::PortPair},
+    media::ports::PortPair,
     proto::{
-        call::{ArmRefusal, Holder, LegMedia, SourcePolicy},
+        call::{ArmRefusal, LegMedia, SourcePolicy},
         id::CallId,
         leg::Leg,
         ng::{OfferRequest, SdpOptions},
@@ -74,8 +74,10 @@ pub(super) struct How<'a> {
 pub(super) struct Agreed {
     /// For the other end.
     pub(super) sdp: String,
-    /// For the media plane, in this order.
-    pub(super) commands: Vec<MediaCommand>,
+    /// The media plane is to arm first: the call was armed when the gateway last knew it.
+    pub(super) recover: bool,
+    /// Then it is to be told this.
+    pub(super) media: Option<(Leg, LegMedia)>,
 }
 
 /// Why tags do not fit a call.
@@ -294,7 +296,8 @@ impl CallRecord {
         let rewrite = rewrite(how, other.port, to_other, false);
         Agreed {
             sdp: description.rewrite(&rewrite),
-            commands: self.commands(leg, set),
+            recover: self.recovers(),
+            media: set.map(|media| (leg, media)),
         }
     }
 
@@ -321,20 +324,17 @@ impl CallRecord {
         let rewrite = rewrite(how, offerer.port, offerer.mux, true);
         Agreed {
             sdp: description.rewrite(&rewrite),
-            commands: self.commands(leg, set),
+            recover: self.recovers(),
+            media: set.map(|media| (leg, media)),
         }
     }
 
-    /// A call that was armed before is armed before its second leg gets media, so that no packet
-    /// passes in between.
-    fn commands(&mut self, leg: Leg, set: Option<LegMedia>) -> Vec<MediaCommand> {
-        let mut commands = Vec::new();
-        if self.recovered && !self.recovery_sent && self.answered() {
-            self.recovery_sent = true;
-            commands.push(MediaCommand::Arm(Holder::Recovered));
-        }
-        commands.extend(set.map(|media| MediaCommand::SetLeg(leg, media)));
-        commands
+    /// Whether it is to be armed now. A call that was armed before is armed before its second leg gets
+    /// media, so that no packet passes in between.
+    fn recovers(&mut self) -> bool {
+        let now = self.recovered && !self.recovery_sent && self.answered();
+        self.recovery_sent |= now;
+        now
     }
 
     /// The media plane did not take what an offer or answer led to: the next one sends it again.

@@ -60,7 +60,14 @@ fn call(worker: &mut Worker<Sockets>, serial: usize, now: Now) -> Ends {
     ends.caller
         .connect(caller.rtp.local_addr().unwrap())
         .unwrap();
-    worker.add(id.clone(), (caller, agent), now);
+    let new = NewCall {
+        call: id.clone(),
+        caller,
+        agent,
+        media: None,
+        counts: Arc::new(CallCounts::new(now.instant)),
+    };
+    worker.add(new, now);
     for (leg, end) in [(Leg::Caller, &ends.caller), (Leg::Agent, &ends.agent)] {
         let address = end.local_addr().unwrap();
         let media = LegMedia {
@@ -89,8 +96,11 @@ fn a_worker_that_fell_behind_relays_everything_and_leaves_shadow_mode_out() {
         cards: Arc::new(Nothing),
         counters: Arc::default(),
     };
-    let load = Arc::new(AtomicUsize::new(CALLS));
-    let mut worker = Worker::new(Sockets::new().unwrap(), taken, shared, load);
+    let load = Arc::new(Load::default());
+    load.calls.store(CALLS, Ordering::Relaxed);
+    let bell = Arc::new(Doorbell::new().unwrap());
+    let wire = Sockets::new(&bell).unwrap();
+    let mut worker = Worker::new(wire, (taken, bell, load), shared);
     let now = read_clocks();
     let calls: Vec<_> = (0..CALLS).map(|n| call(&mut worker, n, now)).collect();
     let trunk: TrunkName = "t".parse().unwrap();
