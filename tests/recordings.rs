@@ -11,7 +11,7 @@ use tonewall::{
     media::SlotSource,
     proto::{
         call::{Call, Channel, Command, Forward, Holder, LegMedia, SourcePolicy},
-        codec::Law,
+        codec::{Audio, Law},
         digit::KeyClass,
         dtmf::Ear,
         encoding::{AudioCodec, Encoding},
@@ -74,7 +74,9 @@ fn hear(name: &str, codes: &[u8]) -> (Vec<Pressed>, Vec<u8>) {
     let mut pressed = Vec::new();
     for packet in codes.chunks(PACKET) {
         let samples: Vec<i16> = packet.iter().map(|code| law(name).decode(*code)).collect();
-        ear.hear_audio(&samples, Some(&mut slot), &mut |press| pressed.push(press));
+        ear.hear_audio(&Audio::narrow(&samples), Some(&mut slot), &mut |press| {
+            pressed.push(press)
+        });
     }
     let digits = slot.expose(<[u8]>::to_vec);
     (pressed, digits)

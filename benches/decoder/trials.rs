@@ -7,7 +7,7 @@ use std::{
 
 use tonewall::{
     media::SlotSource,
-    proto::{digit::KeyClass, dtmf::Ear, secret::KeySlot},
+    proto::{codec::Audio, digit::KeyClass, dtmf::Ear, secret::KeySlot},
     secret_memory::Slab,
 };
 
@@ -86,9 +86,13 @@ impl Receivers {
                 Part::Audio(samples) => {
                     for packet in samples.chunks(PACKET) {
                         let mut classes = Vec::new();
-                        let _ = ear.hear_audio(packet, Some(&mut slot), &mut |pressed| {
-                            classes.push(pressed.class);
-                        });
+                        let _ = ear.hear_audio(
+                            &Audio::narrow(packet),
+                            Some(&mut slot),
+                            &mut |pressed| {
+                                classes.push(pressed.class);
+                            },
+                        );
                         take(&classes, &mut slot, &mut keys);
                     }
                 }

@@ -78,9 +78,11 @@ impl Leg {
         let mut samples = [0; FRAME];
         decode(codes, &mut samples);
         let mut presses = 0;
-        let verdict = self
-            .ear
-            .hear_audio(&samples, Some(&mut self.slot), &mut |_| presses += 1);
+        let verdict = self.ear.hear_audio(
+            &of_codes(codes, &samples),
+            Some(&mut self.slot),
+            &mut |_| presses += 1,
+        );
         self.masker.push(&of_codes(codes, &samples), &verdict);
         if presses > 0 {
             self.presses += presses;
@@ -182,7 +184,7 @@ fn measure(name: &'static str, codes: &[u8], passes: usize, program: Option<&Pat
     });
     let mut leg = Leg::new(&slab);
     let mut alone = Leg::new(&slab);
-    let quiet = Ear::default().hear_audio(&[], None, &mut |_| {});
+    let quiet = Ear::default().hear_audio(&Audio::narrow(&[]), None, &mut |_| {});
     let (mut ours, mut theirs) = (Fastest::default(), Fastest::default());
     let mut parts: [Fastest; 4] = Default::default();
     for _ in 0..passes {
@@ -197,7 +199,11 @@ fn measure(name: &'static str, codes: &[u8], passes: usize, program: Option<&Pat
         }));
         parts[1].pass(timed(&frames, |frame| {
             decode(frame, &mut samples);
-            black_box(alone.ear.hear_audio(&samples, None, &mut |_| {}));
+            black_box(
+                alone
+                    .ear
+                    .hear_audio(&of_codes(frame, &samples), None, &mut |_| {}),
+            );
         }));
         parts[2].pass(timed(&frames, |frame| {
             alone.masker.push(&of_codes(frame, &samples), &quiet);

@@ -36,17 +36,30 @@ const ROWS: [(&str, AudioCodec, Way); 6] = [
     ("armed, Opus", AudioCodec::Opus, Way::Armed),
     ("armed, G.729", AudioCodec::G729, Way::Armed),
 ];
+/// Calls that are more than a core's cache holds: what one of them kept has to come from further away
+/// at each of its packets, as in a gateway that is busy.
+const CROWD: usize = 1_000;
+const CROWDED: [(&str, Way); 3] = [
+    ("relayed, of 1,000", Way::Relayed),
+    ("in shadow mode, of 1,000", Way::Shadowed),
+    ("armed, of 1,000", Way::Armed),
+];
 
 /// A call that goes on for as long as it is fed.
 struct Whole {
     call: Call,
-    out: Outbox,
     now: Now,
     payload_type: u8,
     /// Ticks of the codec's clock a packet.
     ticks: u32,
     sequence: u16,
     timestamp: u32,
+}
+
+/// What a worker has once for all calls.
+#[derive(Default)]
+struct Desk {
+    out: Outbox,
     datagram: Vec<u8>,
 }
 
@@ -61,7 +74,6 @@ impl Whole {
         };
         let mut whole = Self {
             call: Call::new(Masking::default()),
-            out: Outbox::default(),
             // Simulated time needs somewhere to begin.
             now: Now {
                 instant: Instant::now(),
@@ -71,7 +83,6 @@ impl Whole {
             ticks: FRAME as u32 * codec.ticks(),
             sequence: 0,
             timestamp: 0,
-            datagram: Vec::new(),
         };
         for (leg, port) in [(Leg::Caller, 4_000), (Leg::Agent, 4_002)] {
             let address = ([127, 0, 0, 1], port).into();
@@ -101,18 +112,16 @@ impl Whole {
         whole
     }
 
-    fn packet(&mut self, payload: &[u8]) {
+    fn packet(&mut self, payload: &[u8], desk: &mut Desk) {
         let header = write_header(self.payload_type, false, self.sequence, self.timestamp, 1);
-        self.datagram.clear();
-        self.datagram.extend_from_slice(&header);
-        self.datagram.extend_from_slice(payload);
-        let forward = self.call.handle_media(
-            Leg::Caller,
-            Channel::Rtp,
-            &mut self.datagram,
-            self.now,
-            &mut self.out,
-        );
+        let Desk { out, datagram } = desk;
+        datagram.clear();
+        datagram.extend_from_slice(&header);
+        datagram.extend_from_slice(payload);
+        let (leg, channel) = (Leg::Caller, Channel::Rtp);
+        let forward = self
+            .call
+            .handle_media(leg, channel, datagram, self.now, out);
         black_box(forward.is_ok());
         self.drain();
         self.sequence = self.sequence.wrapping_add(1);
@@ -162,6 +171,7 @@ pub(crate) fn print(codes: &[u8], passes: usize) {
         let payloads = payloads(codec, codes);
         let frames: Vec<&[u8]> = payloads.iter().map(Vec::as_slice).collect();
         let mut whole = Whole::new(codec, way);
+        let mut desk = Desk::default();
         let mut fastest = Fastest::default();
         // A codec that remembers takes a hundred times as long as G.711.
         let passes = match codec {
@@ -169,8 +179,34 @@ pub(crate) fn print(codes: &[u8], passes: usize) {
             _ => passes,
         };
         for _ in 0..passes {
-            fastest.pass(timed(&frames, |payload| whole.packet(payload)));
+            fastest.pass(timed(&frames, |payload| whole.packet(payload, &mut desk)));
         }
-        println!("{name:<16} {:>8.0}", fastest.per_frame(frames.len()));
+        row(name, fastest.per_frame(frames.len()));
     }
+    let frames: Vec<&[u8]> = codes.chunks_exact(FRAME).collect();
+    for (name, way) in CROWDED {
+        eprintln!("  {name} ...");
+        row(name, of_a_crowd(way, &frames, passes));
+    }
+}
+
+fn row(name: &str, nanoseconds: f64) {
+    println!("{name:<24} {nanoseconds:>8.0}");
+}
+
+/// Nanoseconds a packet where each call of a crowd has one in turn, each from another place of what
+/// the caller says; of the round that was disturbed least.
+fn of_a_crowd(way: Way, frames: &[&[u8]], passes: usize) -> f64 {
+    let mut calls: Vec<Whole> = (0..CROWD)
+        .map(|_| Whole::new(AudioCodec::Pcmu, way))
+        .collect();
+    let mut desk = Desk::default();
+    let rounds = (0..passes).map(|round| {
+        let since = Instant::now();
+        for (n, call) in calls.iter_mut().enumerate() {
+            call.packet(frames[(round + n * 7) % frames.len()], &mut desk);
+        }
+        since.elapsed().as_nanos() as f64 / CROWD as f64
+    });
+    rounds.fold(f64::INFINITY, f64::min)
 }

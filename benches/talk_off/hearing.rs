@@ -2,7 +2,7 @@
 
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 use tonewall::proto::{
-    codec::Law,
+    codec::{Audio, Law},
     dtmf::{Ear, OutputCheck, Suspicion},
     mask::{Guard, Masking},
 };
@@ -148,7 +148,10 @@ fn suspected(suspicion: Suspicion, samples: &[i16]) -> (usize, usize) {
     let mut ear = Ear::new(suspicion);
     let (mut times, mut suspect, mut masked_until) = (0, 0, 0);
     for piece in samples.chunks(PACKET) {
-        let Some(span) = ear.hear_audio(piece, None, &mut drop).suspect() else {
+        let Some(span) = ear
+            .hear_audio(&Audio::narrow(piece), None, &mut drop)
+            .suspect()
+        else {
             continue;
         };
         times += usize::from(span.start > masked_until);
@@ -168,7 +171,9 @@ impl Heard {
         for (n, piece) in samples.chunks(PACKET).enumerate() {
             let end = (n * PACKET + piece.len()) as u64;
             let digits = &mut self.digits;
-            let verdict = ear.hear_audio(piece, None, &mut |_| digits.push(end as usize));
+            let verdict = ear.hear_audio(&Audio::narrow(piece), None, &mut |_| {
+                digits.push(end as usize)
+            });
             self.alarms += usize::from(check.listen(piece));
             let Some(suspect) = verdict.suspect() else {
                 continue;

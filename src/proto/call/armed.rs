@@ -427,6 +427,7 @@ impl Armed {
     pub(super) fn let_pass(&mut self, wide: &[i16]) {
         let samples: Vec<i16> = wide.iter().step_by(2).copied().collect();
         let silence = vec![0; samples.len()];
+        let silence = Audio::narrow(&silence);
         let deaf = self.hearing.ear_mut().hear_audio(&silence, None, &mut drop);
         let audio = Audio {
             samples: &samples,

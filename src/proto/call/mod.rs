@@ -420,7 +420,12 @@ impl Call {
 
     /// What happened, oldest first.
     pub fn poll_output(&mut self) -> Option<Output> {
-        self.outputs.pop_front()
+        let output = self.outputs.pop_front();
+        if output.is_none() && self.outputs.capacity() > 0 {
+            // Rare as they are, nothing is kept for the next ones.
+            self.outputs = VecDeque::new();
+        }
+        output
     }
 
     fn set_leg(&mut self, leg: Leg, media: LegMedia) {
@@ -457,6 +462,8 @@ impl Call {
         }
         self.release = None;
         if !self.holders.contains(&holder) {
+            // Hardly ever more than one.
+            self.holders.reserve_exact(1);
             self.holders.push(holder.clone());
         }
         self.outputs.push_back(Output::Armed(holder));

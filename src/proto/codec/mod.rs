@@ -123,6 +123,15 @@ pub struct Audio<'a> {
     pub form: Form<'a>,
 }
 
+impl<'a> Audio<'a> {
+    /// Samples of 8 kHz alone.
+    #[must_use]
+    pub const fn narrow(samples: &'a [i16]) -> Self {
+        let form = Form::Narrow;
+        Self { samples, form }
+    }
+}
+
 /// A form of a piece of audio beside its samples of 8 kHz.
 pub enum Form<'a> {
     /// None: those samples are all.

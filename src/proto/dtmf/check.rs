@@ -3,7 +3,7 @@
 
 use std::hint::black_box;
 
-use zeroize::{Zeroize, ZeroizeOnDrop};
+use zeroize::{DefaultIsZeroes, Zeroize, ZeroizeOnDrop};
 
 /// Samples of a block (12.75 ms): the usual length for keypad tones at 8 kHz.
 const BLOCK: usize = 102;
@@ -97,8 +97,6 @@ pub struct OutputCheck {
     filled: usize,
     /// Samples after the last block.
     fresh: usize,
-    /// The block that is looked at.
-    folded: Folded,
     /// Blocks until the next one that is looked at whatever went before.
     until_probe: u8,
     /// The pair that the last block told, and how many blocks in a row have told it; 0 also where
@@ -113,7 +111,6 @@ impl Default for OutputCheck {
             kept: [0; KEPT],
             filled: AGREED - STEP,
             fresh: 0,
-            folded: Folded::default(),
             until_probe: 1,
             last: 0,
             agreed: 0,
@@ -164,12 +161,13 @@ impl OutputCheck {
     }
 
     /// The pair that the block tells that ended so many blocks ago.
-    fn pair_of(&mut self, ago: usize) -> Option<u8> {
+    fn pair_of(&self, ago: usize) -> Option<u8> {
         let from = self.filled - BLOCK - ago * STEP;
         let block = self.kept[from..].first_chunk();
-        self.folded
-            .fold(block.expect("AGREED holds as many blocks as must agree"));
-        self.folded.pair()
+        let mut folded = Folded::of(block.expect("AGREED holds as many blocks as must agree"));
+        let pair = folded.pair();
+        folded.zeroize();
+        pair
     }
 
     fn count(&mut self, ago: usize) {
@@ -184,7 +182,7 @@ impl OutputCheck {
 }
 
 /// A block from its middle on: each sample with its mirror image added, and subtracted.
-#[derive(Zeroize)]
+#[derive(Clone, Copy)]
 struct Folded {
     even: Half,
     odd: Half,
@@ -199,14 +197,19 @@ impl Default for Folded {
     }
 }
 
+/// Overwritten at once, not number by number.
+impl DefaultIsZeroes for Folded {}
+
 impl Folded {
-    fn fold(&mut self, block: &[i16; BLOCK]) {
+    fn of(block: &[i16; BLOCK]) -> Self {
+        let mut folded = Self::default();
         for step in 0..STEP {
             let after = f32::from(block[STEP + step]);
             let before = f32::from(block[STEP - 1 - step]);
-            self.even[step] = after + before;
-            self.odd[step] = after - before;
+            folded.even[step] = after + before;
+            folded.odd[step] = after - before;
         }
+        folded
     }
 
     /// Row times four and column.

@@ -10,6 +10,7 @@ mod described;
 mod digit;
 mod event;
 mod floor;
+mod history;
 mod late;
 mod merge;
 mod suspect;
@@ -33,11 +34,13 @@ use self::{
     digit::{Digits, Told},
     event::Events,
     floor::Floor,
-    late::{History, Presses, brings_to_light},
+    history::History,
+    late::{Presses, brings_to_light},
     merge::{Merge, Moment, Source},
     suspect::HOLD_SAMPLES,
 };
 use super::{
+    codec::Audio,
     digit::Key,
     secret::{KeySlot, Pressed},
 };
@@ -176,11 +179,11 @@ impl Ear {
     /// Hears audio that follows what was heard before.
     pub fn hear_audio(
         &mut self,
-        samples: &[i16],
+        audio: &Audio<'_>,
         slot: Option<&mut KeySlot>,
         pressed: &mut dyn FnMut(Pressed),
     ) -> Verdict {
-        self.state.hear_audio(samples, &mut store(slot, pressed))
+        self.state.hear_audio(audio, &mut store(slot, pressed))
     }
 
     /// `samples` of audio never came (loss, or time covered by events only). All of it is suspect,
@@ -216,13 +219,13 @@ impl Ear {
     /// Audio that was taken for lost and came after all: of the last 400 ms it fills the holes that it
     /// fits into. From the first to the last sample that did; [`Ear::hear_again`] is to follow.
     #[must_use]
-    pub fn fill(&mut self, samples: &[i16], start: i64) -> Option<Range<i64>> {
-        self.state.history.fill(start, samples)
+    pub fn fill(&mut self, audio: &Audio<'_>, start: i64) -> Option<Range<i64>> {
+        self.state.history.fill(start, audio)
     }
 
     /// As [`Ear::fill`], and what was heard there is replaced too: it is better known by now.
-    pub fn put(&mut self, samples: &[i16], start: i64) {
-        self.state.history.put(start, samples);
+    pub fn put(&mut self, audio: &Audio<'_>, start: i64) {
+        self.state.history.put(start, audio);
     }
 
     /// Hears the last 400 ms once more, of which this span has changed. A press that it completes
@@ -330,10 +333,10 @@ struct State {
 }
 
 impl State {
-    fn hear_audio(&mut self, samples: &[i16], press: &mut dyn FnMut(Key)) -> Verdict {
+    fn hear_audio(&mut self, audio: &Audio<'_>, press: &mut dyn FnMut(Key)) -> Verdict {
         let from = self.heard;
         let mut suspect = self.held_from(from);
-        let mut rest = samples;
+        let mut rest = audio.samples;
         while !rest.is_empty() {
             if let Some((hop, later)) = rest.split_first_chunk()
                 && self.hop_filled == 0
@@ -348,7 +351,7 @@ impl State {
             self.feed(now.len(), false, &mut suspect, press);
             rest = later;
         }
-        self.history.keep(samples);
+        self.history.keep(audio);
         self.forget();
         if self.events.key_is_down(self.heard as i64) {
             self.suspect(&mut suspect, from, self.heard + HOLD_SAMPLES);

@@ -31,7 +31,7 @@ impl Listener {
         let mut codes = Vec::new();
         let verdict = self
             .state
-            .hear_audio(samples, &mut |key| codes.push(key.code()));
+            .hear_audio(&Audio::narrow(samples), &mut |key| codes.push(key.code()));
         self.heard.codes.extend(codes);
         verdict
     }
@@ -88,7 +88,11 @@ impl Listener {
 
     /// Audio that was taken for lost.
     fn late(&mut self, samples: &[i16], start: usize) -> Order {
-        let Some(filled) = self.state.history.fill(start as i64, samples) else {
+        let Some(filled) = self
+            .state
+            .history
+            .fill(start as i64, &Audio::narrow(samples))
+        else {
             return Order::Kept;
         };
         let mut codes = Vec::new();
@@ -149,11 +153,11 @@ proptest! {
             let verdict = match input {
                 Input::Audio(samples) => {
                     check.listen(&samples);
-                    ear.hear_audio(&samples, None, &mut press)
+                    ear.hear_audio(&Audio::narrow(&samples), None, &mut press)
                 }
                 Input::Gap(samples) => ear.hear_gap(samples),
                 Input::Late(samples, start) => {
-                    let filled = ear.fill(&samples, start);
+                    let filled = ear.fill(&Audio::narrow(&samples), start);
                     assert!(!ear.lacks(start, samples.len()));
                     if let Some(filled) = filled {
                         let _ = ear.hear_again(filled, None, &mut press);
@@ -161,7 +165,7 @@ proptest! {
                     continue;
                 }
                 Input::Better(samples, start) => {
-                    ear.put(&samples, start);
+                    ear.put(&Audio::narrow(&samples), start);
                     assert!(!ear.lacks(start, samples.len()));
                     let changed = start..start.saturating_add(samples.len() as i64);
                     let _ = ear.hear_again(changed, None, &mut press);

@@ -62,11 +62,11 @@ impl Hearing {
             for (code, sample) in codes.iter().zip(&mut *samples) {
                 *sample = law.decode(*code);
             }
-            let verdict = keys.hear(|slot, pressed| self.ear.hear_audio(samples, slot, pressed));
             let audio = Audio {
                 samples,
                 form: Form::Codewords(law, codes),
             };
+            let verdict = keys.hear(|slot, pressed| self.ear.hear_audio(&audio, slot, pressed));
             sink.audio(&audio, &verdict);
         }
         self.expected = self.expected.wrapping_add(codes.len() as u32);
@@ -95,8 +95,7 @@ impl Hearing {
         self.recent.keep(payload, start, length);
         for from in (skip..length).step_by(PIECE) {
             let audio = decoder.piece(from, from + PIECE);
-            let verdict =
-                keys.hear(|slot, pressed| self.ear.hear_audio(audio.samples, slot, pressed));
+            let verdict = keys.hear(|slot, pressed| self.ear.hear_audio(&audio, slot, pressed));
             sink.audio(&audio, &verdict);
         }
         decoder.finish();

@@ -3,7 +3,7 @@
 use zeroize::Zeroize;
 
 use crate::proto::{
-    codec::{MAX_LENGTH, StreamDecoder},
+    codec::{Audio, Form, MAX_LENGTH, StreamDecoder},
     dtmf::Order,
     encoding::AudioCodec,
 };
@@ -34,11 +34,15 @@ impl Hearing {
             return self.hear_late_stream(packet.payload, codec, start, keys);
         };
         let mut samples = [0; MAX_LENGTH];
-        for (sample, code) in samples.iter_mut().zip(packet.payload) {
+        let codes = &packet.payload[..packet.payload.len().min(MAX_LENGTH)];
+        for (sample, code) in samples.iter_mut().zip(codes) {
             *sample = law.decode(*code);
         }
-        let late = &samples[..packet.payload.len().min(MAX_LENGTH)];
-        let order = match self.ear.fill(late, start) {
+        let late = Audio {
+            samples: &samples[..codes.len()],
+            form: Form::Codewords(law, codes),
+        };
+        let order = match self.ear.fill(&late, start) {
             Some(filled) => keys.hear(|slot, pressed| self.ear.hear_again(filled, slot, pressed)),
             None => Order::Kept,
         };
@@ -74,7 +78,7 @@ impl Hearing {
             }
             match decoder.decode(payload) {
                 Ok(length) if place.start >= start => {
-                    self.ear.put(decoder.piece(0, length).samples, place.start);
+                    self.ear.put(&decoder.piece(0, length), place.start);
                 }
                 Ok(_) | Err(_) => {}
             }
