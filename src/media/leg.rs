@@ -67,9 +67,8 @@ pub(super) struct LegPeers {
     rtp_peer: Peer,
     rtcp_peer: Peer,
     rtcp_mux: bool,
-    candidate: Option<Candidate>,
-    /// What signalling named: RTP, RTCP, and how far it holds.
-    named: Option<(SocketAddr, SocketAddr, SourcePolicy)>,
+    /// Apart: few legs ever have one.
+    candidate: Option<Box<Candidate>>,
 }
 
 impl Default for LegPeers {
@@ -79,20 +78,22 @@ impl Default for LegPeers {
             rtcp_peer: Peer::Unknown,
             rtcp_mux: false,
             candidate: None,
-            named: None,
         }
     }
 }
 
 impl LegPeers {
-    /// Takes over what signalling agreed: what is to be done with the sockets, where that is new.
-    /// [`LegPeers::connected`] is to follow each connection.
-    pub(super) fn set_media(&mut self, media: &LegMedia) -> Option<[Rewire; 2]> {
-        let named = Some((media.rtp, media.rtcp, media.source));
-        if self.named == named {
+    /// Takes over what signalling agreed: what is to be done with the sockets, where that is new
+    /// against what it agreed before. [`LegPeers::connected`] is to follow each connection.
+    pub(super) fn set_media(
+        &mut self,
+        media: &LegMedia,
+        before: Option<&LegMedia>,
+    ) -> Option<[Rewire; 2]> {
+        let named = |media: &LegMedia| (media.rtp, media.rtcp, media.source);
+        if before.map(named) == Some(named(media)) {
             return None;
         }
-        self.named = named;
         self.rtcp_mux = media.rtp == media.rtcp;
         self.candidate = None;
         let mut rewire = |channel, address| {
@@ -189,12 +190,16 @@ impl LegPeers {
             }
             _ => 1,
         };
-        self.candidate = Some(Candidate {
+        let candidate = Candidate {
             source,
             ssrc: header.ssrc,
             sequence: header.sequence,
             packets,
-        });
+        };
+        match &mut self.candidate {
+            Some(known) => **known = candidate,
+            None => self.candidate = Some(Box::new(candidate)),
+        }
         if packets < LATCH_PACKETS {
             return false;
         }
@@ -242,7 +247,7 @@ mod tests {
     impl LegPeers {
         fn latching(named: SocketAddr) -> Self {
             let mut peers = Self::default();
-            peers.set_media(&media(named, SourcePolicy::RestrictedLatch));
+            peers.set_media(&media(named, SourcePolicy::RestrictedLatch), None);
             peers
         }
 
@@ -279,7 +284,9 @@ mod tests {
         let (first, second) = (at("127.0.0.1:1000"), at("127.0.0.1:1002"));
         let mut peers = LegPeers::default();
         for (named, other, moved) in [(first, second, false), (second, first, true)] {
-            let [rtp, _] = peers.set_media(&media(named, SourcePolicy::Exact)).unwrap();
+            let [rtp, _] = peers
+                .set_media(&media(named, SourcePolicy::Exact), None)
+                .unwrap();
             let expected = Rewire {
                 channel: Channel::Rtp,
                 disconnect: moved,
@@ -313,7 +320,7 @@ mod tests {
         peers.connected(Channel::Rtp);
         assert_eq!(peers.way_out(Channel::Rtp), Some((Channel::Rtp, To::Peer)));
         let moved = media(at("127.0.0.2:9"), SourcePolicy::RestrictedLatch);
-        let [rtp, rtcp] = peers.set_media(&moved).unwrap();
+        let [rtp, rtcp] = peers.set_media(&moved, None).unwrap();
         assert!(rtp.disconnect && rtp.connect.is_none());
         assert!(!rtcp.disconnect, "it never was connected");
     }
@@ -369,14 +376,15 @@ mod tests {
         let mut peers = LegPeers::latching(behind_nat());
         assert!(peers.latches(caller, 1));
         assert!(!peers.latches(stranger, 1));
-        peers.set_media(&media(behind_nat(), SourcePolicy::RestrictedLatch));
+        let same = media(behind_nat(), SourcePolicy::RestrictedLatch);
+        assert_eq!(peers.set_media(&same, Some(&same)), None);
         assert!(
             !peers.latches(stranger, 4),
             "a re-INVITE that moves nothing"
         );
         assert!(peers.takes_rtp(caller, 7, 4));
         let moved = media(at("127.0.0.2:9"), SourcePolicy::RestrictedLatch);
-        peers.set_media(&moved);
+        peers.set_media(&moved, Some(&same));
         assert!(!peers.takes_rtp(caller, 7, 5));
         assert!(peers.latches(at("127.0.0.2:1000"), 1));
     }

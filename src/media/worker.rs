@@ -376,8 +376,15 @@ impl<W: Wire> Worker<W> {
         let Some(Some(entry)) = self.entries.get_mut(index) else {
             return;
         };
-        let peers = entry.peers(leg);
-        for rewire in peers.set_media(media).into_iter().flatten() {
+        let peers = match leg {
+            Leg::Caller => &mut entry.caller,
+            Leg::Agent => &mut entry.agent,
+        };
+        for rewire in peers
+            .set_media(media, entry.call.leg(leg))
+            .into_iter()
+            .flatten()
+        {
             let at = Port {
                 place: index,
                 leg,

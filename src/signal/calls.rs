@@ -16,7 +16,7 @@ use tokio::{
     sync::{Semaphore, broadcast, oneshot},
     time::timeout,
 };
-use tracing::{error, info, warn};
+use tracing::{debug, error, info, warn};
 
 use super::{
     CallChange, CallView,
@@ -71,14 +71,15 @@ type Waiter = (Holder, oneshot::Sender<Result<(), ArmRefusal>>);
 
 #[derive(Default)]
 pub(super) struct State {
-    pub(super) live: HashMap<CallId, CallRecord>,
-    pub(super) by_signalling: HashMap<String, CallId>,
+    /// Apart, so that the room that the map keeps for more of them is small.
+    pub(super) live: HashMap<CallId, Box<CallRecord>>,
+    pub(super) by_signalling: HashMap<Arc<str>, CallId>,
     ended: Ended,
     waiters: HashMap<CallId, Vec<Waiter>>,
 }
 
 impl State {
-    fn remove(&mut self, id: &CallId) -> Option<CallRecord> {
+    fn remove(&mut self, id: &CallId) -> Option<Box<CallRecord>> {
         let record = self.live.remove(id)?;
         self.by_signalling.remove(&record.signalling_id);
         // Dropping the senders tells those who wait that the call is gone.
@@ -140,7 +141,7 @@ impl Calls {
         if *tenant != self.inner.settings.tenant {
             return Vec::new();
         }
-        let mut views: Vec<_> = self.lock().live.values().map(CallRecord::view).collect();
+        let mut views: Vec<_> = self.lock().live.values().map(|call| call.view()).collect();
         views.sort_by(|a, b| (b.started, &b.id).cmp(&(a.started, &a.id)));
         views
     }
@@ -155,7 +156,7 @@ impl Calls {
         let by_ours = id.parse().ok().and_then(|id: CallId| state.live.get(&id));
         by_ours
             .or_else(|| state.live.get(state.by_signalling.get(id)?))
-            .map(CallRecord::view)
+            .map(|call| call.view())
     }
 
     /// Which leg a signalling tag belongs to.
@@ -315,7 +316,7 @@ impl Calls {
         id: &CallId,
         with: impl FnOnce(&mut CallRecord) -> T,
     ) -> Option<T> {
-        self.lock().live.get_mut(id).map(with)
+        self.lock().live.get_mut(id).map(|call| with(call))
     }
 
     pub(super) fn live_id(&self, signalling_id: &str) -> Option<CallId> {
@@ -329,7 +330,7 @@ impl Calls {
     }
 
     /// Enters a call and tells everybody.
-    pub(super) fn enter(&self, record: CallRecord) {
+    pub(super) fn enter(&self, record: Box<CallRecord>) {
         let view = record.view();
         let mut state = self.lock();
         state
@@ -337,8 +338,8 @@ impl Calls {
             .insert(record.signalling_id.clone(), record.id.clone());
         state.live.insert(record.id.clone(), record);
         drop(state);
-        info!(call = %view.id, "call started");
-        self.publish(CallChange::Started(view));
+        debug!(call = %view.id, "call started");
+        self.publish(CallChange::Started(Arc::new(view)));
     }
 
     /// Has shadow mode listen to a call whose caller's leg is known, once.
@@ -384,14 +385,14 @@ impl Calls {
         let cleared = self
             .inner
             .store
-            .clear_armed(tenant, signalling_id.clone(), None)
+            .clear_armed(tenant, signalling_id.to_string(), None)
             .await;
         if let Err(error) = cleared {
             // A later call of this Call-ID starts armed: more masking than needed, never less.
             warn!(call = %id, %error, "that the call is no longer armed could not be kept");
         }
-        info!(call = %id, "call ended");
-        self.publish(CallChange::Ended(view));
+        debug!(call = %id, "call ended");
+        self.publish(CallChange::Ended(Arc::new(view)));
         self.ended_body(&signalling_id)
     }
 
@@ -469,7 +470,7 @@ impl Calls {
         if let Some(record) = lost {
             // Its armed rows stay: signalling may still have the call and offer it anew.
             warn!(call = %id, "the media plane ended a call that signalling still has");
-            self.publish(CallChange::Ended(record.view()));
+            self.publish(CallChange::Ended(Arc::new(record.view())));
             // It has let go of the call; so may whoever remembers where it was.
             let _ = self.inner.media.send(id, MediaCommand::HangUp);
         }

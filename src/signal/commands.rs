@@ -241,14 +241,14 @@ impl Calls {
         let now = Timestamp::now();
         let id = self.new_id(now);
         let ports: (PortPair, PortPair) = (caller_ports, agent_ports);
-        let mut record = CallRecord::new(
+        let mut record = Box::new(CallRecord::new(
             id.clone(),
-            offer.call_id.clone(),
+            offer.call_id.as_str().into(),
             (first, sides_known),
             ports,
             place,
             now,
-        );
+        ));
         record.recovered = recovered;
         record.armed = recovered;
         let leg = record.offering_leg(offer)?;

@@ -3,6 +3,7 @@
 use std::{
     collections::{HashMap, VecDeque},
     net::IpAddr,
+    sync::Arc,
     time::Instant,
 };
 
@@ -20,9 +21,9 @@ pub(super) const MOST: usize = if cfg!(test) { 5 } else { 50_000 };
 /// The calls that were deleted a moment ago.
 #[derive(Default)]
 pub(super) struct Ended {
-    lingering: HashMap<String, Lingering>,
+    lingering: HashMap<Arc<str>, Lingering>,
     /// Oldest first.
-    order: VecDeque<(Instant, u64, String)>,
+    order: VecDeque<(Instant, u64, Arc<str>)>,
     serial: u64,
     closing: HashMap<CallId, Closing>,
 }
@@ -46,7 +47,7 @@ impl Ended {
     /// [`Self::closed`] is told.
     pub(super) fn enter(
         &mut self,
-        mut record: CallRecord,
+        mut record: Box<CallRecord>,
         stats: CallStats,
         until: Instant,
         at: Timestamp,
@@ -57,11 +58,12 @@ impl Ended {
         };
         self.closing.insert(record.id.clone(), closing);
         self.serial += 1;
-        let (serial, signalling_id) = (self.serial, record.signalling_id.clone());
-        self.order.push_back((until, serial, signalling_id.clone()));
+        let (serial, signalling_id) = (self.serial, Arc::clone(&record.signalling_id));
+        self.order
+            .push_back((until, serial, Arc::clone(&signalling_id)));
         let lingering = Lingering {
             serial,
-            record: Box::new(record),
+            record,
             stats,
             at,
         };

@@ -1,6 +1,6 @@
 //! What signalling knows of one call. No I/O here: each step returns what is to be sent.
 
-use std::net::IpAddr;
+use std::{net::IpAddr, sync::Arc};
 
 use jiff::Timestamp;
 use tokio::sync::OwnedSemaphorePermit;
@@ -20,10 +20,9 @@ use crate::{
 
 /// One leg.
 pub(super) struct LegRecord {
-    pub(super) tag: Option<String>,
-    pub(super) via_branch: Option<String>,
-    pub(super) label: Option<String>,
-    pub(super) created: Timestamp,
+    pub(super) tag: Option<Box<str>>,
+    pub(super) via_branch: Option<Box<str>>,
+    pub(super) label: Option<Box<str>>,
     /// Our RTP port towards this leg, the same for the whole call; RTCP is the next.
     pub(super) port: u16,
     /// Whether we offered rtcp-mux to this leg.
@@ -35,12 +34,11 @@ pub(super) struct LegRecord {
 }
 
 impl LegRecord {
-    pub(super) const fn new(port: u16, created: Timestamp) -> Self {
+    pub(super) const fn new(port: u16) -> Self {
         Self {
             tag: None,
             via_branch: None,
             label: None,
-            created,
             port,
             mux_offered: false,
             mux: false,
@@ -105,7 +103,8 @@ struct Trunk {
 /// One call.
 pub(super) struct CallRecord {
     pub(super) id: CallId,
-    pub(super) signalling_id: String,
+    /// Shared by all who find the call by it.
+    pub(super) signalling_id: Arc<str>,
     pub(super) started: Timestamp,
     pub(super) last_signal: Timestamp,
     /// Which leg made the first offer.
@@ -132,7 +131,7 @@ pub(super) struct CallRecord {
 impl CallRecord {
     pub(super) fn new(
         id: CallId,
-        signalling_id: String,
+        signalling_id: Arc<str>,
         (first, sides_known): (Leg, bool),
         (caller, agent): (PortPair, PortPair),
         place: OwnedSemaphorePermit,
@@ -145,8 +144,8 @@ impl CallRecord {
             last_signal: now,
             first,
             sides_known,
-            caller: LegRecord::new(caller.rtp_port(), now),
-            agent: LegRecord::new(agent.rtp_port(), now),
+            caller: LegRecord::new(caller.rtp_port()),
+            agent: LegRecord::new(agent.rtp_port()),
             armed: false,
             recovered: false,
             recovery_sent: false,
@@ -215,9 +214,9 @@ impl CallRecord {
     pub(super) fn view(&self) -> CallView {
         CallView {
             id: self.id.clone(),
-            signalling_id: self.signalling_id.clone(),
-            caller_tag: self.caller.tag.clone(),
-            agent_tag: self.agent.tag.clone(),
+            signalling_id: self.signalling_id.to_string(),
+            caller_tag: self.caller.tag.as_deref().map(str::to_owned),
+            agent_tag: self.agent.tag.as_deref().map(str::to_owned),
             started: self.started,
             answered: self.answered(),
             refusal: self.refusal().map(|refusal| refusal.to_string()),
@@ -284,10 +283,10 @@ impl CallRecord {
         let mux = how.options.mux;
         let to_other = (audio.mux || mux.offer) && !mux.demux;
         let offerer = self.leg_mut(leg);
-        offerer.tag = Some(offer.from_tag.clone());
-        offerer.via_branch.clone_from(&offer.via_branch);
-        if offer.label.is_some() {
-            offerer.label.clone_from(&offer.label);
+        offerer.tag = Some(offer.from_tag.as_str().into());
+        offerer.via_branch = offer.via_branch.as_deref().map(Box::from);
+        if let Some(label) = &offer.label {
+            offerer.label = Some(label.as_str().into());
         }
         offerer.mux = audio.mux && !mux.reject;
         let set = offerer.set_media(audio, how);
@@ -314,9 +313,9 @@ impl CallRecord {
         self.note_trunk(leg, answer);
         let audio = description.audio();
         let answerer = self.leg_mut(leg);
-        answerer.tag.clone_from(&answer.to_tag);
-        if answer.label.is_some() {
-            answerer.label.clone_from(&answer.label);
+        answerer.tag = answer.to_tag.as_deref().map(Box::from);
+        if let Some(label) = &answer.label {
+            answerer.label = Some(label.as_str().into());
         }
         answerer.mux = audio.mux && answerer.mux_offered;
         let set = answerer.set_media(audio, how);

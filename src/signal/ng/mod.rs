@@ -244,8 +244,9 @@ impl InWork<'_> {
         let Some(key) = self.key.take() else { return };
         let waiting = {
             let mut cookies = self.server.cookies();
-            cookies.cache.put(&key, Arc::clone(reply), Instant::now());
-            cookies.in_work.remove(&key)
+            let waiting = cookies.in_work.remove(&key);
+            cookies.cache.put(key, Arc::clone(reply), Instant::now());
+            waiting
         };
         for sender in waiting.into_iter().flatten() {
             // Whoever has gone needs no reply.

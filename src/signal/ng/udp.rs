@@ -11,11 +11,12 @@ use std::{
     time::{Duration, Instant},
 };
 
+use rustix::net::sockopt;
 use tokio::{
     net::UdpSocket,
     sync::{OwnedSemaphorePermit, Semaphore},
     task::{unconstrained, yield_now},
-    time::sleep,
+    time::{sleep, timeout},
 };
 use tracing::{debug, error, warn};
 
@@ -24,11 +25,17 @@ use crate::{proto::ng::split_cookie, signal::BoxFuture};
 
 /// Largest datagram.
 const MAX_DATAGRAM_BYTES: usize = 65_535;
+/// What may wait in the socket: a second at thousands of calls a second. What the system gives by
+/// itself holds some 200 requests, which is 15 ms of that, and a delete that is lost costs a call's
+/// sockets until its client sends it again.
+const RECEIVE_BUFFER_BYTES: usize = 8 << 20;
 /// How many requests may wait for something at once; what comes beyond waits in the socket's buffer.
 const MAX_IN_WORK: usize = 512;
 /// Requests that are taken before others on this thread have their turn, and before the media plane
 /// is woken for what they led to: half a millisecond.
 const AT_ONCE: usize = 16;
+/// Without a request for so long, replies are let go that would wait for the next one to go.
+const QUIET: Duration = Duration::from_secs(10);
 /// Rest after a failed read, so that a broken socket does not take a whole core.
 const READ_PAUSE: Duration = Duration::from_millis(10);
 /// How often it is looked whether media workers have caught up, and for how long. Beyond, requests
@@ -47,6 +54,7 @@ enum Taken {
 impl NgServer {
     /// Serves this socket until its task is ended.
     pub async fn serve_udp(&self, socket: UdpSocket) -> io::Result<()> {
+        make_room(&socket);
         let socket = Arc::new(socket);
         let places = Arc::new(Semaphore::new(MAX_IN_WORK));
         let mut buffer = vec![0; MAX_DATAGRAM_BYTES];
@@ -54,9 +62,13 @@ impl NgServer {
             let place = places.acquire().await;
             drop(place.map_err(|_| io::Error::other("the NG server's places are closed"))?);
             self.let_media_catch_up().await;
-            let taken = match socket.readable().await {
-                Ok(()) => self.take_some(&socket, &places, &mut buffer),
-                Err(error) => Err(error),
+            let taken = match timeout(QUIET, socket.readable()).await {
+                Ok(Ok(())) => self.take_some(&socket, &places, &mut buffer),
+                Ok(Err(error)) => Err(error),
+                Err(_) => {
+                    self.cookies().cache.expire(Instant::now());
+                    continue;
+                }
             };
             match taken {
                 Ok(Taken::All) => {}
@@ -130,6 +142,15 @@ impl NgServer {
         if let Err(error) = socket.send_to(&reply, peer).await {
             warn!(%peer, %error, bytes = reply.len(), "NG reply could not be sent");
         }
+    }
+}
+
+/// As much of [`RECEIVE_BUFFER_BYTES`] as this process may have.
+fn make_room(socket: &UdpSocket) {
+    if sockopt::set_socket_recv_buffer_size_force(socket, RECEIVE_BUFFER_BYTES).is_err()
+        && let Err(error) = sockopt::set_socket_recv_buffer_size(socket, RECEIVE_BUFFER_BYTES)
+    {
+        debug!(%error, "the NG socket keeps the receive buffer that it has");
     }
 }
 
