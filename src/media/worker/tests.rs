@@ -4,7 +4,7 @@ use std::{net::UdpSocket, sync::mpsc::sync_channel};
 
 use super::*;
 use crate::{
-    media::{CardPlaneBusy, sockets::Sockets},
+    media::{CardPlaneBusy, MediaPlane, MediaSettings, sockets::Sockets},
     proto::{
         call::{LegMedia, SourcePolicy},
         card::CapturedField,
@@ -135,4 +135,41 @@ fn a_worker_that_fell_behind_relays_everything_and_leaves_shadow_mode_out() {
     assert_eq!(came, (CALLS * EACH) as u64);
     assert_eq!(came - unheard, u64::from(SHADOWED));
     drop(orders);
+}
+
+#[test]
+fn a_sleeping_worker_is_woken_for_an_order_and_once_for_many_that_were_gathered() {
+    const ROUNDS: u32 = 50;
+    let (slots, cards): (Arc<dyn SlotSource>, Arc<dyn CardSink>) =
+        (Arc::new(Nothing), Arc::new(Nothing));
+    let (plane, mut told) = MediaPlane::start(MediaSettings::default(), &slots, &cards).unwrap();
+    let [caller, agent] = [(); 2].map(|()| LegSockets {
+        rtp: socket(),
+        rtcp: socket(),
+    });
+    let id: CallId = "call_default_sim_01ARZ3NDEKTSV4RRFFQ69G5F00"
+        .parse()
+        .unwrap();
+    plane.add_call(id.clone(), caller, agent, None).unwrap();
+    for gathers in [false, true] {
+        let since = Instant::now();
+        for _ in 0..ROUNDS {
+            if gathers {
+                plane.gather();
+            }
+            for _ in 0..2 {
+                plane.send(&id, MediaCommand::Arm(Holder::Ng)).unwrap();
+            }
+            if gathers {
+                plane.hand_over();
+            }
+            for _ in 0..2 {
+                // Refused, for nothing is agreed on yet.
+                told.blocking_recv().unwrap();
+            }
+        }
+        // Unwoken, it looks at the end of its longest sleep.
+        let took = since.elapsed();
+        assert!(took < LONGEST_SLEEP * ROUNDS / 2, "{took:?}, {gathers}");
+    }
 }
