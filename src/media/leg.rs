@@ -5,6 +5,7 @@ use std::{net::SocketAddr, time::Instant};
 use super::{LegStats, wire::To};
 use crate::proto::{
     call::{Channel, LegMedia, SourcePolicy},
+    encoding::AudioCodec,
     rtp::{Kind, RtpHeader, kind_of},
 };
 
@@ -72,6 +73,8 @@ pub(super) struct LegPeers {
     named: Option<(SocketAddr, SocketAddr, SourcePolicy)>,
     pub(super) stats: LegStats,
     pub(super) last_packet: Option<Instant>,
+    /// Whether what comes from here is kept from the other leg.
+    pub(super) blocked: bool,
 }
 
 impl Default for LegPeers {
@@ -84,6 +87,7 @@ impl Default for LegPeers {
             named: None,
             stats: LegStats::default(),
             last_packet: None,
+            blocked: false,
         }
     }
 }
@@ -97,6 +101,13 @@ impl LegPeers {
             return None;
         }
         self.named = named;
+        let clock_hz = media
+            .payload_types
+            .iter()
+            .find_map(|(_, encoding)| encoding.audio());
+        self.stats
+            .reception
+            .set_clock(clock_hz.map_or(8_000, AudioCodec::clock_hz));
         self.rtcp_mux = media.rtp == media.rtcp;
         self.candidate = None;
         let mut rewire = |channel, address| {

@@ -25,6 +25,7 @@ use crate::proto::{
     leg::Leg,
     mask::{Guard, Masking},
     proof::MaskingProof,
+    rtp::Reception,
     secret::KeySlot,
     shadow::{Tally, TrunkName},
 };
@@ -80,6 +81,9 @@ pub enum MediaCommand {
     },
     /// Close the payment's open field.
     CloseCapture(PaymentId),
+    /// Keep what comes from this leg from the other one, or let it pass again. Keys are heard, and what
+    /// is armed stays so, all the same.
+    Block(Leg, bool),
     /// Count what would be heard on the call while it is not armed, for this trunk; answered by
     /// [`MediaEventKind::Shadowed`] in the end.
     Shadow(TrunkName),
@@ -139,6 +143,8 @@ pub struct LegStats {
     pub rtcp_packets: u64,
     /// Their bytes.
     pub rtcp_bytes: u64,
+    /// What its receiver could tell of the stream.
+    pub reception: Reception,
 }
 
 /// Statistics of one call.

@@ -279,6 +279,12 @@ impl<W: Wire> Worker<W> {
         };
         let last = command == MediaCommand::HangUp;
         let command = match command {
+            MediaCommand::Block(leg, blocked) => {
+                if let Some(Some(entry)) = self.entries.get_mut(index) {
+                    entry.peers(leg).blocked = blocked;
+                }
+                return;
+            }
             MediaCommand::SetLeg(leg, media) => {
                 self.set_media(index, leg, &media);
                 Command::SetLeg(leg, media)
@@ -469,8 +475,10 @@ impl<W: Wire> Worker<W> {
             }
             self.guarded(index, now, |desk| {
                 desk.entry.call.handle_timeout(now, desk.outbox);
-                desk.way
-                    .send_to_agent(&desk.entry.agent, Channel::Rtp, desk.outbox);
+                if !desk.entry.caller.blocked {
+                    desk.way
+                        .send_to_agent(&desk.entry.agent, Channel::Rtp, desk.outbox);
+                }
             });
         }
     }
@@ -512,6 +520,9 @@ impl<W: Wire> Worker<W> {
         };
         *packets += 1;
         *bytes += length as u64;
+        if channel == Channel::Rtp {
+            peers.stats.reception.packet(datagram, now.instant);
+        }
         self.shared.counters.took(from);
         let armed = entry.call.is_armed();
         self.meter_shadow(at);
@@ -612,9 +623,12 @@ fn connect(wire: &mut impl Wire, peers: &mut LegPeers, at: Port, address: Socket
 impl<W: Wire> Desk<'_, W> {
     fn handle_media(self, at: Port, datagram: &mut [u8], now: Now) {
         let Self { entry, outbox, way } = self;
+        let blocked = entry.peers(at.leg).blocked;
         let call = &mut entry.call;
         match call.handle_media(at.leg, at.channel, datagram, now, outbox) {
             Ok(Forward::Nothing) => {}
+            // Heard and masked as ever, and kept here.
+            Ok(_) if blocked => {}
             Ok(Forward::ToCallerRtp) => way.send_to_caller(&entry.caller, Channel::Rtp, datagram),
             Ok(Forward::ToCallerRtcp) => way.send_to_caller(&entry.caller, Channel::Rtcp, datagram),
             Ok(Forward::ToAgentRtp) => way.send_to_agent(&entry.agent, Channel::Rtp, outbox),

@@ -1,6 +1,9 @@
 //! A worker without its thread: each step of a wake-up by hand.
 
-use std::{net::UdpSocket, sync::mpsc::sync_channel};
+use std::{
+    net::UdpSocket,
+    sync::mpsc::{SyncSender, sync_channel},
+};
 
 use super::*;
 use crate::{
@@ -75,12 +78,16 @@ fn call(worker: &mut Worker<Sockets>, serial: usize, now: Now) -> Ends {
     ends
 }
 
-#[test]
-fn a_worker_that_fell_behind_relays_everything_and_leaves_shadow_mode_out() {
-    const CALLS: usize = 8;
-    const EACH: usize = 64;
-    let (orders, taken) = sync_channel(1);
-    let (events, mut told) = mpsc::channel(100);
+/// A worker, what would give it orders, and what it tells.
+fn worker(
+    calls: usize,
+) -> (
+    Worker<Sockets>,
+    SyncSender<Order>,
+    mpsc::Receiver<MediaEvent>,
+) {
+    let (sender, orders) = sync_channel(1);
+    let (events, told) = mpsc::channel(100);
     let shared = Shared {
         masking: Masking::default(),
         nap: Duration::ZERO,
@@ -89,8 +96,59 @@ fn a_worker_that_fell_behind_relays_everything_and_leaves_shadow_mode_out() {
         cards: Arc::new(Nothing),
         counters: Arc::default(),
     };
-    let load = Arc::new(AtomicUsize::new(CALLS));
-    let mut worker = Worker::new(Sockets::new().unwrap(), taken, shared, load);
+    let load = Arc::new(AtomicUsize::new(calls));
+    let worker = Worker::new(Sockets::new().unwrap(), orders, shared, load);
+    (worker, sender, told)
+}
+
+#[test]
+fn blocked_media_is_counted_and_kept_back_until_it_may_pass() {
+    let (mut worker, _orders, _told) = worker(1);
+    let mut now = read_clocks();
+    let ends = call(&mut worker, 0, now);
+    let mut buffer = [0; 200];
+    let mut number = 0;
+    let mut passes = |worker: &mut Worker<Sockets>| {
+        let header = write_header(0, false, number, 160 * u32::from(number), 7);
+        number += 1;
+        let datagram = [&header[..], &[0xff; 160]].concat();
+        ends.caller.send(&datagram).unwrap();
+        worker.wire.wait(Duration::from_millis(20)).unwrap();
+        assert_eq!(worker.wake_up(now), Some(1));
+        now.instant += Duration::from_millis(20);
+        ends.agent.recv(&mut buffer).is_ok()
+    };
+    assert!(passes(&mut worker));
+    worker.command(
+        &ends.id,
+        MediaCommand::Block(Leg::Agent, true),
+        read_clocks(),
+    );
+    assert!(passes(&mut worker), "the other leg's");
+    worker.command(
+        &ends.id,
+        MediaCommand::Block(Leg::Caller, true),
+        read_clocks(),
+    );
+    assert!(!passes(&mut worker) && !passes(&mut worker));
+    worker.command(
+        &ends.id,
+        MediaCommand::Block(Leg::Caller, false),
+        read_clocks(),
+    );
+    assert!(passes(&mut worker));
+    let stats = worker.stats(&ends.id, read_clocks()).unwrap().caller;
+    assert_eq!((stats.packets, stats.errors), (5, 0));
+    let reception = stats.reception;
+    assert_eq!((reception.ssrc, reception.sequence), (Some(7), 4));
+    assert_eq!((reception.lost(), reception.jitter_ms()), (0, 0));
+}
+
+#[test]
+fn a_worker_that_fell_behind_relays_everything_and_leaves_shadow_mode_out() {
+    const CALLS: usize = 8;
+    const EACH: usize = 64;
+    let (mut worker, _orders, mut told) = worker(CALLS);
     let now = read_clocks();
     let calls: Vec<_> = (0..CALLS).map(|n| call(&mut worker, n, now)).collect();
     let trunk: TrunkName = "t".parse().unwrap();
@@ -124,5 +182,4 @@ fn a_worker_that_fell_behind_relays_everything_and_leaves_shadow_mode_out() {
     }
     assert_eq!(came, (CALLS * EACH) as u64);
     assert_eq!(came - unheard, u64::from(SHADOWED));
-    drop(orders);
 }
