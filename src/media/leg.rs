@@ -5,7 +5,7 @@ use std::{net::SocketAddr, time::Instant};
 use super::{LegStats, wire::To};
 use crate::proto::{
     call::{Channel, LegMedia, SourcePolicy},
-    encoding::AudioCodec,
+    encoding::{AudioCodec, Encoding},
     rtp::{Kind, RtpHeader, kind_of},
 };
 
@@ -75,6 +75,10 @@ pub(super) struct LegPeers {
     pub(super) last_packet: Option<Instant>,
     /// Whether what comes from here is kept from the other leg.
     pub(super) blocked: bool,
+    /// Whether the other leg hears silence in its place.
+    pub(super) silenced: bool,
+    /// What its payload types carry.
+    payload_types: Vec<(u8, Encoding)>,
 }
 
 impl Default for LegPeers {
@@ -88,6 +92,8 @@ impl Default for LegPeers {
             stats: LegStats::default(),
             last_packet: None,
             blocked: false,
+            silenced: false,
+            payload_types: Vec::new(),
         }
     }
 }
@@ -96,18 +102,16 @@ impl LegPeers {
     /// Takes over what signalling agreed: what is to be done with the sockets, where that is new.
     /// [`LegPeers::connected`] is to follow each connection.
     pub(super) fn set_media(&mut self, media: &LegMedia) -> Option<[Rewire; 2]> {
+        let speech = |(_, encoding): &(u8, Encoding)| encoding.audio();
+        let codec = media.payload_types.iter().find_map(speech);
+        let clock_hz = codec.map_or(8_000, AudioCodec::clock_hz);
+        self.stats.reception.set_clock(clock_hz);
+        self.payload_types.clone_from(&media.payload_types);
         let named = Some((media.rtp, media.rtcp, media.source));
         if self.named == named {
             return None;
         }
         self.named = named;
-        let clock_hz = media
-            .payload_types
-            .iter()
-            .find_map(|(_, encoding)| encoding.audio());
-        self.stats
-            .reception
-            .set_clock(clock_hz.map_or(8_000, AudioCodec::clock_hz));
         self.rtcp_mux = media.rtp == media.rtcp;
         self.candidate = None;
         let mut rewire = |channel, address| {
@@ -221,6 +225,32 @@ impl LegPeers {
         true
     }
 
+    /// Makes silence of a packet; whether it may pass. Events do.
+    pub(super) fn silence(&self, datagram: &mut [u8]) -> bool {
+        let Ok(header) = RtpHeader::parse(datagram) else {
+            return false;
+        };
+        let types = &self.payload_types;
+        let known = types
+            .iter()
+            .find(|(number, _)| *number == header.payload_type);
+        let codeword = match known {
+            Some((_, Encoding::Audio(AudioCodec::Pcmu))) => 0xff,
+            Some((_, Encoding::Audio(AudioCodec::Pcma))) => 0xd5,
+            Some((_, Encoding::TelephoneEvent(_))) => return true,
+            Some((
+                _,
+                Encoding::Audio(AudioCodec::G722 | AudioCodec::Opus | AudioCodec::G729)
+                | Encoding::Tone(_)
+                | Encoding::Red
+                | Encoding::Other,
+            ))
+            | None => return false,
+        };
+        datagram[header.payload].fill(codeword);
+        true
+    }
+
     /// The way out for a channel's datagrams; none before signalling has named one.
     pub(super) const fn way_out(&self, channel: Channel) -> Option<(Channel, To)> {
         let (channel, peer) = match channel {
@@ -245,10 +275,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::proto::{
-        encoding::{AudioCodec, Encoding},
-        rtp::write_header,
-    };
+    use crate::proto::rtp::write_header;
 
     fn at(address: &str) -> SocketAddr {
         address.parse().unwrap()

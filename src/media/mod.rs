@@ -84,6 +84,10 @@ pub enum MediaCommand {
     /// Keep what comes from this leg from the other one, or let it pass again. Keys are heard, and what
     /// is armed stays so, all the same.
     Block(Leg, bool),
+    /// Let the other leg hear silence in place of what comes from this one, or the thing itself again:
+    /// codewords of silence in G.711, nothing in any other codec. Events pass while nothing is armed;
+    /// while it is, this is as [`Self::Block`].
+    Silence(Leg, bool),
     /// Count what would be heard on the call while it is not armed, for this trunk; answered by
     /// [`MediaEventKind::Shadowed`] in the end.
     Shadow(TrunkName),

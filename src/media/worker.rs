@@ -285,6 +285,12 @@ impl<W: Wire> Worker<W> {
                 }
                 return;
             }
+            MediaCommand::Silence(leg, silenced) => {
+                if let Some(Some(entry)) = self.entries.get_mut(index) {
+                    entry.peers(leg).silenced = silenced;
+                }
+                return;
+            }
             MediaCommand::SetLeg(leg, media) => {
                 self.set_media(index, leg, &media);
                 Command::SetLeg(leg, media)
@@ -475,7 +481,8 @@ impl<W: Wire> Worker<W> {
             }
             self.guarded(index, now, |desk| {
                 desk.entry.call.handle_timeout(now, desk.outbox);
-                if !desk.entry.caller.blocked {
+                // What time releases is an armed call's.
+                if !(desk.entry.caller.blocked || desk.entry.caller.silenced) {
                     desk.way
                         .send_to_agent(&desk.entry.agent, Channel::Rtp, desk.outbox);
                 }
@@ -497,6 +504,7 @@ impl<W: Wire> Worker<W> {
         let Some(Some(entry)) = self.entries.get_mut(place) else {
             return;
         };
+        let armed = entry.call.is_armed();
         let peers = entry.peers(from);
         match peers.admits(channel, source, datagram) {
             Admission::Peer => {}
@@ -523,8 +531,16 @@ impl<W: Wire> Worker<W> {
         if channel == Channel::Rtp {
             peers.stats.reception.packet(datagram, now.instant);
         }
+        // An armed caller is heard first, and kept back after.
+        let heard = armed && from == Leg::Caller;
+        let passes = match channel {
+            Channel::Rtp if peers.silenced && !heard => peers.silence(datagram),
+            Channel::Rtp | Channel::Rtcp => true,
+        };
         self.shared.counters.took(from);
-        let armed = entry.call.is_armed();
+        if !passes {
+            return;
+        }
         self.meter_shadow(at);
         self.guarded(place, now, |desk| desk.handle_media(at, datagram, now));
         if armed && from == Leg::Caller {
@@ -623,7 +639,9 @@ fn connect(wire: &mut impl Wire, peers: &mut LegPeers, at: Port, address: Socket
 impl<W: Wire> Desk<'_, W> {
     fn handle_media(self, at: Port, datagram: &mut [u8], now: Now) {
         let Self { entry, outbox, way } = self;
-        let blocked = entry.peers(at.leg).blocked;
+        let heard = at.leg == Leg::Caller && entry.call.is_armed();
+        let peers = entry.peers(at.leg);
+        let blocked = peers.blocked || (peers.silenced && heard);
         let call = &mut entry.call;
         match call.handle_media(at.leg, at.channel, datagram, now, outbox) {
             Ok(Forward::Nothing) => {}

@@ -95,8 +95,22 @@ impl Calls {
             Request::List(list) => self.list_calls(list),
             Request::BlockDtmf(block) => self.block(&block, peer).await,
             Request::UnblockDtmf(unblock) => self.unblock(&unblock, peer).await,
-            Request::BlockMedia(media) => self.block_media(&media, true).await,
-            Request::UnblockMedia(media) => self.block_media(&media, false).await,
+            Request::BlockMedia(media) => {
+                self.tell_legs(&media, |leg| MediaCommand::Block(leg, true))
+                    .await
+            }
+            Request::UnblockMedia(media) => {
+                self.tell_legs(&media, |leg| MediaCommand::Block(leg, false))
+                    .await
+            }
+            Request::SilenceMedia(media) => {
+                self.tell_legs(&media, |leg| MediaCommand::Silence(leg, true))
+                    .await
+            }
+            Request::UnsilenceMedia(media) => {
+                self.tell_legs(&media, |leg| MediaCommand::Silence(leg, false))
+                    .await
+            }
             Request::Refused(refused) => self.refuse(&refused, peer).await,
         }
     }
@@ -348,9 +362,13 @@ impl Calls {
             .map_or_else(not_found, Reply::ok_with)
     }
 
-    /// Keeps a leg's media from the other, or that of both legs where none is named. What is armed
-    /// stays so, and keys are heard.
-    async fn block_media(&self, request: &MediaRequest, blocked: bool) -> Reply {
+    /// Tells the media plane of the leg that is named, or of both where none is. What is armed stays
+    /// so, and keys are heard.
+    async fn tell_legs(
+        &self,
+        request: &MediaRequest,
+        command: impl Fn(Leg) -> MediaCommand,
+    ) -> Reply {
         let _turn = self.turn(&request.call_id).await;
         let Some(id) = self.live_id(&request.call_id) else {
             return Reply::error(reason::UNKNOWN_CALL_BLOCK);
@@ -364,17 +382,16 @@ impl Calls {
             return Reply::error("No leg of the call has this from-tag or label");
         };
         for leg in legs {
-            if let Err(error) = self
-                .inner
-                .media
-                .send(&id, MediaCommand::Block(leg, blocked))
-            {
+            let command = command(leg);
+            if let Err(error) = self.inner.media.send(&id, command.clone()) {
                 return Reply::error(error.to_string());
             }
-            self.with_live(&id, |call| match leg {
-                Leg::Caller => call.kept_back.0 = blocked,
-                Leg::Agent => call.kept_back.1 = blocked,
-            });
+            if let MediaCommand::Block(_, blocked) = command {
+                self.with_live(&id, |call| match leg {
+                    Leg::Caller => call.kept_back.0 = blocked,
+                    Leg::Agent => call.kept_back.1 = blocked,
+                });
+            }
         }
         Reply::ok()
     }

@@ -70,7 +70,11 @@ fn call(worker: &mut Worker<Sockets>, serial: usize, now: Now) -> Ends {
             rtp: address,
             rtcp: address,
             source: SourcePolicy::Exact,
-            payload_types: vec![(0, Encoding::Audio(AudioCodec::Pcmu))],
+            payload_types: vec![
+                (0, Encoding::Audio(AudioCodec::Pcmu)),
+                (9, Encoding::Audio(AudioCodec::G722)),
+                (101, Encoding::TelephoneEvent(8000)),
+            ],
             packet_time: Duration::from_millis(20),
         };
         worker.command(&id, MediaCommand::SetLeg(leg, media), now);
@@ -142,6 +146,37 @@ fn blocked_media_is_counted_and_kept_back_until_it_may_pass() {
     let reception = stats.reception;
     assert_eq!((reception.ssrc, reception.sequence), (Some(7), 4));
     assert_eq!((reception.lost(), reception.jitter_ms()), (0, 0));
+}
+
+#[test]
+fn silenced_media_is_silence_and_its_events_pass() {
+    let (mut worker, _orders, _told) = worker(1);
+    let now = read_clocks();
+    let ends = call(&mut worker, 0, now);
+    let mut buffer = [0; 200];
+    let mut number = 0;
+    let mut heard = |worker: &mut Worker<Sockets>, payload_type, payload: &[u8]| {
+        let header = write_header(payload_type, false, number, 160 * u32::from(number), 7);
+        number += 1;
+        ends.caller.send(&[&header[..], payload].concat()).unwrap();
+        worker.wire.wait(Duration::from_millis(20)).unwrap();
+        assert_eq!(worker.wake_up(now), Some(1));
+        let length = ends.agent.recv(&mut buffer).ok()?;
+        Some(buffer[12..length].to_vec())
+    };
+    let speech = [0x31; 160];
+    assert_eq!(heard(&mut worker, 0, &speech), Some(speech.to_vec()));
+    worker.command(&ends.id, MediaCommand::Silence(Leg::Caller, true), now);
+    assert_eq!(heard(&mut worker, 0, &speech), Some(vec![0xff; 160]));
+    let event = [5, 10, 0, 160];
+    assert_eq!(heard(&mut worker, 101, &event), Some(event.to_vec()));
+    assert_eq!(
+        heard(&mut worker, 9, &speech),
+        None,
+        "no silence is known of it"
+    );
+    worker.command(&ends.id, MediaCommand::Silence(Leg::Caller, false), now);
+    assert_eq!(heard(&mut worker, 0, &speech), Some(speech.to_vec()));
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 
 use crate::proto::{
-    sdp::CodecFilter,
+    encoding::CodecFilter,
     shadow::{TrunkName, TrunkNameError},
 };
 
@@ -161,7 +161,7 @@ pub enum Security {
     Unknown,
 }
 
-/// `block media`, `unblock media`.
+/// `block media`, `silence media`, and what takes them back.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MediaRequest {
     /// SIP Call-ID.
@@ -204,6 +204,10 @@ pub enum Request {
     BlockMedia(MediaRequest),
     /// Let it pass again.
     UnblockMedia(MediaRequest),
+    /// Let the other end hear silence in place of a leg's media.
+    SilenceMedia(MediaRequest),
+    /// Let it hear the thing itself again.
+    UnsilenceMedia(MediaRequest),
     /// Nothing that is done here.
     Refused(RefusedRequest),
 }
@@ -261,14 +265,12 @@ const DEFAULT_LIST: usize = 32;
 const MAX_LIST: usize = 500;
 
 /// Commands of rtpengine's protocol that would play, record, fork or inject media.
-const UNSUPPORTED: [&str; 23] = [
+const UNSUPPORTED: [&str; 21] = [
     "start recording",
     "stop recording",
     "pause recording",
     "start forwarding",
     "stop forwarding",
-    "silence media",
-    "unsilence media",
     "play media",
     "stop media",
     "play DTMF",
@@ -321,6 +323,8 @@ impl Request {
             "unblock-dtmf" => keys.block().map(Self::UnblockDtmf),
             "block-media" => keys.media().map(Self::BlockMedia),
             "unblock-media" => keys.media().map(Self::UnblockMedia),
+            "silence-media" => keys.media().map(Self::SilenceMedia),
+            "unsilence-media" => keys.media().map(Self::UnsilenceMedia),
             other => {
                 let known = UNSUPPORTED.iter().find(|name| canonical(name) == other);
                 let command = known.ok_or(RequestError::Unrecognized)?;
@@ -346,6 +350,8 @@ impl Request {
             Self::UnblockDtmf(_) => "unblock DTMF",
             Self::BlockMedia(_) => "block media",
             Self::UnblockMedia(_) => "unblock media",
+            Self::SilenceMedia(_) => "silence media",
+            Self::UnsilenceMedia(_) => "unsilence media",
             Self::Refused(refused) => refused.command,
         }
     }

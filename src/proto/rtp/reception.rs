@@ -85,8 +85,13 @@ impl Reception {
         let Some(last) = self.last.filter(|_| usual.contains(&advanced)) else {
             return;
         };
-        let elapsed = now.saturating_duration_since(last).as_micros();
-        let elapsed = elapsed * u128::from(self.clock_hz) / 1_000_000;
+        let elapsed = now.saturating_duration_since(last);
+        let clock_hz = u64::from(self.clock_hz);
+        let part = u64::from(elapsed.subsec_micros()) * clock_hz / 1_000_000;
+        let elapsed = elapsed
+            .as_secs()
+            .saturating_mul(clock_hz)
+            .saturating_add(part);
         let elapsed = i64::try_from(elapsed).unwrap_or(i64::MAX);
         let deviation = elapsed.saturating_sub(i64::from(advanced)).unsigned_abs();
         let deviation = u32::try_from(deviation)

@@ -4,7 +4,7 @@ use super::{
     describe::{Audio, rtpmap_of},
     lines::Media,
 };
-use crate::proto::encoding::Encoding;
+use crate::proto::encoding::{CodecFilter, Encoding};
 
 /// A codec as `a=rtpmap` names it: two ends may give it different payload types.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,35 +54,20 @@ impl CodecName {
     }
 }
 
-/// What a client asks about codecs, in lower case.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct CodecFilter {
-    /// Codecs to take out; `all` and `full` mean every one.
-    pub strip: Vec<String>,
-    /// Codecs that `all` and `full` do not mean.
-    pub except: Vec<String>,
-    /// As `except`, and they come first, in this order.
-    pub order: Vec<String>,
+/// Whether a client takes this codec out.
+fn strips(filter: &CodecFilter, codec: &CodecName) -> bool {
+    let listed = |list: &[String]| list.iter().any(|word| codec.is_meant_by(word));
+    let means_all = |word: &String| word == "all" || word == "full";
+    let all = filter.strip.iter().any(means_all);
+    listed(&filter.strip) || (all && !listed(&filter.except) && !listed(&filter.order))
 }
 
-impl CodecFilter {
-    fn strips(&self, codec: &CodecName) -> bool {
-        let listed = |list: &[String]| list.iter().any(|word| codec.is_meant_by(word));
-        let all = self
-            .strip
-            .iter()
-            .any(|word| word == "all" || word == "full");
-        listed(&self.strip) || (all && !listed(&self.except) && !listed(&self.order))
-    }
-
-    /// Place in the order; what is not named comes behind.
-    fn place(&self, codec: Option<&CodecName>) -> usize {
-        let named = codec.and_then(|codec| {
-            let mut words = self.order.iter();
-            words.position(|word| codec.is_meant_by(word))
-        });
-        named.unwrap_or(self.order.len())
-    }
+/// Place in the order that a client names; what it does not name comes behind.
+fn place(filter: &CodecFilter, codec: Option<&CodecName>) -> usize {
+    let order = &filter.order;
+    codec
+        .and_then(|codec| order.iter().position(|word| codec.is_meant_by(word)))
+        .unwrap_or(order.len())
 }
 
 /// What decides over an audio line's payload types.
@@ -121,7 +106,7 @@ impl Choice<'_> {
         let mut stripped_hz = Vec::new();
         for &(number, encoding) in &audio.payload_types {
             let name = CodecName::of(media, number);
-            let strips = |name: &CodecName| self.filter.strips(name);
+            let strips = |name: &CodecName| strips(self.filter, name);
             if name.as_ref().is_some_and(strips) {
                 stripped_hz.extend(name.map(|name| name.clock_hz));
                 continue;
@@ -139,7 +124,7 @@ impl Choice<'_> {
             }
         }
         drop_lonely_events(&mut kept, &stripped_hz);
-        kept.sort_by_key(|candidate| self.filter.place(candidate.name.as_ref()));
+        kept.sort_by_key(|candidate| place(self.filter, candidate.name.as_ref()));
         kept.iter()
             .any(Candidate::is_speech)
             .then(|| kept.iter().map(|candidate| candidate.number).collect())

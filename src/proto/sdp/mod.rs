@@ -10,7 +10,7 @@ mod describe;
 mod lines;
 mod rewrite;
 
-pub use codecs::{CodecFilter, CodecName};
+pub use codecs::CodecName;
 pub use describe::{Audio, Description, Direction, SdpError};
 pub use lines::Origin;
 pub use rewrite::Rewrite;

@@ -10,10 +10,11 @@ use std::{
 };
 
 use super::{
-    codecs::{Choice, CodecFilter, CodecName, names, static_rtpmap},
+    codecs::{Choice, CodecName, names, static_rtpmap},
     describe::{Audio, Description, Direction, address_of, payload_type_of},
     lines::{Line, Media, Origin, connection_of, value_of},
 };
+use crate::proto::encoding::CodecFilter;
 
 /// Attributes that speak of what the gateway does not do (ICE, SRTP, DTLS, bundling) or says
 /// itself. Those of ICE begin with `ice-`.

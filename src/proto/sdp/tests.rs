@@ -3,7 +3,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::*;
-use crate::proto::encoding::{AudioCodec, Encoding};
+use crate::proto::encoding::{AudioCodec, CodecFilter, Encoding};
 
 fn lines(lines: &[&str]) -> String {
     lines.iter().map(|line| format!("{line}\r\n")).collect()

@@ -126,6 +126,10 @@ async fn media_is_kept_back_by_leg_and_said_so() {
     );
     let released = [Leg::Caller, Leg::Agent].map(|leg| MediaCommand::Block(leg, false));
     assert!(house.media.commands().ends_with(&released));
+    let silence = message("silence media", "c1").with("from-tag", "a");
+    assert_eq!(result(&house.ask(silence).await), "ok");
+    let silenced = [MediaCommand::Silence(Leg::Caller, true)];
+    assert!(house.media.commands().ends_with(&silenced));
     let stray = message("block media", "c1").with("from-tag", "z");
     assert!(reason(&house.ask(stray).await).contains("No leg"));
     let nowhere = message("block media", "c9");

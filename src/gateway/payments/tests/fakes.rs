@@ -481,6 +481,7 @@ impl Media for Fakes {
             MediaCommand::CloseCapture(_) => "close".to_owned(),
             MediaCommand::SetLeg(..)
             | MediaCommand::Block(..)
+            | MediaCommand::Silence(..)
             | MediaCommand::Shadow(_)
             | MediaCommand::HangUp => "other".to_owned(),
         });
