@@ -225,8 +225,7 @@ impl<W: Wire> Worker<W> {
     /// Sleeps until there is something to do; not at all where an order has come meanwhile.
     fn wait(&mut self) -> io::Result<()> {
         let sleep = self.sleep();
-        self.bell.will_sleep();
-        self.found = self.orders.try_recv().ok();
+        self.found = self.bell.will_sleep(|| self.orders.try_recv().ok());
         let sleep = match self.found {
             Some(_) => Duration::ZERO,
             None => sleep,
