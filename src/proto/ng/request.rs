@@ -437,7 +437,7 @@ impl<'a> Keys<'a> {
         // Off until the caller dials something: from the beginning, since more is masked and not less.
         let by_trigger = ["trigger", "dtmf-security-trigger"]
             .iter()
-            .any(|key| self.text(key).is_some());
+            .any(|key| self.get(key).is_some());
         Ok(BlockRequest {
             call_id: self.call_id()?,
             from_tag: self.id("from-tag")?,
