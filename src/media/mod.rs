@@ -15,7 +15,7 @@ use std::{net::UdpSocket, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-pub use counters::{Counters, Refusals};
+pub use counters::{Counted, Refusals};
 pub use plane::MediaPlane;
 
 use crate::proto::{

@@ -14,12 +14,13 @@ use std::{
 use tokio::sync::mpsc;
 
 use super::{
-    CallStats, CardSink, Counters, LegSockets, MediaCommand, MediaError, MediaEvent, MediaSettings,
+    CallStats, CardSink, Counted, LegSockets, MediaCommand, MediaError, MediaEvent, MediaSettings,
     SlotSource,
+    counters::Counters,
     counts::CallCounts,
     doorbell::Doorbell,
     sockets::Sockets,
-    worker::{Load, NewCall, Order, Shared, Worker},
+    worker::{Link, Load, NewCall, Order, Shared, Worker},
 };
 use crate::proto::{call::LegMedia, id::CallId, leg::Leg};
 
@@ -35,7 +36,6 @@ pub struct MediaPlane {
     placed: Arc<Mutex<HashMap<CallId, Placed>>>,
     /// How many at the moment give several orders.
     gathering: Arc<AtomicUsize>,
-    counters: Arc<Counters>,
 }
 
 /// Which worker has a call, and what it counts of it.
@@ -50,6 +50,7 @@ struct Handle {
     /// It was not told of an order yet, because more are to come.
     untold: AtomicBool,
     load: Arc<Load>,
+    counters: Arc<Counters>,
 }
 
 impl MediaPlane {
@@ -63,14 +64,12 @@ impl MediaPlane {
         cards: &Arc<dyn CardSink>,
     ) -> io::Result<(Self, mpsc::Receiver<MediaEvent>)> {
         let (events, told) = mpsc::channel(EVENTS);
-        let counters = Arc::new(Counters::default());
         let shared = Shared {
             masking: settings.masking,
             nap: settings.nap,
             events,
             slots: Arc::clone(slots),
             cards: Arc::clone(cards),
-            counters: Arc::clone(&counters),
         };
         let handles = (0..settings.workers.max(1))
             .map(|number| {
@@ -78,8 +77,14 @@ impl MediaPlane {
                 let load = Arc::new(Load::default());
                 let bell = Arc::new(Doorbell::new()?);
                 let wire = Sockets::new(&bell)?;
-                let queue = (taken, Arc::clone(&bell), Arc::clone(&load));
-                let worker = Worker::new(wire, queue, shared.clone());
+                let counters = Arc::new(Counters::default());
+                let link = Link {
+                    orders: taken,
+                    bell: Arc::clone(&bell),
+                    load: Arc::clone(&load),
+                    counters: Arc::clone(&counters),
+                };
+                let worker = Worker::new(wire, link, shared.clone());
                 std::thread::Builder::new()
                     .name(format!("media-{number}"))
                     .spawn(move || worker.run())?;
@@ -88,6 +93,7 @@ impl MediaPlane {
                     bell,
                     untold: AtomicBool::new(false),
                     load,
+                    counters,
                 })
             })
             .collect::<io::Result<Vec<_>>>()?;
@@ -95,7 +101,6 @@ impl MediaPlane {
             workers: handles.into(),
             placed: Arc::default(),
             gathering: Arc::default(),
-            counters,
         };
         Ok((plane, told))
     }
@@ -183,10 +188,13 @@ impl MediaPlane {
         self.workers.iter().any(behind)
     }
 
-    /// What the workers count.
+    /// What the workers have counted.
     #[must_use]
-    pub fn counters(&self) -> &Counters {
-        &self.counters
+    pub fn counted(&self) -> Counted {
+        self.workers
+            .iter()
+            .map(|worker| worker.counters.read())
+            .sum()
     }
 
     fn order(&self, worker: &Handle, order: Order) -> Result<(), MediaError> {

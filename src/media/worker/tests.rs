@@ -7,13 +7,18 @@ use std::{
 
 use super::*;
 use crate::{
-    media::{CardPlaneBusy, MediaPlane, MediaSettings, sockets::Sockets},
+    media::{
+        CardPlaneBusy, LegSockets, MediaCommand, MediaPlane, MediaSettings, counts::CallCounts,
+        sockets::Sockets,
+    },
     proto::{
         call::{LegMedia, SourcePolicy},
         card::CapturedField,
         encoding::{AudioCodec, Encoding},
+        id::PaymentId,
         rtp::write_header,
         secret::KeySlot,
+        shadow::TrunkName,
     },
 };
 
@@ -107,13 +112,18 @@ fn worker(
         events,
         slots: Arc::new(Nothing),
         cards: Arc::new(Nothing),
-        counters: Arc::default(),
     };
     let load = Arc::new(Load::default());
     load.calls.store(calls, Ordering::Relaxed);
     let bell = Arc::new(Doorbell::new().unwrap());
     let wire = Sockets::new(&bell).unwrap();
-    let worker = Worker::new(wire, (orders, bell, load), shared);
+    let link = Link {
+        orders,
+        bell,
+        load,
+        counters: Arc::default(),
+    };
+    let worker = Worker::new(wire, link, shared);
     (worker, sender, told)
 }
 
