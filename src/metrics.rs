@@ -77,6 +77,7 @@ impl Metrics {
             &["version", "secret_memory"],
         )?;
         registry.register(Box::new(info.clone()))?;
+        registry.register(Box::new(media.waits().clone()))?;
         info.with_label_values(&[env!("CARGO_PKG_VERSION"), secret_memory])
             .set(1);
         Ok(Self {

@@ -15,6 +15,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use prometheus::Histogram;
 use rustix::time::{ClockId, clock_gettime};
 use tokio::sync::mpsc;
 use zeroize::Zeroize;
@@ -78,6 +79,8 @@ pub(super) struct Shared {
     pub(super) slots: Arc<dyn SlotSource>,
     /// Where complete fields go.
     pub(super) cards: Arc<dyn CardSink>,
+    /// How long packets have waited before they were taken.
+    pub(super) waits: Histogram,
 }
 
 pub(super) struct Worker<W> {
@@ -329,7 +332,15 @@ impl<W: Wire> Worker<W> {
 
     /// A datagram that came, at the beginning of `buffer`.
     fn take(&mut self, received: Received, buffer: &mut [u8], now: Now) {
-        let Received { at, source, length } = received;
+        let Received {
+            at,
+            source,
+            length,
+            waited,
+        } = received;
+        if let Some(waited) = waited {
+            self.shared.waits.observe(waited.as_secs_f64());
+        }
         let Port {
             place,
             leg: from,
