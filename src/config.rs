@@ -17,7 +17,7 @@ use thiserror::Error;
 pub use values::{Span, Url};
 
 use crate::proto::{
-    call::SourcePolicy,
+    call::{KeyCode, SourcePolicy},
     capture::CaptureSettings,
     card::Brand,
     id::{Node, Tenant},
@@ -100,6 +100,9 @@ pub struct Config {
     /// Shadow mode.
     #[serde(default)]
     pub shadow: Shadow,
+    /// What starts a payment besides the API.
+    #[serde(default)]
+    pub triggers: Triggers,
 }
 
 /// `[api]`.
@@ -269,6 +272,26 @@ pub struct Shadow {
     pub period: Span,
     /// And with as many calls at least.
     pub least_calls: u64,
+}
+
+/// `[triggers]`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Triggers {
+    /// What an agent dials to start the payment that waits on the call.
+    pub key_code: KeyCode,
+    /// The currency of an amount that is dialled with it: `*77*1999#` starts a payment of 19.99 then,
+    /// prepared or not. Without one it starts nothing.
+    pub currency: Option<String>,
+}
+
+impl Default for Triggers {
+    fn default() -> Self {
+        Self {
+            key_code: "*77#".parse().expect("a constant code is one"),
+            currency: None,
+        }
+    }
 }
 
 fn default_tenant() -> Tenant {

@@ -197,7 +197,7 @@ impl Metrics {
             }
             MediaEventKind::Shadowed(_, tally) => self.shadowed.inc_by(tally.calls),
             MediaEventKind::Contested(_) => self.contested.inc(),
-            MediaEventKind::Disarmed => {}
+            MediaEventKind::Dialled(_) | MediaEventKind::Disarmed => {}
         }
     }
 

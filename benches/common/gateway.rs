@@ -366,6 +366,7 @@ impl World<'_> {
                 }
                 Output::ArmRefused(_, refusal) => panic!("{refusal}"),
                 Output::Armed(_)
+                | Output::Dialled(_)
                 | Output::Disarmed
                 | Output::Capture(_)
                 | Output::Captured(_, _)

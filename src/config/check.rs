@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::Config;
+use crate::gateway::payments::currency_exponent;
 
 /// Fewest calls that a report of shadow mode may go on by.
 const LEAST_SHADOWED_CALLS: u64 = 5;
@@ -33,6 +34,7 @@ impl Config {
         self.check_capture()?;
         self.check_processor()?;
         self.check_shadow()?;
+        self.check_triggers()?;
         self.check_secrets()
     }
 
@@ -264,6 +266,18 @@ impl Config {
             );
         }
         Ok(())
+    }
+
+    fn check_triggers(&self) -> Found {
+        match &self.triggers.currency {
+            Some(currency) if currency_exponent(currency).is_none() => fail(
+                "triggers.currency",
+                format!(
+                    "found {currency:?}; expected an ISO 4217 code of three capital letters, such as \"EUR\""
+                ),
+            ),
+            _ => Ok(()),
+        }
     }
 
     fn check_secrets(&self) -> Found {

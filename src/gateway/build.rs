@@ -117,6 +117,8 @@ impl Gateway {
             workers: config.workers(),
             cpus: config.media.cpus.clone(),
             measure_wait: config.media.measure_wait,
+            key_code: Some(config.triggers.key_code.clone()),
+            awaits_code: config.triggers.currency.is_some(),
             nap: config.media.nap.0,
             masking: config.masking,
         };
@@ -137,6 +139,10 @@ impl Gateway {
                 node: config.node.clone(),
                 capture: config.capture.settings(),
                 processor: "sandbox".to_owned(),
+                key_code: payments::KeyCodeSettings {
+                    code: config.triggers.key_code.clone(),
+                    currency: config.triggers.currency.clone(),
+                },
             },
             StdRng::from_rng(&mut rand::rng()),
             Arc::new(read_clocks),

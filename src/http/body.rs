@@ -79,22 +79,34 @@ fn is_length_limit(error: &axum::Error) -> bool {
     false
 }
 
+/// Members of a payment, of which the first is not asked for where the path names the call.
+const NEW_PAYMENT: [&str; 7] = [
+    "call",
+    "amount",
+    "currency",
+    "reference",
+    "description",
+    "leg",
+    "fields",
+];
+
 /// Reads `POST /v1/payments`.
 pub(super) fn new_payment(bytes: &[u8]) -> Result<NewPayment, Problem> {
-    const MEMBERS: [&str; 7] = [
-        "call",
-        "amount",
-        "currency",
-        "reference",
-        "description",
-        "leg",
-        "fields",
-    ];
-    let object = object(bytes, &MEMBERS)?;
-    let text = Text(&object);
+    let object = object(bytes, &NEW_PAYMENT)?;
+    // A SIP Call-ID may well be a row of digits: it is looked up, not kept.
+    let call = Text(&object).required("call", "the id of a call that GET /v1/calls lists")?;
+    payment_on(call, &object)
+}
+
+/// Reads `PUT /v1/calls/{id}/prepared`.
+pub(super) fn prepared(bytes: &[u8], call: String) -> Result<NewPayment, Problem> {
+    payment_on(call, &object(bytes, &NEW_PAYMENT[1..])?)
+}
+
+fn payment_on(call: String, object: &Map<String, Value>) -> Result<NewPayment, Problem> {
+    let text = Text(object);
     Ok(NewPayment {
-        // A SIP Call-ID may well be a row of digits: it is looked up, not kept.
-        call: text.required("call", "the id of a call that GET /v1/calls lists")?,
+        call,
         leg: text.optional("leg")?,
         amount_minor: amount(object.get("amount"))?,
         currency: currency(&text)?,

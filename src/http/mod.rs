@@ -11,6 +11,7 @@ mod events;
 mod openapi;
 mod panel;
 mod payments;
+mod prepared;
 mod problem;
 mod refusals;
 pub mod schema;

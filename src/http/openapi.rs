@@ -19,7 +19,7 @@ use utoipa::{
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
-    Api, events, panel, payments,
+    Api, events, panel, payments, prepared,
     problem::{Problem, Slug},
     schema, shadow,
 };
@@ -53,6 +53,11 @@ pub(super) fn routes() -> OpenApiRouter<Arc<Api>> {
         .routes(routes!(payments::session))
         .routes(routes!(payments::list_calls))
         .routes(routes!(payments::get_call))
+        .routes(routes!(
+            prepared::get_prepared,
+            prepared::put_prepared,
+            prepared::delete_prepared
+        ))
         .routes(routes!(payments::list_payments, payments::create_payment))
         .routes(routes!(payments::get_payment))
         .routes(routes!(payments::capture))
@@ -125,7 +130,12 @@ pub(super) fn complete_document() -> utoipa::openapi::OpenApi {
         ))),
     );
     for (path, item) in &mut document.paths.paths {
-        let operations = [&mut item.get, &mut item.post];
+        let operations = [
+            &mut item.get,
+            &mut item.put,
+            &mut item.post,
+            &mut item.delete,
+        ];
         for operation in operations.into_iter().flatten() {
             add_refusals(path, operation);
             describe(operation);

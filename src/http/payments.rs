@@ -51,7 +51,7 @@ impl<S: Send + Sync> FromRequestParts<S> for PaymentPath {
 }
 
 /// A call's id from the path, ours or the signalling's.
-pub(super) struct CallPath(String);
+pub(super) struct CallPath(pub(super) String);
 
 impl<S: Send + Sync> FromRequestParts<S> for CallPath {
     type Rejection = Problem;

@@ -320,6 +320,50 @@ pub struct NewPayment {
     pub fields: Option<Vec<Field>>,
 }
 
+/// A payment that waits for the agent's code: as [`NewPayment`], of the path's call.
+#[derive(ToSchema)]
+pub struct PreparedRequest {
+    /// Minor units (1250 is 12.50 EUR): an integer, or a string of digits.
+    #[schema(schema_with = amount)]
+    pub amount: u64,
+    /// ISO 4217 code, upper case.
+    #[schema(pattern = "^[A-Z]{3}$", example = "EUR")]
+    pub currency: String,
+    /// Your own reference.
+    #[schema(max_length = 200, example = "INV-1")]
+    pub reference: String,
+    /// What it is for.
+    #[schema(max_length = 200)]
+    pub description: Option<String>,
+    /// A signalling tag: makes sure that it is the caller's leg.
+    #[schema(max_length = 200)]
+    pub leg: Option<String>,
+    /// Which fields `complete` needs; card number, expiry and security code where left out.
+    pub fields: Option<Vec<Field>>,
+}
+
+/// What waits.
+#[derive(ToSchema)]
+pub struct Prepared {
+    /// The call.
+    pub call: String,
+    /// Minor units (cents).
+    pub amount_minor: u64,
+    /// ISO 4217 code.
+    #[schema(example = "EUR")]
+    pub currency: String,
+    /// The merchant's own reference.
+    pub reference: String,
+    /// What it is for.
+    pub description: Option<String>,
+    /// What the agent dials.
+    #[schema(example = "*77#")]
+    pub key_code: String,
+    /// Until when it waits.
+    #[schema(format = DateTime)]
+    pub expires: String,
+}
+
 fn amount() -> utoipa::openapi::schema::Schema {
     use utoipa::openapi::schema::{ObjectBuilder, OneOfBuilder, Schema, Type};
     Schema::OneOf(

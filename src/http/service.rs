@@ -6,7 +6,9 @@ use jiff::Timestamp;
 
 use crate::{
     audit_log::{AuditError, AuditLog},
-    gateway::payments::{NewPayment, PaymentError, PaymentView, Payments, Principal, Subscription},
+    gateway::payments::{
+        NewPayment, PaymentError, PaymentView, Payments, PreparedView, Principal, Subscription,
+    },
     journal::{Idempotent, Journal, JournalError, KeyKind, KeyRow},
     proto::{
         audit::Record,
@@ -59,6 +61,12 @@ pub trait Service: Send + Sync + 'static {
         by: &'a Principal,
         call: Option<&'a str>,
     ) -> Later<'a, Result<Vec<PaymentView>, PaymentError>>;
+    /// Has a payment wait for the agent's code.
+    fn prepare(&self, by: &Principal, new: NewPayment) -> Result<PreparedView, PaymentError>;
+    /// The payment that waits on a call.
+    fn prepared(&self, by: &Principal, call: &str) -> Result<Option<PreparedView>, PaymentError>;
+    /// None waits any longer; whether one did.
+    fn unprepare(&self, by: &Principal, call: &str) -> Result<bool, PaymentError>;
     /// The tenant's events after `last`, then live ones.
     fn subscribe(&self, tenant: &Tenant, last: Option<u64>) -> Subscription;
     /// The tenant's live calls.
@@ -181,6 +189,18 @@ impl Service for Gateway {
         call: Option<&'a str>,
     ) -> Later<'a, Result<Vec<PaymentView>, PaymentError>> {
         Box::pin(self.payments.list(by, call))
+    }
+
+    fn prepare(&self, by: &Principal, new: NewPayment) -> Result<PreparedView, PaymentError> {
+        self.payments.prepare(by, new)
+    }
+
+    fn prepared(&self, by: &Principal, call: &str) -> Result<Option<PreparedView>, PaymentError> {
+        self.payments.prepared(by, call)
+    }
+
+    fn unprepare(&self, by: &Principal, call: &str) -> Result<bool, PaymentError> {
+        self.payments.unprepare(by, call)
     }
 
     fn subscribe(&self, tenant: &Tenant, last: Option<u64>) -> Subscription {

@@ -20,7 +20,7 @@ pub use counters::{Counted, Refusals};
 pub use plane::MediaPlane;
 
 use crate::proto::{
-    call::{ArmRefusal, Holder, LegMedia},
+    call::{ArmRefusal, Dialled, Holder, KeyCode, LegMedia},
     capture::{CaptureEvent, CaptureSettings},
     card::CapturedField,
     field::Field,
@@ -66,6 +66,10 @@ pub struct MediaSettings {
     pub nap: Duration,
     /// How armed calls are masked.
     pub masking: Masking,
+    /// What an agent may dial to start a payment, where calls are told to await it.
+    pub key_code: Option<KeyCode>,
+    /// Whether all calls await it from their beginning.
+    pub awaits_code: bool,
 }
 
 /// A command to the call's worker; plain values.
@@ -95,6 +99,9 @@ pub enum MediaCommand {
     /// codewords of silence in G.711, nothing in any other codec. Events pass while nothing is armed;
     /// while it is, this is as [`Self::Block`].
     Silence(Leg, bool),
+    /// Listen for the code that an agent dials to start a payment, or no longer; answered by
+    /// [`MediaEventKind::Dialled`]. Keys that may be the code's stay here until it is known.
+    AwaitCode(bool),
     /// Count what would be heard on the call while it is not armed, for this trunk; answered by
     /// [`MediaEventKind::Shadowed`] in the end.
     Shadow(TrunkName),
@@ -129,6 +136,8 @@ pub enum MediaEventKind {
     Tightened(Guard),
     /// Two sources competed for being this leg when it began; of a caller's no field is taken.
     Contested(Leg),
+    /// The agent has dialled the code that starts a payment.
+    Dialled(Dialled),
     /// What shadow mode heard on the call, for its trunk; just before `Ended`.
     Shadowed(TrunkName, Box<Tally>),
     /// The call is gone.

@@ -73,6 +73,8 @@ impl MediaPlane {
         let cpus = Cpus::new(&settings.cpus)?;
         let shared = Shared {
             masking: settings.masking,
+            key_code: settings.key_code.clone().map(Arc::new),
+            awaits_code: settings.awaits_code,
             nap: settings.nap,
             events,
             slots: Arc::clone(slots),

@@ -31,7 +31,7 @@ use super::{
     wire::{Port, Received, Wire},
 };
 use crate::proto::{
-    call::{Channel, Holder, Output},
+    call::{Channel, Holder, KeyCode, Output},
     capture::{CaptureEvent, CaptureEventKind, CaptureFailure},
     id::CallId,
     leg::Leg,
@@ -71,6 +71,10 @@ pub(super) struct Link {
 pub(super) struct Shared {
     /// How the armed calls are masked.
     pub(super) masking: Masking,
+    /// What an agent may dial to start a payment.
+    pub(super) key_code: Option<Arc<KeyCode>>,
+    /// Whether all calls await it.
+    pub(super) awaits_code: bool,
     /// How long a busy worker may nap so that more packets wait for each wake-up.
     pub(super) nap: Duration,
     /// Where events go.
@@ -268,6 +272,7 @@ impl<W: Wire> Worker<W> {
                 Output::Incident => MediaEventKind::Incident,
                 Output::Tightened(guard) => MediaEventKind::Tightened(guard),
                 Output::Contested(leg) => MediaEventKind::Contested(leg),
+                Output::Dialled(dialled) => MediaEventKind::Dialled(dialled),
                 Output::Shadowed(tally) => match entry.trunk.take() {
                     Some(trunk) => MediaEventKind::Shadowed(trunk, tally),
                     None => continue,

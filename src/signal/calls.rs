@@ -230,6 +230,7 @@ impl Calls {
                     self.lose_unmaskable(&event.call, refusal);
                 }
             }
+            MediaEventKind::Dialled(_) => {}
             MediaEventKind::Disarmed => self.disarmed(&event.call),
             MediaEventKind::Incident => {
                 if let Some(record) = self.lock().live.get_mut(&event.call) {

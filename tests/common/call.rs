@@ -52,6 +52,7 @@ pub(crate) struct Ends {
     pub(crate) signalling_id: String,
     pub(crate) id: String,
     keys: mpsc::UnboundedSender<Key>,
+    dialled: mpsc::UnboundedSender<char>,
     clock: Arc<Clock>,
     /// What the agent's end got, in order.
     pub(crate) agent_got: Arc<Mutex<Vec<Vec<u8>>>>,
@@ -107,12 +108,13 @@ pub(crate) async fn play(gateway: &Gateway, signalling_id: &str) -> Ends {
         .expect("connected");
     let (caller, agent) = (Arc::new(caller), Arc::new(agent));
     let (keys, queue) = mpsc::unbounded_channel();
+    let (dialled, by_agent) = mpsc::unbounded_channel();
     let clock = Arc::<Clock>::default();
     let agent_got = Arc::default();
     let caller_got = Arc::default();
     let tasks = vec![
         tokio::spawn(speak(Arc::clone(&caller), queue, Arc::clone(&clock))),
-        tokio::spawn(answer_back(Arc::clone(&agent))),
+        tokio::spawn(answer_back(Arc::clone(&agent), by_agent)),
         tokio::spawn(record(agent, Arc::clone(&agent_got))),
         tokio::spawn(record(caller, Arc::clone(&caller_got))),
     ];
@@ -123,6 +125,7 @@ pub(crate) async fn play(gateway: &Gateway, signalling_id: &str) -> Ends {
         signalling_id: signalling_id.to_owned(),
         id: call["id"].as_str().unwrap_or_default().to_owned(),
         keys,
+        dialled,
         clock,
         agent_got,
         caller_got,
@@ -165,6 +168,13 @@ impl Ends {
         while self.clock.keyed.load(Ordering::SeqCst) < asked {
             assert!(Instant::now() < until, "the caller does not key");
             sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// Keys a text on the agent's own telephone, as events.
+    pub(crate) fn dial(&self, text: &str) {
+        for key in text.chars() {
+            self.dialled.send(key).expect("the agent is there");
         }
     }
 
@@ -285,13 +295,30 @@ async fn speak(socket: Arc<UdpSocket>, mut keys: mpsc::UnboundedReceiver<Key>, c
     }
 }
 
-/// The agent: a constant voice.
-async fn answer_back(socket: Arc<UdpSocket>) {
+/// The agent: a constant voice, and in its place what is dialled: 80 ms a key, and 80 ms after it.
+async fn answer_back(socket: Arc<UdpSocket>, mut dialled: mpsc::UnboundedReceiver<char>) {
     let mut ticks = interval_at(Instant::now(), Duration::from_millis(20));
+    let mut down: Option<(char, u16)> = None;
     for sequence in 0u16.. {
         ticks.tick().await;
-        let header = write_header(0, false, sequence, u32::from(sequence) * 160, 0xa6e7);
-        let _ = socket.send(&[&header[..], &[0xd5; PACKET]].concat()).await;
+        if down.is_none() {
+            down = dialled.try_recv().ok().map(|key| (key, sequence));
+        }
+        let (kind, began, payload) = match down {
+            Some((key, began)) if sequence - began < 4 => {
+                let code = "0123456789*#".find(key).expect("a key") as u8;
+                let lasted = (sequence - began + 1) * 160;
+                let [high, low] = lasted.to_be_bytes();
+                let flags = if lasted == 640 { 0x8a } else { 0x0a };
+                (101, began, vec![code, flags, high, low])
+            }
+            _ => (0, sequence, vec![0xd5; PACKET]),
+        };
+        if down.is_some_and(|(_, began)| sequence - began == 7) {
+            down = None;
+        }
+        let header = write_header(kind, false, sequence, u32::from(began) * 160, 0xa6e7);
+        let _ = socket.send(&[&header[..], &payload].concat()).await;
     }
 }
 

@@ -409,7 +409,13 @@ impl World<'_> {
         match forward {
             Ok(Forward::ToAgentRtp) => self.collect(at),
             Ok(Forward::ToAgentRtcp) => self.check_rtcp(),
-            Ok(Forward::Nothing | Forward::ToCallerRtp | Forward::ToCallerRtcp) | Err(_) => {}
+            Ok(
+                Forward::Nothing
+                | Forward::ToCallerRtp
+                | Forward::ToCallerCut(_)
+                | Forward::ToCallerRtcp,
+            )
+            | Err(_) => {}
         }
         self.drain();
     }
@@ -468,6 +474,7 @@ impl World<'_> {
                 Output::ArmRefused(_, refusal) => panic!("seed {}: {refusal}", self.plan.seed),
                 Output::Armed(_)
                 | Output::Disarmed
+                | Output::Dialled(_)
                 | Output::Tightened(_)
                 | Output::Shadowed(_) => {}
                 Output::Ended(proof) => {

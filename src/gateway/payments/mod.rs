@@ -6,6 +6,7 @@
 mod actor;
 mod hub;
 mod outside;
+mod prepared;
 mod recording;
 mod recover;
 #[cfg(test)]
@@ -31,8 +32,10 @@ use self::{
     actor::{Actor, Basics, Command, Message},
     hub::Hub,
     outside::{Books, CallLookup, Cards, Media, Records},
+    prepared::Prepared,
 };
 pub use self::{
+    prepared::{KeyCodeSettings, PreparedView},
     recover::Recovery,
     types::{
         FieldStatus, FieldView, NewPayment, PaymentError, PaymentEvent, PaymentView, Principal,
@@ -90,6 +93,8 @@ pub struct Settings {
     pub capture: CaptureSettings,
     /// The processor's name, for the journal.
     pub processor: String,
+    /// What the agent may dial to start a payment.
+    pub key_code: KeyCodeSettings,
 }
 
 /// Reads both clocks at once.
@@ -124,6 +129,8 @@ struct Shared {
     book: Mutex<Book>,
     /// Armed calls whose agent does not hear the caller, for the noise of the line.
     muted: Mutex<HashSet<CallId>>,
+    /// Payments that wait for the agent to dial the code, one a call.
+    prepared: Mutex<HashMap<CallId, Prepared>>,
 }
 
 #[derive(Default)]
@@ -184,6 +191,7 @@ impl Payments {
                 draining: AtomicBool::new(false),
                 book: Mutex::default(),
                 muted: Mutex::default(),
+                prepared: Mutex::default(),
             }),
         }
     }
@@ -444,9 +452,11 @@ impl Payments {
             }
             MediaEventKind::Ended(_) => {
                 self.shared.muted().remove(&event.call);
+                self.shared.prepared().remove(&event.call);
                 self.tell_call(&event.call, &Input::CallEnded);
                 self.shared.hub.publish("call.ended", &event.call, None);
             }
+            MediaEventKind::Dialled(dialled) => self.handle_dialled(&event.call, *dialled),
             MediaEventKind::Armed(Holder::Ng | Holder::Recovered)
             | MediaEventKind::ArmRefused(Holder::Ng | Holder::Recovered, _)
             | MediaEventKind::Tightened(Guard::Fast | Guard::Strict | Guard::Strictest)
@@ -541,6 +551,10 @@ impl Shared {
 
     fn muted(&self) -> MutexGuard<'_, HashSet<CallId>> {
         self.muted.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn prepared(&self) -> MutexGuard<'_, HashMap<CallId, Prepared>> {
+        self.prepared.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn serial(&self, now: Now) -> Ulid {

@@ -104,7 +104,8 @@ pub struct PaymentView {
 pub struct PaymentEvent {
     /// Grows by one with each event of this process; replayed from `Last-Event-ID`.
     pub id: u64,
-    /// `payment.created`, `payment.capture`, `payment.updated`, `payment.ended`, `call.started`, `call.ended`.
+    /// `payment.created`, `payment.capture`, `payment.updated`, `payment.ended`, `call.started`, `call.key-code`,
+    /// `call.ended`.
     pub name: &'static str,
     /// Whose it is.
     pub tenant: Tenant,

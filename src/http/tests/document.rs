@@ -32,6 +32,7 @@ async fn every_route_is_in_the_document_and_the_document_names_no_other() {
     assert_eq!(served, document());
     assert!(served["openapi"].as_str().unwrap().starts_with("3.1"));
     let expected = [
+        "delete /v1/calls/{id}/prepared",
         "get /",
         "get /favicon.svg",
         "get /format.js",
@@ -43,6 +44,7 @@ async fn every_route_is_in_the_document_and_the_document_names_no_other() {
         "get /readyz",
         "get /v1/calls",
         "get /v1/calls/{id}",
+        "get /v1/calls/{id}/prepared",
         "get /v1/events",
         "get /v1/payments",
         "get /v1/payments/{id}",
@@ -56,6 +58,7 @@ async fn every_route_is_in_the_document_and_the_document_names_no_other() {
         "post /v1/payments/{id}/cancel",
         "post /v1/payments/{id}/capture",
         "post /v1/payments/{id}/complete",
+        "put /v1/calls/{id}/prepared",
     ];
     let mut listed = BTreeSet::new();
     for (path, item) in served["paths"].as_object().unwrap() {
@@ -63,7 +66,7 @@ async fn every_route_is_in_the_document_and_the_document_names_no_other() {
         listed.extend(methods.iter().map(|method| format!("{method} {path}")));
         // The router knows exactly these methods: another is refused, and Allow lists them.
         let url = gateway.url(&path.replace("{id}", "x"));
-        let response = gateway.client.delete(url).send().await.unwrap();
+        let response = gateway.client.patch(url).send().await.unwrap();
         assert_eq!(response.status(), 405, "{path}");
         let allow = response.headers()["allow"].to_str().unwrap().to_lowercase();
         let allowed: BTreeSet<_> = allow

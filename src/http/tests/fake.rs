@@ -13,7 +13,7 @@ use crate::{
     audit_log::AuditError,
     gateway::payments::{
         FieldStatus, FieldView, NewPayment, PaymentError, PaymentEvent, PaymentState, PaymentView,
-        Principal, Subscription,
+        PreparedView, Principal, Subscription,
     },
     http::{
         auth::hash,
@@ -62,6 +62,7 @@ pub(super) struct Inner {
     pub(super) keys_are: Option<Keys>,
     pub(super) created: u32,
     pub(super) shadows: Option<Shadows>,
+    pub(super) prepared: HashMap<CallId, PreparedView>,
     serial: u64,
 }
 
@@ -182,6 +183,12 @@ impl Fake {
             .filter(|_| *id.tenant() == by.tenant)
             .cloned()
             .ok_or_else(|| PaymentError::UnknownPayment(id.to_string()))
+    }
+
+    fn call_of(&self, by: &Principal, id: &str) -> Result<CallId, PaymentError> {
+        let call = self.call(&by.tenant, id);
+        call.map(|call| call.id)
+            .ok_or_else(|| PaymentError::UnknownCall(id.to_owned()))
     }
 
     fn new_payment(&self, by: &Principal, new: NewPayment) -> Result<PaymentView, PaymentError> {
@@ -430,6 +437,34 @@ impl Service for Fake {
             replay,
             live: self.live.subscribe(),
         }
+    }
+
+    fn prepare(&self, by: &Principal, new: NewPayment) -> Result<PreparedView, PaymentError> {
+        if let Some(error) = refusal(&new.reference) {
+            return Err(error);
+        }
+        let call = self.call_of(by, &new.call)?;
+        let view = PreparedView {
+            call: call.clone(),
+            amount_minor: new.amount_minor,
+            currency: new.currency,
+            reference: new.reference,
+            description: new.description,
+            key_code: "*77#".to_owned(),
+            expires: Timestamp::now(),
+        };
+        self.lock().prepared.insert(call, view.clone());
+        Ok(view)
+    }
+
+    fn prepared(&self, by: &Principal, call: &str) -> Result<Option<PreparedView>, PaymentError> {
+        let call = self.call_of(by, call)?;
+        Ok(self.lock().prepared.get(&call).cloned())
+    }
+
+    fn unprepare(&self, by: &Principal, call: &str) -> Result<bool, PaymentError> {
+        let call = self.call_of(by, call)?;
+        Ok(self.lock().prepared.remove(&call).is_some())
     }
 
     fn calls(&self, tenant: &Tenant) -> Vec<CallView> {

@@ -48,6 +48,14 @@ fn operations() -> Vec<(String, String, bool)> {
     operations
 }
 
+const PREPARED: &str = "/v1/calls/{id}/prepared";
+
+fn prepared(reference: &str) -> Value {
+    let mut order = new_payment(reference);
+    order.as_object_mut().unwrap().remove("call");
+    order
+}
+
 struct Survey {
     gateway: Gateway,
     payment: PaymentId,
@@ -66,9 +74,10 @@ impl Survey {
     }
 
     fn url(&self, path: &str) -> String {
-        let id = match path {
-            "/v1/calls/{id}" => "call-1@pbx".to_owned(),
-            _ => self.payment.to_string(),
+        let id = if path.starts_with("/v1/calls/") {
+            "call-1@pbx".to_owned()
+        } else {
+            self.payment.to_string()
         };
         let path = path.replace("{id}", &id).replace("{trunk}", "quiet");
         self.gateway.url(&path)
@@ -83,6 +92,7 @@ impl Survey {
                 .header("Idempotency-Key", format!("k{}", self.seen.len()))
                 .json(&new_payment("INV-1")),
             "/v1/payments/{id}/capture" => request.json(&json!({"field": "security-code"})),
+            PREPARED => request.json(&prepared("INV-1")),
             _ => request,
         }
     }
@@ -113,24 +123,24 @@ impl Survey {
         self.send(method, path, request).await;
     }
 
-    async fn send_body(&mut self, path: &str, body: Value) {
-        let request = self.asked_by_agent("POST", path).json(&body);
-        self.send("POST", path, request).await;
+    async fn send_body(&mut self, (method, path): (&str, &str), body: Value) {
+        let request = self.asked_by_agent(method, path).json(&body);
+        self.send(method, path, request).await;
     }
 
     /// What a request of these bytes is answered.
-    async fn send_raw(&mut self, path: &str, headers: &str, body: &str) {
+    async fn send_raw(&mut self, (method, path): (&str, &str), headers: &str, body: &str) {
         let url = self.url(path);
         let at = &url[url.find("/v1/").unwrap()..];
         let head = format!(
-            "POST {at} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {AGENT}\r\nIdempotency-Key: r\r\n\
+            "{method} {at} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {AGENT}\r\nIdempotency-Key: r\r\n\
              Content-Type: application/json\r\n{headers}\r\n\r\n{body}"
         );
         let (_stream, answer) = raw(&self.gateway, &head).await;
         let status = answer.split(' ').nth(1).unwrap();
         let (_, rest) = answer.split_once("urn:tonewall:problem:").expect(&answer);
         let slug = rest.split('"').next().unwrap();
-        self.seen.insert(format!("POST {path} {status} {slug}"));
+        self.seen.insert(format!("{method} {path} {status} {slug}"));
     }
 
     fn link(&self, secret: &str) -> RequestBuilder {
@@ -167,6 +177,7 @@ async fn successes() -> Answers {
         }
     }
     survey.send_as_agent("POST", cancel).await;
+    survey.send_as_agent("GET", PREPARED).await;
     survey.gateway.fake.lock().shadows = Some(shadow::reports());
     for path in ["/v1/shadow/{trunk}", "/v1/shadow/{trunk}/picture.svg"] {
         let request = survey.ask("GET", path).bearer_auth("tw_integration");
@@ -280,19 +291,34 @@ async fn refusals_of_bodies() -> Answers {
     let mut survey = Survey::start(|settings| {
         settings.body_timeout = Duration::from_millis(100);
     });
-    for path in ["/v1/payments", "/v1/payments/{id}/capture"] {
+    for (method, path) in [
+        ("POST", "/v1/payments"),
+        ("POST", "/v1/payments/{id}/capture"),
+        ("PUT", PREPARED),
+    ] {
         let large = " ".repeat(20_000);
         for body in ["{", "[]", large.as_str()] {
-            let request = survey.asked_by_agent("POST", path).body(body.to_owned());
+            // The kind of a body that is sent before stands.
+            let request = survey.gateway.client.request(
+                Method::from_bytes(method.as_bytes()).unwrap(),
+                survey.url(path),
+            );
+            let request = request.bearer_auth(AGENT).header("Idempotency-Key", "b");
             let request = request.header("Content-Type", "application/json");
-            survey.send("POST", path, request).await;
+            survey
+                .send(method, path, request.body(body.to_owned()))
+                .await;
         }
-        let text = survey.gateway.client.post(survey.url(path));
+        let text = survey.gateway.client.request(
+            Method::from_bytes(method.as_bytes()).unwrap(),
+            survey.url(path),
+        );
         let text = text.bearer_auth(AGENT).header("Idempotency-Key", "t");
-        survey.send("POST", path, text.body("a=b")).await;
-        survey.send_raw(path, "Content-Length: 10", "{").await;
+        survey.send(method, path, text.body("a=b")).await;
+        let at = (method, path);
+        survey.send_raw(at, "Content-Length: 10", "{").await;
         survey
-            .send_raw(path, "Transfer-Encoding: chunked", "zz\r\n{}\r\n")
+            .send_raw(at, "Transfer-Encoding: chunked", "zz\r\n{}\r\n")
             .await;
     }
     survey.seen
@@ -319,11 +345,23 @@ async fn refusals_of_what_is_asked() -> Answers {
         "4242 4242 4242 4242",
     ] {
         survey
-            .send_body("/v1/payments", new_payment(reference))
+            .send_body(("POST", "/v1/payments"), new_payment(reference))
             .await;
+        if reference != "draining" {
+            survey
+                .send_body(("PUT", PREPARED), prepared(reference))
+                .await;
+        }
+    }
+    for method in ["GET", "PUT", "DELETE"] {
+        let url = survey.gateway.url("/v1/calls/nobody/prepared");
+        let method_of = Method::from_bytes(method.as_bytes()).unwrap();
+        let request = survey.gateway.client.request(method_of, url);
+        let request = request.bearer_auth(AGENT).json(&prepared("INV-1"));
+        survey.send(method, PREPARED, request).await;
     }
     let nobody = json!({"call": "nobody", "amount": 1, "currency": "EUR", "reference": "R"});
-    survey.send_body("/v1/payments", nobody).await;
+    survey.send_body(("POST", "/v1/payments"), nobody).await;
     let keyless = survey.gateway.post("/v1/payments", &new_payment("INV-1"));
     survey.send("POST", "/v1/payments", keyless).await;
     let begun = tokio::spawn(survey.gateway.create("one", &new_payment("slow")).send());

@@ -102,7 +102,10 @@ impl<W: Wire> Desk<'_, W> {
         let blocked = peers.blocked || (peers.silenced && heard);
         let call = &mut entry.call;
         let forward = call.handle_media(at.leg, at.channel, datagram, now, outbox);
-        if matches!(forward, Ok(Forward::ToCallerRtp | Forward::ToAgentRtp)) {
+        if matches!(
+            forward,
+            Ok(Forward::ToCallerRtp | Forward::ToCallerCut(_) | Forward::ToAgentRtp)
+        ) {
             let reception = entry.receptions.of(at.leg);
             reception.packet(datagram, now.instant);
             entry.counts.receives(at.leg, reception);
@@ -112,6 +115,10 @@ impl<W: Wire> Desk<'_, W> {
             // Heard and masked as ever, and kept here.
             Ok(_) if blocked => {}
             Ok(Forward::ToCallerRtp) => way.send_to_caller(&entry.caller, Channel::Rtp, datagram),
+            Ok(Forward::ToCallerCut(length)) => {
+                let cut = datagram.get(..length).unwrap_or(datagram);
+                way.send_to_caller(&entry.caller, Channel::Rtp, cut);
+            }
             Ok(Forward::ToCallerRtcp) => way.send_to_caller(&entry.caller, Channel::Rtcp, datagram),
             Ok(Forward::ToAgentRtp) => way.send_to_agent(&entry.agent, Channel::Rtp, outbox),
             Ok(Forward::ToAgentRtcp) => way.send_to_agent(&entry.agent, Channel::Rtcp, outbox),

@@ -73,7 +73,10 @@ impl<W: Wire> Worker<W> {
             self.entries.push(None);
             self.entries.len() - 1
         });
-        let entry = Entry::new(id.clone(), self.shared.masking, counts);
+        let mut entry = Entry::new(id.clone(), self.shared.masking, counts);
+        if self.shared.awaits_code {
+            entry.call.listen_for(self.shared.key_code.clone());
+        }
         if let Err(error) = self.wire.open(index, caller, agent) {
             tracing::error!(call = %id, %error, "cannot wait for a media socket; the call has no voice");
         }
@@ -112,6 +115,13 @@ impl<W: Wire> Worker<W> {
             MediaCommand::Silence(leg, silenced) => {
                 if let Some(Some(entry)) = self.entries.get_mut(index) {
                     entry.peers(leg).silenced = silenced;
+                }
+                return;
+            }
+            MediaCommand::AwaitCode(awaits) => {
+                if let Some(Some(entry)) = self.entries.get_mut(index) {
+                    let code = self.shared.key_code.clone().filter(|_| awaits);
+                    entry.call.listen_for(code);
                 }
                 return;
             }

@@ -121,6 +121,8 @@ fn worker_with(
     let (events, told) = mpsc::channel(100);
     let shared = Shared {
         masking: Masking::default(),
+        key_code: None,
+        awaits_code: false,
         nap: Duration::ZERO,
         events,
         slots: Arc::new(Nothing),

@@ -5,6 +5,7 @@ use std::{net::SocketAddr, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
+use super::trigger::Dialled;
 use crate::proto::{
     capture::{CaptureEvent, CaptureSettings},
     card::CapturedField,
@@ -102,6 +103,8 @@ pub enum Output {
     /// Two sources competed for being this leg when it began. Of a caller's no field is taken, until
     /// signalling names another place: whoever keys it may be somebody else.
     Contested(Leg),
+    /// The agent has dialled the code that starts a payment.
+    Dialled(Dialled),
     /// What shadow mode heard, where it was asked for and audio came. Before [`Output::Ended`].
     Shadowed(Box<Tally>),
     /// Last output of a call that hung up.

@@ -13,23 +13,28 @@ mod source;
 mod stream;
 #[cfg(test)]
 mod tests;
+mod trigger;
 
 use std::{
     collections::VecDeque,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 pub use command::{ArmRefusal, Command, Holder, LegMedia, Output, SourcePolicy};
+pub use trigger::{Dialled, KeyCode, KeyCodeError};
 
 use self::{
     armed::Heard,
     shadow::Shadow,
     source::Source,
     stream::{CallerStream, PayloadTypes},
+    trigger::{Passage, Trigger, share_clock},
 };
 use super::{
     capture::{Capture, CaptureEvent, CaptureEventKind, CaptureFailure, CaptureOutput},
     card::Brand,
+    encoding::Encoding,
     field::Field,
     id::PaymentId,
     leg::Leg,
@@ -62,6 +67,8 @@ pub enum Forward {
     Nothing,
     /// The datagram itself goes to the caller as RTP.
     ToCallerRtp,
+    /// Its first so many bytes do.
+    ToCallerCut(usize),
     /// The datagram itself goes to the caller as RTCP.
     ToCallerRtcp,
     /// What the outbox holds goes to the agent as RTP.
@@ -134,6 +141,10 @@ pub struct Call {
     shadow: Option<Box<Shadow>>,
     outputs: VecDeque<Output>,
     masking: Masking,
+    /// What the agent may dial to start a payment.
+    key_code: Option<Arc<KeyCode>>,
+    /// Of an agent who has dialled anything.
+    trigger: Option<Box<Trigger>>,
 }
 
 impl Call {
@@ -144,6 +155,12 @@ impl Call {
             masking,
             ..Self::default()
         }
+    }
+
+    /// Tells when the agent dials this, as events (RFC 4733), while the call is not armed. Keys that
+    /// were kept back for a code before reach the caller all the same.
+    pub fn listen_for(&mut self, code: Option<Arc<KeyCode>>) {
+        self.key_code = code;
     }
 
     /// What signalling agreed for a leg.
@@ -205,7 +222,7 @@ impl Call {
                 if !taken {
                     return Err(Refused::Source);
                 }
-                Ok(Forward::ToCallerRtp)
+                Ok(self.relay_agents(datagram, &header, now.instant))
             }
             (Leg::Agent, Kind::Rtcp) => {
                 if !self.sources.agent.takes_rtcp(rtcp::sender(datagram)) {
@@ -222,6 +239,52 @@ impl Call {
             (Leg::Caller, Kind::Rtcp) => {
                 self.clear_callers_rtcp(datagram, out)?;
                 Ok(Forward::ToAgentRtcp)
+            }
+        }
+    }
+
+    /// The agent's packets leave as they are, but for keys that may start a payment.
+    fn relay_agents(&mut self, datagram: &mut [u8], header: &RtpHeader, now: Instant) -> Forward {
+        if self.key_code.is_none() && self.trigger.is_none() {
+            return Forward::ToCallerRtp;
+        }
+        let Some(types) = &self.types else {
+            return Forward::ToCallerRtp;
+        };
+        let passage = match (types.get(header.payload_type), &self.key_code) {
+            (Some(event @ Encoding::TelephoneEvent(_)), Some(code)) if !self.stream.is_armed() => {
+                // Otherwise audio cannot stand for it later.
+                if !types
+                    .preferred()
+                    .is_some_and(|(_, audio)| share_clock(event, audio))
+                {
+                    return Forward::ToCallerRtp;
+                }
+                let trigger = self.trigger.get_or_insert_default();
+                trigger.event(code, datagram, header, now)
+            }
+            (Some(Encoding::TelephoneEvent(_)), _) => match &self.trigger {
+                Some(trigger) if trigger.keeps(header) => Passage::Keep,
+                _ => Passage::Pass,
+            },
+            (Some(Encoding::Audio(codec)), _) => {
+                let Some(trigger) = self.trigger.as_mut().filter(|one| one.is_at_work()) else {
+                    return Forward::ToCallerRtp;
+                };
+                let each = self.caller.as_ref().map(|leg| leg.packet_time);
+                let each = each.unwrap_or_default().as_millis() as u32;
+                let clock_hz = codec.clock_hz();
+                trigger.audio(datagram, header, clock_hz / 1_000 * each, clock_hz, now)
+            }
+            _ => return Forward::ToCallerRtp,
+        };
+        match passage {
+            Passage::Pass => Forward::ToCallerRtp,
+            Passage::Keep => Forward::Nothing,
+            Passage::Cut(length) => Forward::ToCallerCut(length),
+            Passage::Dialled(dialled) => {
+                self.outputs.push_back(Output::Dialled(dialled));
+                Forward::Nothing
             }
         }
     }

@@ -12,7 +12,7 @@ use tokio::time::sleep;
 use ulid::Ulid;
 
 use super::super::{
-    Clock, NewPayment, Payments, Principal, Settings,
+    Clock, KeyCodeSettings, NewPayment, Payments, Principal, Settings,
     outside::{CallLookup, Cards, Later, Media, NotDurable, Records, Submission},
 };
 use crate::{
@@ -301,6 +301,10 @@ pub(super) fn settings() -> Settings {
             min_postal_code_length: 4,
         },
         processor: "sandbox".to_owned(),
+        key_code: KeyCodeSettings {
+            code: "*77#".parse().unwrap(),
+            currency: Some("EUR".to_owned()),
+        },
     }
 }
 
@@ -482,6 +486,7 @@ impl Media for Fakes {
             MediaCommand::SetLeg(..)
             | MediaCommand::Block(..)
             | MediaCommand::Silence(..)
+            | MediaCommand::AwaitCode(_)
             | MediaCommand::Shadow(_)
             | MediaCommand::HangUp => "other".to_owned(),
         });

@@ -3,5 +3,6 @@
 mod creating;
 mod fakes;
 mod paying;
+mod prepared;
 mod real;
 mod restarting;

@@ -17,6 +17,7 @@ mod sequence;
 mod shadow;
 mod sources;
 mod transports;
+mod trigger;
 
 use std::{collections::HashSet, f64::consts::TAU};
 

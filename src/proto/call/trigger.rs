@@ -1,0 +1,328 @@
+//! A code of keys that starts a payment when the agent dials it.
+//!
+//! Keys that may be the code's stay here until it is known whether they are. If they are not, the
+//! caller gets them all the same: as events made anew (RFC 4733), each in the place of as many packets
+//! of the agent's audio as a press takes, so that no number of the stream changes.
+
+use std::{
+    collections::VecDeque,
+    fmt,
+    str::FromStr,
+    time::{Duration, Instant},
+};
+
+use serde::{Deserialize, Deserializer, Serialize};
+
+use crate::proto::{
+    encoding::{AudioCodec, Encoding},
+    rtp::{EVENT_BYTES, HEADER_BYTES, NamedEvents, RtpHeader, difference, write_header},
+};
+
+/// `*`.
+const STAR: u8 = 10;
+/// `#`.
+const HASH: u8 = 11;
+/// Most digits of an amount: nobody is charged a hundred million by telephone, and no card number is
+/// that short.
+const AMOUNT_DIGITS: usize = 8;
+/// Most keys of a code, of which the last is `#`.
+const LONGEST: usize = 8;
+/// How long after a key the next one of the code has to come.
+const PATIENCE: Duration = Duration::from_secs(3);
+/// A press that is made anew lasts for the clock rate by this: 100 ms.
+const PRESS: u32 = 10;
+/// Packets that tell the end of a press (RFC 4733 section 2.5.1.4).
+const ENDS: u8 = 3;
+/// Packets of audio between two presses.
+const GAP: u8 = 3;
+/// -10 dBm0.
+const VOLUME: u8 = 10;
+
+/// What an agent dials to start a payment: `*` and `#` around digits, such as `*77#`. With an amount
+/// it is `*77*1999#`, in minor units.
+#[derive(Clone, PartialEq, Eq)]
+pub struct KeyCode {
+    /// Telephone-event codes up to the `#`, without it.
+    keys: Vec<u8>,
+}
+
+/// Why something is no code of keys.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "expected a * , one to six digits and a #, such as \"*77#\": a code that begins otherwise would keep back each digit an agent dials"
+)]
+pub struct KeyCodeError;
+
+/// What an agent has dialled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Dialled {
+    /// The code alone: start what is prepared for this call.
+    Code,
+    /// With an amount, in minor units.
+    Amount(u64),
+}
+
+impl FromStr for KeyCode {
+    type Err = KeyCodeError;
+
+    fn from_str(text: &str) -> Result<Self, KeyCodeError> {
+        let digits = text
+            .strip_prefix('*')
+            .and_then(|rest| rest.strip_suffix('#'))
+            .filter(|digits| (1..=LONGEST - 2).contains(&digits.len()))
+            .filter(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()))
+            .ok_or(KeyCodeError)?;
+        let digits = digits.bytes().map(|byte| byte - b'0');
+        Ok(Self {
+            keys: std::iter::once(STAR).chain(digits).collect(),
+        })
+    }
+}
+
+impl fmt::Display for KeyCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("*")?;
+        for digit in &self.keys[1..] {
+            write!(f, "{digit}")?;
+        }
+        f.write_str("#")
+    }
+}
+
+impl fmt::Debug for KeyCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl<'de> Deserialize<'de> for KeyCode {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        text.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+/// How far keys are the code's.
+enum Reading {
+    /// They are no beginning of it.
+    Not,
+    /// More have to come.
+    Begins,
+    Is(Dialled),
+}
+
+impl KeyCode {
+    fn read(&self, typed: &[u8]) -> Reading {
+        let Some(rest) = typed.strip_prefix(self.keys.as_slice()) else {
+            return if self.keys.starts_with(typed) {
+                Reading::Begins
+            } else {
+                Reading::Not
+            };
+        };
+        match rest {
+            [] | [STAR] => Reading::Begins,
+            [HASH] => Reading::Is(Dialled::Code),
+            [STAR, digits @ .., HASH] if !digits.is_empty() => {
+                let amount = digits.iter().try_fold(0, |amount: u64, digit| {
+                    (*digit <= 9).then(|| 10 * amount + u64::from(*digit))
+                });
+                amount.map_or(Reading::Not, |amount| Reading::Is(Dialled::Amount(amount)))
+            }
+            [STAR, digits @ ..]
+                if digits.len() <= AMOUNT_DIGITS && digits.iter().all(|digit| *digit <= 9) =>
+            {
+                Reading::Begins
+            }
+            _ => Reading::Not,
+        }
+    }
+}
+
+/// What is to be done with a packet of the agent's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Passage {
+    Pass,
+    /// It stays here.
+    Keep,
+    /// Its first so many bytes leave: it was written over.
+    Cut(usize),
+    /// It stays here, and was the last of the code.
+    Dialled(Dialled),
+}
+
+/// Keys of the agent's that are kept back, and those that the caller is owed.
+#[derive(Default)]
+pub(super) struct Trigger {
+    typed: Vec<u8>,
+    last: Option<Instant>,
+    /// SSRC and timestamp of the newest event, and whether it is kept.
+    event: Option<(u32, u32, bool)>,
+    owed: VecDeque<u8>,
+    /// Payload type of what was kept.
+    payload_type: u8,
+    pressing: Option<Pressing>,
+    /// Packets of audio that pass before the next press.
+    gap: u8,
+}
+
+/// A press that is made anew.
+#[derive(Clone, Copy)]
+struct Pressing {
+    key: u8,
+    since: u32,
+    begun: bool,
+    ends: u8,
+}
+
+impl Trigger {
+    /// Whether audio has to be looked at, for the caller is owed keys or will be.
+    pub(super) fn is_at_work(&self) -> bool {
+        !self.typed.is_empty() || !self.owed.is_empty() || self.pressing.is_some()
+    }
+
+    /// Whether a packet belongs to an event that is kept back: the rest of a press stays where its
+    /// beginning did, whatever began meanwhile.
+    pub(super) fn keeps(&self, header: &RtpHeader) -> bool {
+        self.of_newest(header) == Some(true)
+    }
+
+    /// Of a packet of the newest event, or of an older one, whether that was kept.
+    fn of_newest(&self, header: &RtpHeader) -> Option<bool> {
+        let (ssrc, timestamp, kept) = self.event?;
+        let newer = ssrc != header.ssrc || difference(header.timestamp, timestamp) > 0;
+        (!newer).then_some(kept)
+    }
+
+    /// A packet of events.
+    pub(super) fn event(
+        &mut self,
+        code: &KeyCode,
+        datagram: &[u8],
+        header: &RtpHeader,
+        now: Instant,
+    ) -> Passage {
+        match self.of_newest(header) {
+            Some(true) => return Passage::Keep,
+            Some(false) => return Passage::Pass,
+            None => {}
+        }
+        let mut events = NamedEvents::new(&datagram[header.payload.clone()]);
+        let Some(key) = events.next().map(|event| event.code) else {
+            return Passage::Pass;
+        };
+        if key > 15 {
+            return Passage::Pass;
+        }
+        self.expire(now);
+        let passage = self.press(code, key, now);
+        self.event = Some((header.ssrc, header.timestamp, passage != Passage::Pass));
+        self.payload_type = header.payload_type;
+        passage
+    }
+
+    fn press(&mut self, code: &KeyCode, key: u8, now: Instant) -> Passage {
+        self.typed.push(key);
+        self.last = Some(now);
+        match code.read(&self.typed) {
+            Reading::Begins => return Passage::Keep,
+            Reading::Is(dialled) => {
+                self.typed.clear();
+                return Passage::Dialled(dialled);
+            }
+            Reading::Not => {}
+        }
+        // What came before is no code; the key may begin one.
+        self.typed.pop();
+        self.owed.extend(self.typed.drain(..));
+        if matches!(code.read(&[key]), Reading::Begins) {
+            self.typed.push(key);
+            return Passage::Keep;
+        }
+        if self.owed.is_empty() && self.pressing.is_none() {
+            return Passage::Pass;
+        }
+        // In its turn.
+        self.owed.push_back(key);
+        Passage::Keep
+    }
+
+    /// Who does not go on dialling has dialled no code.
+    fn expire(&mut self, now: Instant) {
+        if self
+            .last
+            .is_some_and(|last| now.duration_since(last) > PATIENCE)
+        {
+            self.owed.extend(self.typed.drain(..));
+        }
+    }
+
+    /// A packet of audio of so many samples, at a clock rate that events have, too.
+    pub(super) fn audio(
+        &mut self,
+        datagram: &mut [u8],
+        header: &RtpHeader,
+        samples: u32,
+        clock_hz: u32,
+        now: Instant,
+    ) -> Passage {
+        self.expire(now);
+        if datagram.len() < HEADER_BYTES + EVENT_BYTES {
+            return Passage::Pass;
+        }
+        let mut pressing = match self.pressing {
+            Some(pressing) => pressing,
+            None if self.gap > 0 => {
+                self.gap -= 1;
+                return Passage::Pass;
+            }
+            None => match self.owed.pop_front() {
+                Some(key) => Pressing {
+                    key,
+                    since: header.timestamp,
+                    begun: false,
+                    ends: 0,
+                },
+                None => return Passage::Pass,
+            },
+        };
+        let lasted = header
+            .timestamp
+            .wrapping_sub(pressing.since)
+            .wrapping_add(samples)
+            .min(clock_hz / PRESS);
+        let ends = lasted == clock_hz / PRESS;
+        pressing.ends += u8::from(ends);
+        let marker = !pressing.begun;
+        pressing.begun = true;
+        let event = write_header(
+            self.payload_type,
+            marker,
+            header.sequence,
+            pressing.since,
+            header.ssrc,
+        );
+        datagram[..HEADER_BYTES].copy_from_slice(&event);
+        let [.., high, low] = lasted.to_be_bytes();
+        let flags = VOLUME | (u8::from(ends) << 7);
+        datagram[HEADER_BYTES..HEADER_BYTES + EVENT_BYTES].copy_from_slice(&[
+            pressing.key,
+            flags,
+            high,
+            low,
+        ]);
+        if pressing.ends < ENDS {
+            self.pressing = Some(pressing);
+        } else {
+            self.pressing = None;
+            self.gap = GAP;
+        }
+        Passage::Cut(HEADER_BYTES + EVENT_BYTES)
+    }
+}
+
+/// Whether events and audio count time alike: only then can one stand in the other's place.
+pub(super) fn share_clock(event: Encoding, audio: AudioCodec) -> bool {
+    event == Encoding::TelephoneEvent(audio.clock_hz())
+}
