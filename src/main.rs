@@ -16,7 +16,7 @@ use tonewall::{
     config::Config,
     demo::{self, DemoArgs},
     gateway::{self, LogFormat, Logging},
-    http::TlsFiles,
+    listen::TlsFiles,
     processor::sandbox,
     proto::{id::Tenant, shadow::TrunkName},
 };
@@ -183,6 +183,7 @@ fn check(path: &Path) -> anyhow::Result<()> {
         let files = TlsFiles {
             certificate: certificate.clone(),
             key: key.clone(),
+            clients: None,
         };
         files.check().with_context(|| {
             format!(

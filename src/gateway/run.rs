@@ -25,7 +25,8 @@ use super::{
 };
 use crate::{
     config::Config,
-    http::{self, Reload, TlsFiles},
+    http,
+    listen::{Reload, TlsFiles},
     metrics,
     proto::audit::Event,
     secret_memory::give_back_freed_memory,
@@ -320,6 +321,7 @@ fn tls_files(config: &Config) -> Option<TlsFiles> {
     Some(TlsFiles {
         certificate: config.api.tls_certificate.clone()?,
         key: config.api.tls_key.clone()?,
+        clients: None,
     })
 }
 
