@@ -393,7 +393,7 @@ async fn tls_is_served_and_sighup_reloads_the_certificate_and_says_what_it_canno
     });
     gateway.signal("HUP");
     gateway
-        .until_log("certificate reloaded; needs a restart: drain_timeout, [capture]")
+        .until_log("certificate of the API reloaded; needs a restart: drain_timeout, [capture]")
         .await;
     let live = |client: reqwest::Client| client.get(format!("{}/livez", gateway.base)).send();
     assert_eq!(

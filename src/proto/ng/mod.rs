@@ -7,6 +7,7 @@
 
 mod bencode;
 mod cookie;
+mod framing;
 mod json;
 mod reply;
 mod request;
@@ -14,6 +15,7 @@ mod rtpp_flags;
 mod value;
 
 pub use cookie::{CookieCache, split_cookie};
+pub use framing::{Framer, FramingError};
 pub use reply::{Reply, reason};
 pub use request::{
     BlockRequest, CallerSide, DeleteRequest, ListRequest, MediaRequest, MuxPolicy, OfferRequest,
