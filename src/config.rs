@@ -145,6 +145,8 @@ pub struct Ng {
     /// Addresses that may control calls; loopback only where empty. The protocol has no
     /// authentication of its own.
     pub allow: Vec<IpAddr>,
+    /// Whether NG clients may begin payments.
+    pub payments: bool,
     /// Most calls at a time.
     pub max_calls: usize,
     /// A call without a packet for this long is ended.
@@ -323,6 +325,7 @@ impl Default for Ng {
             tls_key: None,
             client_ca: None,
             allow: Vec::new(),
+            payments: false,
             max_calls: 10_000,
             idle_timeout: Span(Duration::from_secs(600)),
             codecs: Codecs::default(),

@@ -41,6 +41,9 @@ impl fmt::Display for Config {
             let allowed: Vec<_> = self.ng.allow.iter().map(ToString::to_string).collect();
             writeln!(f, ", from {}", allowed.join(", "))?;
         }
+        if self.ng.payments {
+            writeln!(f, "                its clients may begin payments")?;
+        }
         writeln!(
             f,
             "media           {} ports {}-{}, {} worker threads, room for {} calls",

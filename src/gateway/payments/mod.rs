@@ -8,6 +8,7 @@ mod hub;
 mod outside;
 mod recording;
 mod recover;
+mod signalled;
 #[cfg(test)]
 mod tests;
 mod types;
