@@ -238,8 +238,8 @@ async fn mislead(gateway: &Gateway, ends: &Ends) -> Vec<Vec<u8>> {
     press(ends, "7777").await;
     offer_again(gateway, "agent", "caller", &agent, &caller).await;
     task.abort();
-    let stolen = stolen.lock().await.clone();
-    stolen
+    let stolen = stolen.lock().await;
+    stolen.clone()
 }
 
 #[tokio::test(flavor = "multi_thread")]

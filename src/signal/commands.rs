@@ -424,7 +424,9 @@ impl Calls {
             leg.map(|leg| vec![leg])
         });
         let Some(Some(legs)) = named else {
-            return Reply::error("No one leg of the call has this label, address or from-tag");
+            return Reply::error(
+                "No leg of the call has this label or from-tag, or alone this address",
+            );
         };
         for leg in legs {
             let command = command(leg);
