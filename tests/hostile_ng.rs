@@ -237,6 +237,9 @@ async fn mislead(gateway: &Gateway, ends: &Ends) -> Vec<Vec<u8>> {
     offer_again(gateway, "agent", "caller", &call_sdp(port), &caller).await;
     press(ends, "7777").await;
     offer_again(gateway, "agent", "caller", &agent, &caller).await;
+    // In the caller's place: the field that is open takes nothing of two places.
+    offer_again(gateway, "caller", "agent", &call_sdp(port), &agent).await;
+    offer_again(gateway, "caller", "agent", &caller, &agent).await;
     task.abort();
     let stolen = stolen.lock().await;
     stolen.clone()
@@ -302,6 +305,10 @@ async fn a_hostile_ng_client_in_mid_capture_reveals_nothing_forges_nothing_and_i
     let audio: Vec<Vec<u8>> = stolen.into_iter().filter(|p| p[1] & 0x7f < 64).collect();
     assert_eq!(overheard::keys(&audio), "", "and told nothing");
 
+    until(&gateway, &payment, |view| {
+        view["fields"]["expiration-date"]["status"] == "problem"
+    })
+    .await;
     for field in [("expiration-date", EXPIRY), ("security-code", CODE)] {
         let view = capture(&gateway, &ends, &payment, field, mixed).await;
         assert_eq!(view["status"], "complete", "{view}");

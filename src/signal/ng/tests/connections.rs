@@ -149,12 +149,9 @@ async fn idle_connections_and_half_messages_end() {
     let mut idle = doors.connect().await;
     assert!(is_closed(&mut idle).await);
     let mut slow = doors.connect().await;
-    slow.write_all(b"c d7:comm").await.unwrap();
+    slow.write_all(b"c d7:command900:").await.unwrap();
     let dripping = async {
-        for byte in b"and4:ping".iter().cycle() {
-            if slow.write_all(&[*byte]).await.is_err() {
-                return;
-            }
+        while slow.write_all(b"x").await.is_ok() {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     };
