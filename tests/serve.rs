@@ -405,7 +405,7 @@ async fn tls_is_served_and_sighup_reloads_the_certificate_and_says_what_it_canno
     gateway.edit_config(|text| text + "\n[capturing]\n");
     gateway.signal("HUP");
     gateway
-        .until_log("certificate not reloaded, the old one stays")
+        .until_log("certificate of the API not reloaded, the old one stays")
         .await;
     gateway.until_log("the file cannot be used").await;
     assert_eq!(

@@ -101,10 +101,10 @@ impl NgServer {
     /// The routes; without the peer's address ([`ConnectInfo`]) everything is refused.
     pub fn router(&self) -> Router {
         Router::new()
-            .route("/ng-plain", post(plain).get(websocket::upgrade))
-            .route("/ng", post(with_cookie).get(websocket::upgrade))
+            .route("/ng-plain", post(plain).get(websocket::beside_post))
+            .route("/ng", post(with_cookie).get(websocket::beside_post))
             .route("/ping", get(|| std::future::ready("pong")))
-            .fallback(any(websocket::upgrade))
+            .fallback(any(websocket::anywhere))
             .layer(DefaultBodyLimit::max(MAX_MESSAGE_BYTES))
             .layer(RequestBodyTimeoutLayer::new(self.shared.limits.message))
             .layer(middleware::from_fn_with_state(self.clone(), only_allowed))

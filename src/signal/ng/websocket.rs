@@ -8,7 +8,7 @@ use axum::{
     body::Bytes,
     extract::{
         ConnectInfo, State,
-        ws::{Message, WebSocket, WebSocketUpgrade},
+        ws::{Message, WebSocket, WebSocketUpgrade, rejection::WebSocketUpgradeRejection},
     },
     http::StatusCode,
     response::{IntoResponse, Response},
@@ -29,13 +29,37 @@ const WITH_COOKIE: &str = "ng.rtpengine.com";
 /// Without cookies: replies come in the order of the requests.
 const PLAIN: &str = "ng-plain.rtpengine.com";
 
-/// Answers the request to speak WebSocket on this connection.
-pub(super) async fn upgrade(
+/// Where requests are posted.
+pub(super) async fn beside_post(
+    server: State<NgServer>,
+    peer: ConnectInfo<SocketAddr>,
+    place: Option<Extension<Arc<Place>>>,
+    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
+) -> Response {
+    upgrade_or(StatusCode::METHOD_NOT_ALLOWED, server, peer, place, upgrade)
+}
+
+/// At any other path: clients name one or none.
+pub(super) async fn anywhere(
+    server: State<NgServer>,
+    peer: ConnectInfo<SocketAddr>,
+    place: Option<Extension<Arc<Place>>>,
+    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
+) -> Response {
+    upgrade_or(StatusCode::NOT_FOUND, server, peer, place, upgrade)
+}
+
+/// Answers the request to speak WebSocket on this connection; `otherwise` where it is none.
+fn upgrade_or(
+    otherwise: StatusCode,
     State(server): State<NgServer>,
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
     place: Option<Extension<Arc<Place>>>,
-    upgrade: WebSocketUpgrade,
+    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Response {
+    let Ok(upgrade) = upgrade else {
+        return otherwise.into_response();
+    };
     let upgrade = upgrade
         .protocols([WITH_COOKIE, PLAIN])
         .max_message_size(MAX_MESSAGE_BYTES)

@@ -435,7 +435,8 @@ async fn http_answers_over_a_socket_as_it_does_by_itself() {
         for (head, expected, end) in [
             ("GET /ping HTTP/1.1", 200, "pong"),
             ("POST /ng-plain HTTP/1.1", 200, "d6:result4:ponge"),
-            ("GET /nothing HTTP/1.1", 400, ""),
+            ("GET /nothing HTTP/1.1", 404, ""),
+            ("GET /ng HTTP/1.1", 405, ""),
         ] {
             let body = if head.starts_with("POST") {
                 "d7:command4:pinge"
