@@ -25,7 +25,7 @@ use crate::proto::{
     ng::CallerSide,
     shadow::{PublishRules, TrunkName},
 };
-use crate::{media::ports::SocketOptions, signal::ShadowScope};
+use crate::{listen::TlsFiles, media::ports::SocketOptions, signal::ShadowScope};
 
 /// Why a configuration cannot be used.
 #[derive(Debug, Error)]
@@ -133,11 +133,23 @@ pub struct Metrics {
 pub struct Ng {
     /// Where the UDP server listens.
     pub udp: SocketAddr,
-    /// Where `POST /ng` and `POST /ng-plain` listen, if anywhere.
+    /// Where the TCP server listens, if anywhere.
+    pub tcp: Option<SocketAddr>,
+    /// Where `POST /ng`, `POST /ng-plain` and WebSocket listen, if anywhere.
     pub http: Option<SocketAddr>,
+    /// Where the same listen with TLS, for clients with a certificate.
+    pub https: Option<SocketAddr>,
+    /// PEM file with the certificate chain of `https`.
+    pub tls_certificate: Option<PathBuf>,
+    /// PEM file with its private key.
+    pub tls_key: Option<PathBuf>,
+    /// PEM file with the authorities that the clients' certificates come from.
+    pub client_ca: Option<PathBuf>,
     /// Addresses that may control calls; loopback only where empty. The protocol has no
     /// authentication of its own.
     pub allow: Vec<IpAddr>,
+    /// Whether NG clients may begin payments.
+    pub payments: bool,
     /// Most calls at a time.
     pub max_calls: usize,
     /// A call without a packet for this long is ended.
@@ -333,8 +345,14 @@ impl Default for Ng {
     fn default() -> Self {
         Self {
             udp: loopback(2223),
+            tcp: None,
             http: None,
+            https: None,
+            tls_certificate: None,
+            tls_key: None,
+            client_ca: None,
             allow: Vec::new(),
+            payments: false,
             max_calls: 10_000,
             idle_timeout: Span(Duration::from_secs(600)),
             codecs: Codecs::default(),
@@ -490,6 +508,26 @@ impl Config {
             Some(url) => url.to_string(),
             None => format!("{scheme}://{}", self.api.listen),
         }
+    }
+
+    /// The certificates of the API, where it has TLS.
+    #[must_use]
+    pub fn api_tls(&self) -> Option<TlsFiles> {
+        Some(TlsFiles {
+            certificate: self.api.tls_certificate.clone()?,
+            key: self.api.tls_key.clone()?,
+            clients: None,
+        })
+    }
+
+    /// The certificates of NG, where it has TLS; its clients never go without.
+    #[must_use]
+    pub fn ng_tls(&self) -> Option<TlsFiles> {
+        Some(TlsFiles {
+            certificate: self.ng.tls_certificate.clone()?,
+            key: self.ng.tls_key.clone()?,
+            clients: Some(self.ng.client_ca.clone()?),
+        })
     }
 
     /// How many calls the media ports allow for.

@@ -6,6 +6,7 @@ pub mod demo;
 pub mod gateway;
 pub mod http;
 pub mod journal;
+pub mod listen;
 pub mod media;
 pub mod metrics;
 pub mod processor;

@@ -16,7 +16,6 @@ use tonewall::{
     config::Config,
     demo::{self, DemoArgs},
     gateway::{self, LogFormat, Logging},
-    http::TlsFiles,
     processor::sandbox,
     proto::{id::Tenant, shadow::TrunkName},
 };
@@ -178,18 +177,18 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
 
 fn check(path: &Path) -> anyhow::Result<()> {
     let config = Config::load(path)?;
-    let api = &config.api;
-    if let (Some(certificate), Some(key)) = (&api.tls_certificate, &api.tls_key) {
-        let files = TlsFiles {
-            certificate: certificate.clone(),
-            key: key.clone(),
-        };
-        files.check().with_context(|| {
-            format!(
-                "{}: api.tls_certificate and api.tls_key cannot be used",
-                path.display()
-            )
-        })?;
+    for (keys, files) in [
+        ("api.tls_certificate and api.tls_key", config.api_tls()),
+        (
+            "ng.tls_certificate, ng.tls_key and ng.client_ca",
+            config.ng_tls(),
+        ),
+    ] {
+        if let Some(files) = files {
+            files
+                .check()
+                .with_context(|| format!("{}: {keys} cannot be used", path.display()))?;
+        }
     }
     writeln!(io::stdout(), "{} can be used:\n{config}", path.display())?;
     Ok(())

@@ -459,7 +459,7 @@ async fn tls_is_served_and_sighup_reloads_the_certificate_and_says_what_it_canno
     });
     gateway.signal("HUP");
     gateway
-        .until_log("certificate reloaded; needs a restart: drain_timeout, [capture]")
+        .until_log("certificate of the API reloaded; needs a restart: drain_timeout, [capture]")
         .await;
     let live = |client: reqwest::Client| client.get(format!("{}/livez", gateway.base)).send();
     assert_eq!(
@@ -471,7 +471,7 @@ async fn tls_is_served_and_sighup_reloads_the_certificate_and_says_what_it_canno
     gateway.edit_config(|text| text + "\n[capturing]\n");
     gateway.signal("HUP");
     gateway
-        .until_log("certificate not reloaded, the old one stays")
+        .until_log("certificate of the API not reloaded, the old one stays")
         .await;
     gateway.until_log("the file cannot be used").await;
     assert_eq!(
@@ -492,4 +492,95 @@ async fn tls_is_served_and_sighup_reloads_the_certificate_and_says_what_it_canno
     ] {
         assert!(shown.contains(words), "{words}: {shown}");
     }
+}
+
+/// A certificate and its key, of this authority.
+fn issued(
+    issuer: &rcgen::Issuer<'_, rcgen::KeyPair>,
+    purpose: rcgen::ExtendedKeyUsagePurpose,
+) -> (String, String) {
+    let mut params = rcgen::CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
+    params.extended_key_usages = vec![purpose];
+    let key = rcgen::KeyPair::generate().unwrap();
+    let pem = params.signed_by(&key, issuer).unwrap().pem();
+    (pem, key.serialize_pem())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ng_is_served_over_tcp_and_over_tls_to_who_has_a_certificate() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    let folder = tempfile::tempdir().unwrap();
+    let mut params = rcgen::CertificateParams::new(Vec::new()).unwrap();
+    params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    let ca_key = rcgen::KeyPair::generate().unwrap();
+    let ca = params.self_signed(&ca_key).unwrap().pem();
+    let issuer = rcgen::Issuer::new(params, ca_key);
+    let (certificate, key) = issued(&issuer, rcgen::ExtendedKeyUsagePurpose::ServerAuth);
+    let file = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        fs::write(&path, text).unwrap();
+        path
+    };
+    let files = (
+        file("c.pem", &certificate),
+        file("k.pem", &key),
+        file("ca.pem", &ca),
+    );
+    let free = || {
+        let probe = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        probe.local_addr().unwrap()
+    };
+    let (tcp, https) = (free(), free());
+    let doors = format!(
+        "tcp = \"{tcp}\"\nhttps = \"{https}\"\ntls_certificate = {:?}\ntls_key = {:?}\nclient_ca = {:?}",
+        files.0, files.1, files.2
+    );
+    let gateway = Gateway::start(Options {
+        ng: doors.leak(),
+        ..Options::default()
+    })
+    .await;
+
+    let mut stream = tokio::net::TcpStream::connect(tcp).await.unwrap();
+    stream
+        .write_all(b"0_1 d7:command4:pinge0_2 {\"command\":\"ping\"}")
+        .await
+        .unwrap();
+    let mut replies = [0; 41];
+    stream.read_exact(&mut replies).await.unwrap();
+    // In the order in which they are ready.
+    let replies = std::str::from_utf8(&replies).unwrap();
+    for reply in ["0_1 d6:result4:ponge", "0_2 {\"result\":\"pong\"}"] {
+        assert!(replies.contains(reply), "{replies}");
+    }
+
+    let ping = |shows: Option<(String, String)>| {
+        let root = reqwest::Certificate::from_pem(ca.as_bytes()).unwrap();
+        let mut client = reqwest::Client::builder().tls_certs_only([root]).no_proxy();
+        if let Some((certificate, key)) = shows {
+            let pem = format!("{certificate}{key}");
+            client = client.identity(reqwest::Identity::from_pem(pem.as_bytes()).unwrap());
+        }
+        let request = client.build().unwrap().post(format!("https://{https}/ng"));
+        let request = request.body("9_1 d7:command4:pinge");
+        async move { request.send().await?.text().await }
+    };
+    let client = issued(&issuer, rcgen::ExtendedKeyUsagePurpose::ClientAuth);
+    let pong = ping(Some(client.clone())).await.unwrap();
+    assert_eq!(pong, "9_1 d6:result4:ponge");
+    assert!(ping(None).await.is_err(), "without a certificate");
+    let series = "tonewall_control_refused_total{door=\"ng\",reason=\"certificate\"}";
+    gateway.until_counted(series, 1, "refusals").await;
+
+    let mut others = rcgen::CertificateParams::new(Vec::new()).unwrap();
+    others.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    let others = others.self_signed(&rcgen::KeyPair::generate().unwrap());
+    file("ca.pem", &others.unwrap().pem());
+    gateway.signal("HUP");
+    gateway.until_log("certificate of the NG reloaded").await;
+    assert!(
+        ping(Some(client)).await.is_err(),
+        "of an authority that went"
+    );
 }

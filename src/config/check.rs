@@ -58,7 +58,7 @@ impl Config {
     }
 
     fn check_ng(&self) -> Found {
-        let ng = [Some(self.ng.udp), self.ng.http];
+        let ng = [Some(self.ng.udp), self.ng.tcp, self.ng.http, self.ng.https];
         if self.ng.allow.is_empty()
             && let Some(open) = ng.iter().flatten().find(|a| !a.ip().is_loopback())
         {
@@ -67,6 +67,26 @@ impl Config {
                 format!(
                     "found none, with the NG protocol at {open}: it has no authentication, so name the addresses that may control calls"
                 ),
+            );
+        }
+        let files = [
+            &self.ng.tls_certificate,
+            &self.ng.tls_key,
+            &self.ng.client_ca,
+        ];
+        let named = files.iter().filter(|file| file.is_some()).count();
+        if self.ng.https.is_some() && named < files.len() {
+            return fail(
+                "ng.https",
+                format!(
+                    "found {named} of tls_certificate, tls_key and client_ca; all three are needed, for whoever controls calls has to show a certificate"
+                ),
+            );
+        }
+        if self.ng.https.is_none() && named > 0 {
+            return fail(
+                "ng.https",
+                "found none, with certificates for it; name an address, or leave tls_certificate, tls_key and client_ca out".to_owned(),
             );
         }
         if self.ng.max_calls == 0 {
@@ -196,24 +216,28 @@ impl Config {
 
     /// No two may listen at one address.
     fn check_listeners(&self) -> Found {
-        let others = [Some(self.api.listen), self.ng.http];
-        if self.metrics.listen.port() != 0 && others.contains(&Some(self.metrics.listen)) {
-            return fail(
-                "metrics.listen",
-                format!(
-                    "found {}, where the API or the NG protocol listens too; metrics are a listener of their own",
-                    self.metrics.listen
-                ),
-            );
-        }
-        if self.ng.http == Some(self.api.listen) && self.api.listen.port() != 0 {
-            return fail(
-                "ng.http",
-                format!(
-                    "found {}, where the API listens too; the NG protocol has no authentication and is a listener of its own",
-                    self.api.listen
-                ),
-            );
+        let listeners = [
+            ("api.listen", Some(self.api.listen)),
+            ("metrics.listen", Some(self.metrics.listen)),
+            ("ng.tcp", self.ng.tcp),
+            ("ng.http", self.ng.http),
+            ("ng.https", self.ng.https),
+        ];
+        for (n, (key, address)) in listeners.iter().enumerate() {
+            let Some(address) = address.filter(|address| address.port() != 0) else {
+                continue;
+            };
+            let other = listeners[..n]
+                .iter()
+                .find(|(_, other)| *other == Some(address));
+            if let Some((other, _)) = other {
+                return fail(
+                    key,
+                    format!(
+                        "found {address}, where {other} listens too; the API, metrics and each transport of the NG protocol have listeners of their own"
+                    ),
+                );
+            }
         }
         Ok(())
     }

@@ -26,14 +26,23 @@ impl fmt::Display for Config {
         }
         writeln!(f, "metrics         {}", self.metrics.listen)?;
         write!(f, "NG control      udp {}", self.ng.udp)?;
+        if let Some(tcp) = self.ng.tcp {
+            write!(f, ", tcp {tcp}")?;
+        }
         if let Some(http) = self.ng.http {
             write!(f, ", http {http}")?;
+        }
+        if let Some(https) = self.ng.https {
+            write!(f, ", https {https} (clients with a certificate)")?;
         }
         if self.ng.allow.is_empty() {
             writeln!(f, ", from loopback")?;
         } else {
             let allowed: Vec<_> = self.ng.allow.iter().map(ToString::to_string).collect();
             writeln!(f, ", from {}", allowed.join(", "))?;
+        }
+        if self.ng.payments {
+            writeln!(f, "                its clients may begin payments")?;
         }
         writeln!(
             f,

@@ -147,6 +147,9 @@ impl Gateway {
             StdRng::from_rng(&mut rand::rng()),
             Arc::new(read_clocks),
         );
+        if config.ng.payments {
+            calls.take_payments(Arc::new(payments.clone()));
+        }
         Ok(Self {
             config,
             journal,

@@ -25,7 +25,8 @@ use super::{
 };
 use crate::{
     config::Config,
-    http::{self, Reload, TlsFiles},
+    http,
+    listen::Reload,
     metrics,
     proto::audit::Event,
     secret_memory::give_back_freed_memory,
@@ -114,7 +115,7 @@ async fn run(path: &Path, config: Config, text: &str) -> anyhow::Result<()> {
     // What a crash left open is looked up before anything new is taken.
     payments.recover().await?;
 
-    serve_ng(&config, &calls, &metrics, &mut tasks).await?;
+    let ng_reload = serve_ng(&config, &calls, &metrics, &mut tasks).await?;
     let listener = listen(config.metrics.listen, "metrics").await?;
     let app = metrics::router(Arc::clone(&metrics));
     tasks.spawn(async move {
@@ -164,11 +165,11 @@ async fn run(path: &Path, config: Config, text: &str) -> anyhow::Result<()> {
         refusals: Arc::clone(&refusals),
     };
     let api = http::bind(http::Settings {
-        tls: tls_files(&config),
+        tls: config.api_tls(),
         url: config.api.url.as_ref().map(ToString::to_string),
         ..http::Settings::new(config.api.listen)
     })?;
-    let (url, reload) = (api.url(), api.reload());
+    let (url, reloads) = (api.url(), [("API", api.reload()), ("NG", ng_reload)]);
     let (stop, mut stopped) = watch::channel(false);
     let api = tokio::spawn(api.serve(state, async move {
         // The sender is gone only when this function has returned.
@@ -188,7 +189,7 @@ async fn run(path: &Path, config: Config, text: &str) -> anyhow::Result<()> {
             _ = signals.terminate.recv() => break,
             _ = signals.interrupt.recv() => break,
             _ = signals.reload.recv() => {
-                let change = reload_what_can_be(path, &config, reload.as_ref());
+                let change = reload_what_can_be(path, &config, &reloads);
                 let hash = fs::read_to_string(path).map_or_else(|_| "unreadable".to_owned(), |t| hash_of(&t));
                 let event = Event::Configuration { hash, change: change.clone() };
                 if let Err(error) = audit.record(None, own_record(event)).await {
@@ -272,7 +273,7 @@ async fn serve_ng(
     calls: &crate::signal::Calls,
     metrics: &metrics::Metrics,
     tasks: &mut JoinSet<()>,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<Option<Reload>> {
     let allowed: Vec<String> = config.ng.allow.iter().map(ToString::to_string).collect();
     let networks = if allowed.is_empty() {
         Networks::loopback()
@@ -296,18 +297,26 @@ async fn serve_ng(
             tracing::error!(%error, "NG is served no more");
         }
     });
-    if let Some(address) = config.ng.http {
-        let listener = listen(address, "ng.http").await?;
-        let app = ng
-            .router()
-            .into_make_service_with_connect_info::<std::net::SocketAddr>();
-        tasks.spawn(async move {
-            if let Err(error) = axum::serve(listener, app).await {
-                tracing::error!(%error, "NG over HTTP is served no more");
-            }
-        });
+    if let Some(address) = config.ng.tcp {
+        let listener = listen(address, "ng.tcp").await?;
+        let tcp = ng.clone();
+        tasks.spawn(async move { tcp.serve_tcp(listener).await });
     }
-    Ok(())
+    let tls = config
+        .ng_tls()
+        .map(Reload::load)
+        .transpose()
+        .context("ng.tls_certificate, ng.tls_key and ng.client_ca cannot be used")?;
+    for (address, key, tls) in [
+        (config.ng.http, "ng.http", None),
+        (config.ng.https, "ng.https", tls.clone()),
+    ] {
+        let Some(address) = address else { continue };
+        let listener = listen(address, key).await?;
+        let server = ng.clone();
+        tasks.spawn(async move { server.serve_http(listener, tls).await });
+    }
+    Ok(tls)
 }
 
 async fn listen(address: std::net::SocketAddr, what: &str) -> anyhow::Result<TcpListener> {
@@ -316,19 +325,23 @@ async fn listen(address: std::net::SocketAddr, what: &str) -> anyhow::Result<Tcp
         .with_context(|| format!("cannot listen on {address} ({what}); is another process there?"))
 }
 
-fn tls_files(config: &Config) -> Option<TlsFiles> {
-    Some(TlsFiles {
-        certificate: config.api.tls_certificate.clone()?,
-        key: config.api.tls_key.clone()?,
-    })
-}
-
 /// Takes over what can change while running, and says what cannot.
-fn reload_what_can_be(path: &Path, running: &Config, tls: Option<&Reload>) -> String {
-    let certificate = match tls.map(Reload::reload) {
-        Some(Ok(())) => "certificate reloaded".to_owned(),
-        Some(Err(error)) => format!("certificate not reloaded, the old one stays: {error}"),
-        None => "no certificate to reload".to_owned(),
+fn reload_what_can_be(path: &Path, running: &Config, tls: &[(&str, Option<Reload>)]) -> String {
+    let certificates: Vec<String> = tls
+        .iter()
+        .filter_map(|(of, reload)| {
+            Some(match reload.as_ref()?.reload() {
+                Ok(()) => format!("certificate of the {of} reloaded"),
+                Err(error) => {
+                    format!("certificate of the {of} not reloaded, the old one stays: {error}")
+                }
+            })
+        })
+        .collect();
+    let certificate = if certificates.is_empty() {
+        "no certificate to reload".to_owned()
+    } else {
+        certificates.join(", ")
     };
     let rest = match Config::load(path) {
         Ok(new) if new == *running => "nothing else has changed".to_owned(),

@@ -18,10 +18,10 @@ use super::{
     payments::{PaymentPath, bad_query, must_exist},
     problem::{Problem, Slug},
     schema,
-    shares::Share,
 };
 use crate::{
     gateway::payments::{PaymentEvent, Subscription},
+    listen::Share,
     proto::id::{KeyId, PaymentId},
 };
 

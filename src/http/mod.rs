@@ -18,7 +18,6 @@ pub mod schema;
 mod server;
 pub mod service;
 mod shadow;
-mod shares;
 
 #[cfg(test)]
 mod tests;
@@ -40,14 +39,15 @@ use utoipa::ToSchema;
 
 pub use problem::{Problem, Slug};
 pub use refusals::{RefusalCounts, Refusals};
-pub use server::{Bound, Reload, ServeError, Settings, TlsFiles, bind, serve};
+pub use server::{Bound, ServeError, Settings, bind, serve};
 pub use service::{Gateway, Service};
 
-use shares::Shares;
-
-use crate::proto::{
-    capture::CaptureSettings,
-    id::{KeyId, Node},
+use crate::{
+    listen::Shares,
+    proto::{
+        capture::CaptureSettings,
+        id::{KeyId, Node},
+    },
 };
 
 /// The cookie's name where TLS protects it: the prefix binds it to this host and to `Secure`.

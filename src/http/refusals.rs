@@ -2,7 +2,7 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    net::{IpAddr, Ipv6Addr, SocketAddr},
+    net::{IpAddr, SocketAddr},
     sync::{
         Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -11,9 +11,12 @@ use std::{
 };
 
 use super::service::Service;
-use crate::proto::{
-    audit::{Actor, Event, Record, Success},
-    id::Tenant,
+use crate::{
+    listen::source,
+    proto::{
+        audit::{Actor, Event, Record, Success},
+        id::Tenant,
+    },
 };
 
 /// Secrets remembered at once that have opened a door.
@@ -248,14 +251,6 @@ impl Bucket {
     }
 }
 
-/// One customer of an IPv6 provider holds a /64.
-pub(super) fn source(from: SocketAddr) -> IpAddr {
-    match from.ip().to_canonical() {
-        IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() & !u128::from(u64::MAX))),
-        v4 @ IpAddr::V4(_) => v4,
-    }
-}
-
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -285,13 +280,6 @@ mod tests {
                 .is_ok()
         );
         assert_eq!(refusals.counts().throttled, 1);
-    }
-
-    #[test]
-    fn addresses_of_one_ipv6_network_are_one_source() {
-        let a = source("[2001:db8::1]:1".parse().unwrap());
-        assert_eq!(a, source("[2001:db8::ffff:2]:2".parse().unwrap()));
-        assert_ne!(a, source("[2001:db8:0:1::1]:1".parse().unwrap()));
     }
 
     #[test]

@@ -1,38 +1,13 @@
 //! The listener: TLS with reload, limits and time-outs, and an end that leaves nobody hanging.
 
-use std::{
-    future::{Ready, ready},
-    io,
-    net::{IpAddr, SocketAddr},
-    path::{Path, PathBuf},
-    sync::Arc,
-    time::Duration,
-};
+use std::{future::Future, io, net::SocketAddr, sync::Arc, time::Duration};
 
-use axum::Extension;
-use axum_server::{
-    Handle,
-    accept::Accept,
-    tls_rustls::{RustlsAcceptor, RustlsConfig},
-};
+use axum_server::{Handle, tls_rustls::RustlsAcceptor};
 use hyper_util::rt::TokioTimer;
-use rustls::{
-    ServerConfig,
-    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
-};
-use socket2::SockRef;
-use tokio::{
-    net::TcpStream,
-    sync::{OwnedSemaphorePermit, Semaphore, watch},
-};
-use tower::Layer;
+use tokio::sync::watch;
 
-use super::{
-    Api, State,
-    refusals::source,
-    router,
-    shares::{Share, Shares},
-};
+use super::{Api, State, router};
+use crate::listen::{Limit, Reload, TlsError, TlsFiles};
 
 /// Where and how to listen.
 #[derive(Debug, Clone)]
@@ -80,25 +55,6 @@ impl Settings {
     }
 }
 
-/// PEM files.
-#[derive(Debug, Clone)]
-pub struct TlsFiles {
-    /// The certificate chain, the server's own first.
-    pub certificate: PathBuf,
-    /// Its private key.
-    pub key: PathBuf,
-}
-
-impl TlsFiles {
-    /// Whether a server can be made of them.
-    ///
-    /// # Errors
-    /// [`ServeError`], which names the file and what is wrong with it.
-    pub fn check(&self) -> Result<(), ServeError> {
-        tls_config(self).map(|_| ())
-    }
-}
-
 /// Why the API does not listen.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
@@ -115,38 +71,12 @@ pub enum ServeError {
         /// What the system says.
         cause: io::Error,
     },
-    /// A PEM file cannot be used.
-    #[error("{path}: {found}; expected {expected} in PEM")]
-    Pem {
-        /// Which file.
-        path: PathBuf,
-        /// What is wrong.
-        found: String,
-        /// What belongs there.
-        expected: &'static str,
-    },
-    /// Certificate and key do not make a server.
-    #[error("the certificate and the key cannot be used together: {0}")]
-    Tls(#[from] rustls::Error),
+    /// The certificate cannot be used.
+    #[error("{0}")]
+    Tls(#[from] TlsError),
     /// The listener broke while serving.
     #[error("the API's listener broke: {0}")]
     Broken(io::Error),
-}
-
-/// Loads the certificate anew; cheap to clone, for the SIGHUP handler.
-#[derive(Clone)]
-pub struct Reload {
-    files: TlsFiles,
-    config: RustlsConfig,
-}
-
-impl Reload {
-    /// Reads the files again. On an error the old certificate goes on being used; connections that
-    /// stand keep theirs.
-    pub fn reload(&self) -> Result<(), ServeError> {
-        self.config.reload_from_config(tls_config(&self.files)?);
-        Ok(())
-    }
 }
 
 /// A listener that is bound but does not answer yet.
@@ -163,10 +93,7 @@ pub fn bind(settings: Settings) -> Result<Bound, ServeError> {
         return Err(ServeError::PlainHttp(settings.listen));
     }
     let tls = match &settings.tls {
-        Some(files) => Some(Reload {
-            files: files.clone(),
-            config: RustlsConfig::from_config(tls_config(files)?),
-        }),
+        Some(files) => Some(Reload::load(files.clone())?),
         None => None,
     };
     let failed = |cause| ServeError::Listen {
@@ -237,7 +164,7 @@ impl Bound {
         // a protocol's first byte without a time-out.
         let served = match self.tls {
             Some(tls) => {
-                let acceptor = RustlsAcceptor::new(tls.config).acceptor(limit);
+                let acceptor = RustlsAcceptor::new(tls.config()).acceptor(limit);
                 server
                     .acceptor(acceptor)
                     .http1_only()
@@ -266,94 +193,4 @@ pub async fn serve(
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> Result<(), ServeError> {
     bind(settings)?.serve(state, shutdown).await
-}
-
-/// Keeps strangers from taking all of the process's sockets, which calls need, and one of them from
-/// keeping all others out.
-#[derive(Clone)]
-struct Limit {
-    all: Arc<Semaphore>,
-    sources: Shares<IpAddr>,
-    stall_timeout: Duration,
-}
-
-/// A connection's place; its end gives it back.
-struct Place {
-    _of_all: OwnedSemaphorePermit,
-    _of_source: Option<Share<IpAddr>>,
-}
-
-impl Limit {
-    fn new(connections: usize, stall_timeout: Duration) -> Self {
-        Self {
-            all: Arc::new(Semaphore::new(connections)),
-            sources: Shares::new(connections / 2),
-            stall_timeout,
-        }
-    }
-
-    fn admit(&self, stream: &TcpStream) -> io::Result<Place> {
-        let of_all = Arc::clone(&self.all).try_acquire_owned();
-        let from = source(stream.peer_addr()?);
-        // Behind a proxy on this machine everybody has its address.
-        let of_source = (!from.is_loopback()).then(|| self.sources.take(from));
-        let place = Place {
-            _of_all: of_all.map_err(io::Error::other)?,
-            _of_source: of_source
-                .transpose()
-                .map_err(|_| io::Error::other("a source has its share of connections"))?,
-        };
-        // Keys arrive one by one: what tells of them should not wait for company.
-        stream.set_nodelay(true)?;
-        // Nobody keeps a connection by not reading from it, or by being gone.
-        SockRef::from(stream).set_tcp_user_timeout(Some(self.stall_timeout))?;
-        Ok(place)
-    }
-}
-
-impl<S> Accept<TcpStream, S> for Limit {
-    type Stream = TcpStream;
-    type Service = axum::middleware::AddExtension<S, Arc<Place>>;
-    type Future = Ready<io::Result<(TcpStream, Self::Service)>>;
-
-    fn accept(&self, stream: TcpStream, service: S) -> Self::Future {
-        let admitted = self.admit(&stream);
-        // The connection's service holds the place.
-        ready(admitted.map(|place| (stream, Extension(Arc::new(place)).layer(service))))
-    }
-}
-
-fn tls_config(files: &TlsFiles) -> Result<Arc<ServerConfig>, ServeError> {
-    let certificates: Vec<_> =
-        CertificateDer::pem_slice_iter(&read(&files.certificate, "a certificate chain")?)
-            .collect::<Result<_, _>>()
-            .map_err(|error| pem(&files.certificate, error, "a certificate chain"))?;
-    if certificates.is_empty() {
-        return Err(pem(
-            &files.certificate,
-            "no certificate",
-            "a certificate chain",
-        ));
-    }
-    let key = PrivateKeyDer::from_pem_slice(&read(&files.key, "one private key")?)
-        .map_err(|error| pem(&files.key, error, "one private key"))?;
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let mut config = ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()?
-        .with_no_client_auth()
-        .with_single_cert(certificates, key)?;
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    Ok(Arc::new(config))
-}
-
-fn read(path: &Path, expected: &'static str) -> Result<Vec<u8>, ServeError> {
-    std::fs::read(path).map_err(|error| pem(path, error, expected))
-}
-
-fn pem(path: &Path, found: impl ToString, expected: &'static str) -> ServeError {
-    ServeError::Pem {
-        path: path.to_owned(),
-        found: found.to_string(),
-        expected,
-    }
 }

@@ -263,7 +263,14 @@ impl Calls {
                     .as_deref()
                     .and_then(|tag| call.leg_of_tag(tag))
             };
-            let leg = by_label.or_else(|| block.directional.then(by_tag).flatten());
+            let by_address = || {
+                block
+                    .address
+                    .and_then(|address| call.leg_of_address(address))
+            };
+            let leg = by_label
+                .or_else(by_address)
+                .or_else(|| block.directional.then(by_tag).flatten());
             (call.caller.tag.as_deref().map(str::to_owned), leg)
         });
         let (caller_tag, leg) = named.unwrap_or_default();

@@ -5,8 +5,8 @@ use std::{
     hash::{DefaultHasher, Hash, Hasher},
     net::SocketAddr,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering},
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -22,7 +22,7 @@ use super::{
     CallChange, CallView,
     ended::Ended,
     interfaces::Interfaces,
-    parts::{ArmedStore, AuditSink, MediaPort},
+    parts::{ArmedStore, AuditSink, MediaPort, PaymentPort},
     record::CallRecord,
     settings::{CallSettings, ShadowScope},
     statistics,
@@ -32,7 +32,7 @@ use crate::{
     proto::{
         audit::{Actor, Event, Record, Success},
         call::{ArmRefusal, Holder},
-        id::{CallId, Tenant},
+        id::{CallId, PaymentId, Tenant},
         leg::Leg,
         ng::Dict,
         proof::MaskingProof,
@@ -60,8 +60,14 @@ pub(super) struct Inner {
     pub(super) interfaces: Interfaces,
     pub(super) store: Arc<dyn ArmedStore>,
     audit: Arc<dyn AuditSink>,
+    /// Where NG clients may begin payments.
+    pub(super) payments: OnceLock<Arc<dyn PaymentPort>>,
     pub(super) places: Arc<Semaphore>,
     pub(super) draining: AtomicBool,
+    /// Calls that came up since the start, those that were never deleted, and the start.
+    pub(super) started: AtomicU64,
+    pub(super) timed_out: AtomicU64,
+    pub(super) since: Instant,
     changes: broadcast::Sender<CallChange>,
     state: Mutex<State>,
     turns: Vec<tokio::sync::Mutex<()>>,
@@ -125,8 +131,12 @@ impl Calls {
                 interfaces,
                 store,
                 audit,
+                payments: OnceLock::new(),
                 places: Arc::new(Semaphore::new(places)),
                 draining: AtomicBool::new(false),
+                started: AtomicU64::new(0),
+                timed_out: AtomicU64::new(0),
+                since: Instant::now(),
                 changes: broadcast::Sender::new(CHANGES),
                 state: Mutex::new(State::default()),
                 turns: std::iter::repeat_with(tokio::sync::Mutex::default)
@@ -284,13 +294,17 @@ impl Calls {
                 Some(stats) if stats.idle_seconds >= self.inner.settings.idle_timeout.as_secs() => {
                     "no packet came for too long and nobody deleted it"
                 }
-                Some(_) => continue,
+                Some(stats) => {
+                    self.with_live(&id, |call| call.sample(&stats, Timestamp::now()));
+                    continue;
+                }
             };
             let Some(signalling_id) = self.with_live(&id, |call| call.signalling_id.clone()) else {
                 continue;
             };
             let _turn = self.turn(&signalling_id).await;
             warn!(call = %id, reason, "call ended by the gateway");
+            self.inner.timed_out.fetch_add(1, Ordering::Relaxed);
             self.end(&id, now).await;
         }
         self.hang_up_again();
@@ -338,9 +352,19 @@ impl Calls {
         self.lock().ended.body(signalling_id)
     }
 
+    /// The payment that was begun by NG on a call that is up, or was a moment ago.
+    pub(super) fn payment_of(&self, signalling_id: &str) -> Option<PaymentId> {
+        let state = self.lock();
+        match state.by_signalling.get(signalling_id) {
+            Some(id) => state.live.get(id)?.payment.clone(),
+            None => state.ended.payment(signalling_id),
+        }
+    }
+
     /// Enters a call and tells everybody.
     pub(super) fn enter(&self, record: Box<CallRecord>) {
         let view = record.view();
+        self.inner.started.fetch_add(1, Ordering::Relaxed);
         let mut state = self.lock();
         state
             .by_signalling
@@ -368,20 +392,38 @@ impl Calls {
     /// The call's statistics as clients read them.
     pub(super) fn statistics(&self, id: &CallId) -> Option<Dict> {
         let stats = self.inner.media.stats(id).unwrap_or_default();
-        self.with_live(id, |call| statistics::body(call, &stats, Timestamp::now()))
+        self.with_live(id, |call| {
+            let now = Timestamp::now();
+            call.sample(&stats, now);
+            statistics::body(call, &stats, now)
+        })
     }
 
     /// Ends a call on purpose: nothing of it is armed any more. Answers its last statistics.
     pub(super) async fn end(&self, id: &CallId, now: Instant) -> Option<Dict> {
+        self.end_and_tell(id, now, None).await
+    }
+
+    /// The same; of a call with a delay of zero nothing is told afterwards.
+    pub(super) async fn end_and_tell(
+        &self,
+        id: &CallId,
+        now: Instant,
+        delay: Option<Duration>,
+    ) -> Option<Dict> {
         let stats = self.inner.media.stats(id).unwrap_or_default();
+        let told = delay != Some(Duration::ZERO);
         let until = now + self.inner.settings.linger;
-        let (view, signalling_id) = {
+        let (view, signalling_id, body) = {
             let mut state = self.lock();
-            let record = state.remove(id)?;
-            let of_it = (record.view(), record.signalling_id.clone());
+            let mut record = state.remove(id)?;
+            let at = Timestamp::now();
+            record.sample(&stats, at);
+            let body = statistics::body(&record, &stats, at);
+            let of_it = (record.view(), record.signalling_id.clone(), body);
             // In one step, and before the media plane can tell that it is over: whoever asks finds it
             // in one place or the other.
-            state.ended.enter(record, stats, until, Timestamp::now());
+            state.ended.enter(record, stats, (until, told), at);
             of_it
         };
         if let Err(error) = self.inner.media.send(id, MediaCommand::HangUp) {
@@ -399,7 +441,7 @@ impl Calls {
         }
         debug!(call = %id, "call ended");
         self.publish(CallChange::Ended(Arc::new(view)));
-        self.ended_body(&signalling_id)
+        Some(body)
     }
 
     fn publish(&self, change: CallChange) {

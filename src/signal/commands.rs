@@ -1,6 +1,10 @@
 //! What the NG commands do to calls.
 
-use std::{net::SocketAddr, sync::atomic::Ordering, time::Instant};
+use std::{
+    net::SocketAddr,
+    sync::atomic::Ordering,
+    time::{Duration, Instant},
+};
 
 use jiff::Timestamp;
 use tracing::{debug, warn};
@@ -91,10 +95,12 @@ impl Calls {
                 }
             }
             Request::Delete(delete) => self.delete(&delete).await,
-            Request::Query(query) => self.query(&query),
+            Request::Query(query) => self.query(&query).await,
             Request::List(list) => self.list_calls(list),
+            Request::Statistics => self.node_statistics(),
             Request::BlockDtmf(block) => self.block(&block, peer).await,
             Request::UnblockDtmf(unblock) => self.unblock(&unblock, peer).await,
+            Request::Payment(payment) => self.payment(payment, peer).await,
             Request::BlockMedia(media) => {
                 self.tell_legs(&media, |leg| MediaCommand::Block(leg, true))
                     .await
@@ -117,6 +123,9 @@ impl Calls {
 
     async fn offer(&self, offer: &OfferRequest, peer: SocketAddr) -> Result<Reply, Refusal> {
         let description = self.describe(offer)?;
+        if self.is_a_loop(offer, &description) {
+            return Ok(Reply::ok_with(Dict::new().with("sdp", offer.sdp.as_str())));
+        }
         let Some(id) = self.live_id(&offer.call_id) else {
             let (id, sdp) = self.start(offer, &description, peer).await?;
             return Ok(self.agreed(&id, offer, sdp, peer).await);
@@ -139,6 +148,9 @@ impl Calls {
     async fn answer(&self, answer: &OfferRequest, peer: SocketAddr) -> Result<Reply, Refusal> {
         let description = self.describe(answer)?;
         let id = self.live_id(&answer.call_id).ok_or(Refusal::UnknownCall)?;
+        if self.is_a_loop(answer, &description) {
+            return Ok(Reply::ok_with(Dict::new().with("sdp", answer.sdp.as_str())));
+        }
         self.check_replaced(&id, answer, false, peer).await?;
         let (leg, agreed) = self
             .with_live(&id, |call| {
@@ -157,6 +169,17 @@ impl Calls {
         self.agree(&id, leg, answer, agreed, peer).await
     }
 
+    /// Whether signalling led the call past us a second time. Told by where the media goes, which is our
+    /// own port: a mark in the description could be copied by an end to be met without us.
+    fn is_a_loop(&self, message: &OfferRequest, description: &Description) -> bool {
+        let options = &message.options;
+        let id = self
+            .live_id(&message.call_id)
+            .filter(|_| options.loop_protect);
+        let ours = |call: &mut CallRecord| call.is_ours(description.audio(), options);
+        id.and_then(|id| self.with_live(&id, ours)) == Some(true)
+    }
+
     /// Whoever joins while a payment runs would hear what is left to hear, and none who is in the call
     /// asked for it: refused, and recorded.
     async fn check_replaced(
@@ -166,15 +189,16 @@ impl Calls {
         offers: bool,
         peer: SocketAddr,
     ) -> Result<(), Refusal> {
-        let replaces = self.with_live(id, |call| {
+        let joins = self.with_live(id, |call| {
             let (leg, tag) = if offers {
                 (call.offering_leg(message), Some(message.from_tag.as_str()))
             } else {
                 (call.answering_leg(message), message.to_tag.as_deref())
             };
-            call.armed && leg.is_ok_and(|leg| call.replaces(leg, tag))
+            // Who fits no leg is refused in any case, and recorded as the others.
+            call.armed && leg.map_or(true, |leg| call.replaces(leg, tag))
         });
-        if replaces == Some(true)
+        if joins == Some(true)
             && let Some(holder) = self.other_holder(id, &message.call_id).await
         {
             let event = Event::AccessRefused {
@@ -231,7 +255,10 @@ impl Calls {
             warn!(call = %id, %error, "tonewall-trunk is no name of a trunk; the call counts under its address");
         }
         self.shadow(id);
-        let reply = Reply::ok_with(Dict::new().with("sdp", sdp));
+        let mut reply = Reply::ok_with(Dict::new().with("sdp", sdp));
+        if offer.payment {
+            reply = reply.warning("tonewall-payment goes with \"block DTMF\", once the call is up; no payment was begun");
+        }
         match self.block_as_offered(id, offer.block_dtmf, peer).await {
             Ok(()) => reply,
             Err(problem) => reply.warning(self.not_blocked(id, &problem, peer).await),
@@ -370,7 +397,8 @@ impl Calls {
             let body = self.statistics(&id);
             return body.map_or_else(not_found, Reply::ok_with);
         }
-        self.end(&id, Instant::now())
+        let delay = delete.delay.map(Duration::from_secs);
+        self.end_and_tell(&id, Instant::now(), delay)
             .await
             .map_or_else(not_found, Reply::ok_with)
     }
@@ -386,13 +414,19 @@ impl Calls {
         let Some(id) = self.live_id(&request.call_id) else {
             return Reply::error(reason::UNKNOWN_CALL_BLOCK);
         };
-        let named = self.with_live(&id, |call| match (&request.label, &request.from_tag) {
-            (Some(label), _) => call.leg_of_label(label).map(|leg| vec![leg]),
-            (None, Some(tag)) => call.leg_of_tag(tag).map(|leg| vec![leg]),
-            (None, None) => Some(vec![Leg::Caller, Leg::Agent]),
+        let named = self.with_live(&id, |call| {
+            let leg = match (&request.label, request.address, &request.from_tag) {
+                (Some(label), _, _) => call.leg_of_label(label),
+                (None, Some(address), _) => call.leg_of_address(address),
+                (None, None, Some(tag)) => call.leg_of_tag(tag),
+                (None, None, None) => return Some(vec![Leg::Caller, Leg::Agent]),
+            };
+            leg.map(|leg| vec![leg])
         });
         let Some(Some(legs)) = named else {
-            return Reply::error("No leg of the call has this from-tag or label");
+            return Reply::error(
+                "No leg of the call has this label or from-tag, or alone this address",
+            );
         };
         for leg in legs {
             let command = command(leg);
@@ -427,13 +461,35 @@ impl Calls {
         RequestError::Unsupported(command).into()
     }
 
-    fn query(&self, query: &QueryRequest) -> Reply {
+    async fn query(&self, query: &QueryRequest) -> Reply {
         let live = match self.live_id(&query.call_id) {
             Some(id) => self.statistics(&id),
             None => None,
         };
-        live.or_else(|| self.ended_body(&query.call_id))
-            .map_or_else(|| Reply::error(reason::UNKNOWN_CALL), Reply::ok_with)
+        match live.or_else(|| self.ended_body(&query.call_id)) {
+            Some(body) => Reply::ok_with(self.told_of_payment(&query.call_id, body).await),
+            None => Reply::error(reason::UNKNOWN_CALL),
+        }
+    }
+
+    /// Of what clients of rtpengine read, what there is here.
+    fn node_statistics(&self) -> Reply {
+        let inner = &self.inner;
+        let calls = self.count() as u64;
+        let current = Dict::new()
+            .with("sessionsown", calls)
+            .with("sessionsforeign", 0_i64)
+            .with("sessionstotal", calls)
+            .with("transcodedmedia", 0_i64);
+        let uptime = inner.since.elapsed().as_secs();
+        let total = Dict::new()
+            .with("uptime", uptime)
+            .with("managedsessions", inner.started.load(Ordering::Relaxed))
+            .with("timeoutsessions", inner.timed_out.load(Ordering::Relaxed));
+        let statistics = Dict::new()
+            .with("currentstatistics", current)
+            .with("totalstatistics", total);
+        Reply::ok_with(Dict::new().with("statistics", statistics))
     }
 
     fn list_calls(&self, list: ListRequest) -> Reply {

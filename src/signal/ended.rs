@@ -11,7 +11,10 @@ use jiff::Timestamp;
 use super::{record::CallRecord, statistics};
 use crate::{
     media::{CallStats, ports::PortPair},
-    proto::{id::CallId, ng::Dict},
+    proto::{
+        id::{CallId, PaymentId},
+        ng::Dict,
+    },
 };
 
 /// Most records that linger: 50 MB of them. Beyond, the oldest are forgotten early.
@@ -42,13 +45,13 @@ struct Closing {
 }
 
 impl Ended {
-    /// A call that ends now and is remembered until `until`. Its place is free at once, its ports when
+    /// A call that ends now and is remembered until `until`, if at all. Its place is free at once, its ports when
     /// [`Self::closed`] is told.
     pub(super) fn enter(
         &mut self,
         mut record: Box<CallRecord>,
         stats: CallStats,
-        until: Instant,
+        (until, told): (Instant, bool),
         at: Timestamp,
     ) {
         let closing = Closing {
@@ -56,6 +59,11 @@ impl Ended {
             until,
         };
         self.closing.insert(record.id.clone(), closing);
+        if !told {
+            // Nor is what was told of an earlier call of this Call-ID.
+            self.lingering.remove(&record.signalling_id);
+            return;
+        }
         self.serial += 1;
         let (serial, signalling_id) = (self.serial, Arc::clone(&record.signalling_id));
         self.order
@@ -78,6 +86,11 @@ impl Ended {
             record, stats, at, ..
         } = self.lingering.get(signalling_id)?;
         Some(statistics::body(record, stats, *at))
+    }
+
+    /// The payment that was begun on it by NG.
+    pub(super) fn payment(&self, signalling_id: &str) -> Option<PaymentId> {
+        self.lingering.get(signalling_id)?.record.payment.clone()
     }
 
     /// The media plane has closed the call's sockets: its ports may rest. Whether it was waited for.

@@ -9,6 +9,7 @@ mod interfaces;
 mod networks;
 pub mod ng;
 mod parts;
+mod payments;
 mod record;
 mod settings;
 mod statistics;
@@ -20,7 +21,7 @@ use serde::{Deserialize, Serialize};
 pub use calls::Calls;
 pub use interfaces::{Interface, Interfaces, NoInterface};
 pub use networks::{NetworkError, Networks};
-pub use parts::{ArmedStore, AuditSink, BoxFuture, MediaPort};
+pub use parts::{ArmedStore, AuditSink, BoxFuture, MediaPort, PaymentPort};
 pub use settings::{CallSettings, ShadowScope};
 
 use crate::proto::id::CallId;

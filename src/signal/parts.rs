@@ -1,6 +1,6 @@
 //! What the registry needs of its neighbours, no more: so that it can be tried without them.
 
-use std::{future::Future, pin::Pin};
+use std::{future::Future, net::SocketAddr, pin::Pin};
 
 use crate::{
     audit_log::{AuditError, AuditLog},
@@ -9,8 +9,9 @@ use crate::{
     proto::{
         audit::Record,
         call::{Holder, LegMedia},
-        id::{CallId, Tenant},
+        id::{CallId, PaymentId, Tenant},
         leg::Leg,
+        ng::{Dict, PaymentOrder},
     },
 };
 
@@ -111,6 +112,22 @@ impl ArmedStore for Journal {
     ) -> BoxFuture<'_, Result<Vec<ArmedRow>, JournalError>> {
         Box::pin(Self::armed(self, tenant, signalling_id))
     }
+}
+
+/// Who takes payments, as far as signalling may ask for them.
+pub trait PaymentPort: Send + Sync {
+    /// Begins a payment on a call for a peer; its id once the call is armed.
+    ///
+    /// # Errors
+    /// A sentence that repeats nothing that could be a card number.
+    fn begin(
+        &self,
+        call: CallId,
+        order: PaymentOrder,
+        peer: SocketAddr,
+    ) -> BoxFuture<'_, Result<PaymentId, String>>;
+    /// Where it stands, for `query`.
+    fn result(&self, payment: PaymentId) -> BoxFuture<'_, Option<Dict>>;
 }
 
 /// Where it is recorded what happened. Signalling needs no proof of it: the proof belongs to

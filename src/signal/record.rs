@@ -11,12 +11,13 @@ use tokio::sync::OwnedSemaphorePermit;
 use super::{
     CallView,
     descriptions::{Branch, Branches, Said, Sent},
+    statistics::Sound,
 };
 use crate::{
     media::ports::PortPair,
     proto::{
         call::{ArmRefusal, LegMedia, SourcePolicy},
-        id::CallId,
+        id::{CallId, PaymentId},
         leg::Leg,
         ng::{DeleteRequest, OfferRequest, SdpOptions},
         sdp::{Audio, CodecName, Description, Rewrite},
@@ -159,6 +160,10 @@ pub(super) struct CallRecord {
     /// Legs whose media `block media` keeps from the other: the caller's, the agent's.
     pub(super) kept_back: (bool, bool),
     pub(super) incident: bool,
+    /// The last payment that was begun by NG.
+    pub(super) payment: Option<PaymentId>,
+    /// How the caller and the agent sounded, at worst and at best.
+    pub(super) sound: (Sound, Sound),
     trunk: Trunk,
     branches: Branches,
     /// Its ports, and its place among the calls that this node takes; until it ends.
@@ -191,6 +196,8 @@ impl CallRecord {
             blocked: false,
             kept_back: (false, false),
             incident: false,
+            payment: None,
+            sound: Default::default(),
             trunk: Trunk::default(),
             branches: Branches::default(),
             held: Some(((caller, agent), place)),
@@ -226,6 +233,27 @@ impl CallRecord {
         [Leg::Caller, Leg::Agent]
             .into_iter()
             .find(|leg| self.leg(*leg).label.as_deref() == Some(label))
+    }
+
+    /// The one leg whose media is at this address.
+    pub(super) fn leg_of_address(&self, address: IpAddr) -> Option<Leg> {
+        let is_at = |leg: &Leg| {
+            let media = self.leg(*leg).media.as_ref();
+            media.is_some_and(|media| media.rtp.ip() == address)
+        };
+        let mut found = [Leg::Caller, Leg::Agent].into_iter().filter(is_at);
+        found.next().filter(|_| found.next().is_none())
+    }
+
+    /// Whether this is where the call's own media comes to us: a description that says so has been
+    /// here, whoever brings it again.
+    pub(super) fn is_ours(&self, audio: &Audio, options: &SdpOptions) -> bool {
+        audio.rtp.is_some_and(|rtp| {
+            [&self.caller, &self.agent].into_iter().any(|leg| {
+                let at = options.media_address.unwrap_or(leg.address);
+                rtp.port() == leg.port && (rtp.ip() == leg.address || rtp.ip() == at)
+            })
+        })
     }
 
     /// Whether both ends have agreed on media.

@@ -16,6 +16,9 @@ use crate::{
     },
 };
 
+/// Packets of a piece of a stream that a MOS is told of: a second of them.
+const LEAST_PACKETS: u64 = 50;
+
 /// Statistics of a call.
 pub(super) fn body(call: &CallRecord, stats: &CallStats, now: Timestamp) -> Dict {
     let last_packet = now.as_second() - i64::try_from(stats.idle_seconds).unwrap_or(0);
@@ -44,7 +47,7 @@ pub(super) fn body(call: &CallRecord, stats: &CallStats, now: Timestamp) -> Dict
         .with("created", call.started.as_second())
         .with("created_us", started_us.rem_euclid(1_000_000))
         .with("last signal", call.last_signal.as_second())
-        .with("SSRC", sources(stats))
+        .with("SSRC", sources(call, stats))
         .with("tags", tags)
         .with("totals", totals(stats))
         .with(
@@ -156,36 +159,106 @@ fn stream(
 }
 
 /// What was received of each source.
-fn sources(stats: &CallStats) -> Dict {
+fn sources(call: &CallRecord, stats: &CallStats) -> Dict {
     let mut all = Dict::new();
-    for leg in [&stats.caller, &stats.agent] {
+    let (caller, agent) = &call.sound;
+    for (leg, sound) in [(&stats.caller, caller), (&stats.agent, agent)] {
         let reception = &leg.reception;
         let Some(ssrc) = reception.ssrc else { continue };
-        all.push(
-            ssrc.to_string(),
-            Dict::new()
-                .with("bytes", leg.bytes)
-                .with("packets", leg.packets)
-                .with("last RTP timestamp", i64::from(reception.timestamp))
-                .with("last RTP seq", i64::from(reception.sequence))
-                .with("cumulative loss", reception.lost())
-                .with("average MOS", quality(reception)),
-        );
+        let mut of_it = Dict::new()
+            .with("bytes", leg.bytes)
+            .with("packets", leg.packets)
+            .with("last RTP timestamp", i64::from(reception.timestamp))
+            .with("last RTP seq", i64::from(reception.sequence))
+            .with("cumulative loss", reception.lost())
+            .with("average MOS", average(reception).dict());
+        for (name, told) in [("lowest MOS", sound.lowest), ("highest MOS", sound.highest)] {
+            if let Some((quality, at)) = told {
+                of_it.push(name, quality.dict().with("reported at", at));
+            }
+        }
+        all.push(ssrc.to_string(), of_it);
     }
     all
 }
 
-/// How the stream sounds to whoever receives it: by its losses and jitter over its whole time, for
-/// what is said here is measured at the relay and not by the ends' reports. MOS in tenths.
-fn quality(reception: &Reception) -> Dict {
-    let jitter_ms = reception.jitter_ms();
-    let expected = reception.expected.max(1);
-    let loss_percent = reception.lost() * 100 / expected;
-    Dict::new()
-        .with("MOS", mos_tenths(reception.lost(), expected, jitter_ms))
-        .with("jitter", jitter_ms)
-        .with("packet loss", loss_percent)
-        .with("samples", 1_i64)
+/// How a stream sounds to whoever receives it: by its losses and jitter, for what is said here is
+/// measured at the relay and not by the ends' reports.
+#[derive(Debug, Clone, Copy)]
+struct Quality {
+    /// In tenths.
+    mos: i64,
+    jitter_ms: u64,
+    loss_percent: u64,
+}
+
+impl Quality {
+    fn of(lost: u64, expected: u64, jitter_ms: u64) -> Self {
+        let expected = expected.max(1);
+        Self {
+            mos: mos_tenths(lost, expected, jitter_ms),
+            jitter_ms,
+            loss_percent: lost * 100 / expected,
+        }
+    }
+
+    fn dict(self) -> Dict {
+        Dict::new()
+            .with("MOS", self.mos)
+            .with("jitter", self.jitter_ms)
+            .with("packet loss", self.loss_percent)
+            .with("samples", 1_i64)
+    }
+}
+
+/// Over its whole time.
+fn average(reception: &Reception) -> Quality {
+    Quality::of(reception.lost(), reception.expected, reception.jitter_ms())
+}
+
+/// How one leg sounded at worst and at best, over pieces of [`LEAST_PACKETS`] and more.
+#[derive(Debug, Default)]
+pub(super) struct Sound {
+    /// What was lost and expected up to the last piece.
+    before: (u64, u64),
+    /// With the seconds of UTC when it was found.
+    lowest: Option<(Quality, i64)>,
+    highest: Option<(Quality, i64)>,
+}
+
+impl Sound {
+    fn sample(&mut self, reception: &Reception, at: i64) {
+        let (lost, expected) = (reception.lost(), reception.expected);
+        let piece = expected.saturating_sub(self.before.1);
+        if piece < LEAST_PACKETS {
+            return;
+        }
+        // What comes late makes up for a loss of an earlier piece.
+        let lost_now = lost.saturating_sub(self.before.0);
+        let quality = Quality::of(lost_now, piece, reception.jitter_ms());
+        self.before = (lost, expected);
+        if self
+            .lowest
+            .is_none_or(|(lowest, _)| quality.mos < lowest.mos)
+        {
+            self.lowest = Some((quality, at));
+        }
+        if self
+            .highest
+            .is_none_or(|(highest, _)| quality.mos > highest.mos)
+        {
+            self.highest = Some((quality, at));
+        }
+    }
+}
+
+impl CallRecord {
+    /// Looks how both legs have sounded since the last time.
+    pub(super) fn sample(&mut self, stats: &CallStats, now: Timestamp) {
+        let at = now.as_second();
+        self.sound.0.sample(&stats.caller.reception, at);
+        self.sound.1.sample(&stats.agent.reception, at);
+    }
 }
 
 /// The E-model (ITU-T G.107) as monitors shorten it: a base of 93.2, what delay (a jitter buffer of twice

@@ -3,7 +3,7 @@
 use std::{fs, process::Command};
 
 /// Configuration files that cannot be used, and words of the error.
-const BAD_CONFIG: [(&str, &[&str]); 25] = [
+const BAD_CONFIG: [(&str, &[&str]); 30] = [
     ("", &["data_dir"]),
     ("data_dir = ", &["line 1"]),
     (
@@ -75,6 +75,30 @@ const BAD_CONFIG: [(&str, &[&str]); 25] = [
     (
         "data_dir = \"D\"\n[ng]\nudp = \"10.0.0.1:2223\"",
         &["ng.allow", "10.0.0.1:2223", "name the addresses"],
+    ),
+    (
+        "data_dir = \"D\"\n[ng]\ntcp = \"0.0.0.0:2224\"",
+        &["ng.allow", "0.0.0.0:2224", "name the addresses"],
+    ),
+    (
+        "data_dir = \"D\"\n[ng]\nhttps = \"127.0.0.1:2226\"\ntls_certificate = \"c.pem\"\ntls_key = \"k.pem\"",
+        &["ng.https", "found 2 of", "client_ca", "all three"],
+    ),
+    (
+        "data_dir = \"D\"\n[ng]\nclient_ca = \"ca.pem\"",
+        &["ng.https", "found none", "leave"],
+    ),
+    (
+        "data_dir = \"D\"\n[ng]\nhttps = \"127.0.0.1:2226\"\ntls_certificate = \"/nowhere/c.pem\"\ntls_key = \"/nowhere/k.pem\"\nclient_ca = \"/nowhere/ca.pem\"",
+        &[
+            "ng.tls_certificate",
+            "/nowhere/c.pem",
+            "expected a certificate chain",
+        ],
+    ),
+    (
+        "data_dir = \"D\"\n[ng]\nhttp = \"127.0.0.1:2225\"\ntcp = \"127.0.0.1:2225\"",
+        &["ng.http", "found 127.0.0.1:2225", "ng.tcp listens too"],
     ),
     (
         "data_dir = \"D\"\n[media]\nport_min = 30001",

@@ -51,6 +51,8 @@ struct Clock {
 pub(crate) struct Ends {
     pub(crate) signalling_id: String,
     pub(crate) id: String,
+    /// Where the caller and the agent have their media.
+    pub(crate) ports: (u16, u16),
     keys: mpsc::UnboundedSender<Key>,
     dialled: mpsc::UnboundedSender<char>,
     clock: Arc<Clock>,
@@ -106,6 +108,7 @@ pub(crate) async fn play(gateway: &Gateway, signalling_id: &str) -> Ends {
         .connect(address(to_agent_side))
         .await
         .expect("connected");
+    let ports = (port(&caller), port(&agent));
     let (caller, agent) = (Arc::new(caller), Arc::new(agent));
     let (keys, queue) = mpsc::unbounded_channel();
     let (dialled, by_agent) = mpsc::unbounded_channel();
@@ -124,6 +127,7 @@ pub(crate) async fn play(gateway: &Gateway, signalling_id: &str) -> Ends {
     Ends {
         signalling_id: signalling_id.to_owned(),
         id: call["id"].as_str().unwrap_or_default().to_owned(),
+        ports,
         keys,
         dialled,
         clock,

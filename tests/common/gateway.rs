@@ -35,6 +35,8 @@ const LOOK: Duration = Duration::from_millis(20);
 pub(crate) struct Options {
     /// Lines of TOML before the first table.
     pub(crate) top: &'static str,
+    /// Lines of `[ng]`.
+    pub(crate) ng: &'static str,
     /// More tables.
     pub(crate) more: &'static str,
     pub(crate) level: Option<&'static str>,
@@ -83,6 +85,7 @@ impl Gateway {
         let [api, metrics, ng, ng_http] = [free(), free(), free(), free()];
         let Options {
             top,
+            ng: more_ng,
             more,
             level,
             ports,
@@ -94,7 +97,7 @@ impl Gateway {
         let config = format!(
             "data_dir = {:?}\ndrain_timeout = \"2s\"\n{top}\n\
              [api]\nlisten = \"{api}\"\n[metrics]\nlisten = \"{metrics}\"\n\
-             [ng]\nudp = \"{ng}\"\nhttp = \"{ng_http}\"\n\
+             [ng]\nudp = \"{ng}\"\nhttp = \"{ng_http}\"\n{more_ng}\n\
              [media]\nport_min = {first}\nport_max = {}\n\
              [processor]\nkind = \"sandbox\"\ndigest_key = \"{DIGEST_KEY}\"\n{more}\n",
             folder.path().join("data"),

@@ -9,6 +9,7 @@ mod outside;
 mod prepared;
 mod recording;
 mod recover;
+mod signalled;
 #[cfg(test)]
 mod tests;
 mod types;

@@ -1,7 +1,7 @@
 //! Headers, sizes, time-outs, TLS, health.
 
 use super::{stream::read_until, *};
-use crate::http::{ServeError, TlsFiles};
+use crate::{http::ServeError, listen::TlsFiles};
 
 #[tokio::test]
 async fn every_answer_has_the_security_headers() {
@@ -231,6 +231,7 @@ async fn tls_serves_sets_a_host_cookie_and_takes_a_new_certificate() {
     let files = TlsFiles {
         certificate: folder.path().join("c.pem"),
         key: folder.path().join("k.pem"),
+        clients: None,
     };
     let renew = || {
         let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();

@@ -570,6 +570,11 @@ impl Call {
         {
             *self.source_mut(leg) = Source::default();
             self.sources.contest_told = false;
+            if leg == Leg::Caller {
+                // Keys from two places are not those of one card: whoever is there now is asked anew.
+                self.fail_capture(CaptureFailure::MediaChanged);
+                self.drain_capture();
+            }
         }
         match leg {
             Leg::Caller => self.caller = Some(media),

@@ -12,7 +12,7 @@ const KEPT: Duration = Duration::from_secs(60);
 /// in the map and one in the order, with the room that both grow ahead by.
 const HELD_BYTES: usize = 256;
 /// Longest cookie; clients send about 20 bytes.
-const MAX_COOKIE_BYTES: usize = 255;
+pub(super) const MAX_COOKIE_BYTES: usize = 255;
 
 /// Splits a datagram into its cookie and its message. `None` where there is no cookie.
 #[must_use]

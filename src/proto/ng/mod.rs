@@ -7,13 +7,17 @@
 
 mod bencode;
 mod cookie;
+mod framing;
 mod json;
+mod payment;
 mod reply;
 mod request;
 mod rtpp_flags;
 mod value;
 
 pub use cookie::{CookieCache, split_cookie};
+pub use framing::{Framer, FramingError};
+pub use payment::{PaymentKeyError, PaymentOrder, PaymentRequest};
 pub use reply::{Reply, reason};
 pub use request::{
     BlockRequest, CallerSide, DeleteRequest, ListRequest, MediaRequest, MuxPolicy, OfferRequest,

@@ -10,6 +10,7 @@ use crate::proto::{
 };
 
 use super::{
+    payment::{self, PaymentRequest},
     reply::Reply,
     rtpp_flags,
     value::{Dict, Value, canonical},
@@ -72,6 +73,8 @@ pub struct SdpOptions {
     /// `strict-source` or `asymmetric`: take media from where the SDP says and nowhere else, whatever
     /// the configuration allows.
     pub strict_source: bool,
+    /// `loop-protect`: a description that leads here already stays as it is.
+    pub loop_protect: bool,
 }
 
 /// `offer` and `answer`.
@@ -102,6 +105,8 @@ pub struct OfferRequest {
     pub received_from: Option<IpAddr>,
     /// Whether the client understands `load limit`.
     pub load_limit: bool,
+    /// `tonewall-payment`, which is of no use here: the call is not up yet, or may not be.
+    pub payment: bool,
 }
 
 /// `delete`.
@@ -111,6 +116,8 @@ pub struct DeleteRequest {
     pub call_id: String,
     /// If given, one of the call's tags.
     pub from_tag: Option<String>,
+    /// `delete-delay`, in seconds: with 0 nothing is told of the call afterwards.
+    pub delay: Option<u64>,
     /// If given, the tag of the other end: of one place that the call rang at, if it was forked.
     pub to_tag: Option<String>,
     /// Branch of the INVITE that has come to nothing, if the call was forked.
@@ -142,6 +149,8 @@ pub struct BlockRequest {
     pub from_tag: Option<String>,
     /// The leg that is meant: its label.
     pub label: Option<String>,
+    /// The leg that is meant: the address of its media.
+    pub address: Option<IpAddr>,
     /// Whether one leg is meant. Older clients send the tag without this flag and mean one leg,
     /// newer daemons ignore the tag then: the caller's leg is masked either way.
     pub directional: bool,
@@ -166,10 +175,12 @@ pub enum Security {
 pub struct MediaRequest {
     /// SIP Call-ID.
     pub call_id: String,
-    /// The leg whose media is meant: its tag. Both where neither it nor a label is given.
+    /// The leg whose media is meant: its tag. Both where none of these is given.
     pub from_tag: Option<String>,
     /// The leg that is meant: its label.
     pub label: Option<String>,
+    /// The leg that is meant: the address of its media.
+    pub address: Option<IpAddr>,
 }
 
 /// A command of this protocol that is not carried out.
@@ -196,10 +207,14 @@ pub enum Request {
     Query(QueryRequest),
     /// The calls.
     List(ListRequest),
+    /// Counts of the node.
+    Statistics,
     /// Arm.
     BlockDtmf(BlockRequest),
     /// Release.
     UnblockDtmf(BlockRequest),
+    /// Begin a payment, which arms.
+    Payment(PaymentRequest),
     /// Keep a leg's media from the other end.
     BlockMedia(MediaRequest),
     /// Let it pass again.
@@ -265,7 +280,7 @@ const DEFAULT_LIST: usize = 32;
 const MAX_LIST: usize = 500;
 
 /// Commands of rtpengine's protocol that would play, record, fork or inject media.
-const UNSUPPORTED: [&str; 21] = [
+const UNSUPPORTED: [&str; 20] = [
     "start recording",
     "stop recording",
     "pause recording",
@@ -274,7 +289,6 @@ const UNSUPPORTED: [&str; 21] = [
     "play media",
     "stop media",
     "play DTMF",
-    "statistics",
     "publish",
     "subscribe request",
     "subscribe answer",
@@ -306,6 +320,10 @@ impl Request {
                 from_tag: keys.id("from-tag")?,
                 to_tag: keys.id("to-tag")?,
                 via_branch: keys.id("via-branch")?,
+                delay: keys
+                    .get("delete-delay")
+                    .and_then(Value::to_integer)
+                    .and_then(|seconds| u64::try_from(seconds).ok()),
                 fatal: keys.flag("fatal"),
             })),
             "query" => Ok(Self::Query(QueryRequest {
@@ -318,6 +336,11 @@ impl Request {
                     .and_then(|limit| usize::try_from(limit).ok())
                     .unwrap_or(DEFAULT_LIST)
                     .min(MAX_LIST),
+            })),
+            "statistics" => Ok(Self::Statistics),
+            "block-dtmf" if keys.asks_for_payment() => Ok(Self::Payment(PaymentRequest {
+                call_id: keys.call_id()?,
+                order: payment::order(|key| keys.get(key)),
             })),
             "block-dtmf" => keys.block().map(Self::BlockDtmf),
             "unblock-dtmf" => keys.block().map(Self::UnblockDtmf),
@@ -346,8 +369,10 @@ impl Request {
             Self::Delete(_) => "delete",
             Self::Query(_) => "query",
             Self::List(_) => "list",
+            Self::Statistics => "statistics",
             Self::BlockDtmf(_) => "block DTMF",
             Self::UnblockDtmf(_) => "unblock DTMF",
+            Self::Payment(_) => "block DTMF for a payment",
             Self::BlockMedia(_) => "block media",
             Self::UnblockMedia(_) => "unblock media",
             Self::SilenceMedia(_) => "silence media",
@@ -410,6 +435,10 @@ impl<'a> Keys<'a> {
         self.id("call-id")?.ok_or(RequestError::NoCallId)
     }
 
+    fn asks_for_payment(&self) -> bool {
+        self.get("tonewall-payment").is_some()
+    }
+
     fn offer(&self) -> Result<OfferRequest, RequestError> {
         Ok(OfferRequest {
             call_id: self.call_id()?,
@@ -426,6 +455,7 @@ impl<'a> Keys<'a> {
             block_dtmf: self.flag("block-dtmf"),
             trunk: self.text("tonewall-trunk").map(|name| name.parse()),
             received_from: self.received_from(),
+            payment: self.asks_for_payment(),
             load_limit: self
                 .words("supports")
                 .iter()
@@ -442,6 +472,7 @@ impl<'a> Keys<'a> {
             call_id: self.call_id()?,
             from_tag: self.id("from-tag")?,
             label: self.id("label")?,
+            address: self.address(),
             directional: self.flag("directional"),
             security: self
                 .text("dtmf-security")
@@ -461,7 +492,12 @@ impl<'a> Keys<'a> {
             call_id: self.call_id()?,
             from_tag: self.id("from-tag")?.filter(|_| !all),
             label: self.id("label")?.filter(|_| !all),
+            address: self.address().filter(|_| !all),
         })
+    }
+
+    fn address(&self) -> Option<IpAddr> {
+        self.text("address").and_then(|text| text.parse().ok())
     }
 
     fn sdp_options(&self) -> SdpOptions {
@@ -510,6 +546,7 @@ impl<'a> Keys<'a> {
             },
             networks: self.networks(),
             strict_source: self.flag("strict-source") || self.flag("asymmetric"),
+            loop_protect: self.flag("loop-protect"),
         }
     }
 

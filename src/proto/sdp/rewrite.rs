@@ -17,8 +17,25 @@ use super::{
 use crate::proto::encoding::CodecFilter;
 
 /// Attributes that speak of what the gateway does not do (ICE, SRTP, DTLS, bundling) or says
-/// itself. Those of ICE begin with `ice-`.
-const REMOVED: [&str; 18] = [
+/// itself, or that name other addresses and ways for the same media, by which it would pass the
+/// gateway: older ICE (`alt`), RFC 6947 (`altc`), RFC 4570, capabilities (RFC 5939 and 6871). Those of
+/// ICE begin with `ice-`.
+const REMOVED: [&str; 33] = [
+    "alt",
+    "altc",
+    "source-filter",
+    "csup",
+    "creq",
+    "acap",
+    "tcap",
+    "pcfg",
+    "acfg",
+    "lcfg",
+    "rmcap",
+    "omcap",
+    "mfcap",
+    "mscap",
+    "sescap",
     "candidate",
     "remote-candidates",
     "end-of-candidates",

@@ -1,32 +1,112 @@
-//! The same over HTTP, on a listener of its own: `POST /ng-plain`, `POST /ng`, `GET /ping`.
+//! The same over HTTP, on listeners of its own: `POST /ng-plain`, `POST /ng`, `GET /ping`, and WebSocket
+//! at any path. With TLS only for clients that have a certificate.
 
-use std::net::SocketAddr;
-
-use axum::{
-    Router,
-    body::Bytes,
-    extract::{ConnectInfo, DefaultBodyLimit, Request, State},
-    http::{HeaderValue, StatusCode, header},
-    middleware::{self, Next},
-    response::{IntoResponse, Response},
-    routing::{get, post},
+use std::{
+    io,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
 };
 
-use super::NgServer;
-use crate::proto::ng::{Encoding, split_cookie};
+use axum::{
+    Extension, Router,
+    body::Bytes,
+    extract::{ConnectInfo, DefaultBodyLimit, Request, State},
+    http::{HeaderMap, HeaderValue, StatusCode, header},
+    middleware::{self, Next},
+    response::{IntoResponse, Response},
+    routing::{any, get, post},
+};
+use hyper::server::conn::http1;
+use hyper_util::{
+    rt::{TokioIo, TokioTimer},
+    service::TowerToHyperService,
+};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::{TcpListener, TcpStream},
+    time::timeout,
+};
+use tokio_rustls::TlsAcceptor;
+use tower::Layer;
+use tower_http::timeout::RequestBodyTimeoutLayer;
+use tracing::debug;
 
-/// Largest body: as large as a datagram may be.
-const MAX_BODY_BYTES: usize = 65_535;
+use super::{NgServer, limits::MAX_MESSAGE_BYTES, websocket};
+use crate::{
+    listen::{Place, Reload},
+    proto::ng::{Encoding, split_cookie},
+};
 
 impl NgServer {
-    /// The routes; serve them with `into_make_service_with_connect_info::<SocketAddr>()`, for
-    /// without the peer's address everything is refused.
+    /// Serves HTTP and WebSocket on this listener until its task is ended; with certificates HTTPS and
+    /// WSS, to clients that have one too.
+    pub async fn serve_http(&self, listener: TcpListener, tls: Option<Reload>) {
+        let router = self.router();
+        self.accept(listener, |stream, peer, place| {
+            let (server, router, tls) = (self.clone(), router.clone(), tls.clone());
+            async move {
+                if let Err(error) = server
+                    .serve_connection(stream, peer, place, router, tls)
+                    .await
+                {
+                    debug!(%peer, %error, "NG connection ended");
+                }
+            }
+        })
+        .await;
+    }
+
+    async fn serve_connection(
+        &self,
+        stream: TcpStream,
+        peer: SocketAddr,
+        place: Place,
+        router: Router,
+        tls: Option<Reload>,
+    ) -> io::Result<()> {
+        let Some(tls) = tls else {
+            return self.serve_requests(stream, peer, place, router).await;
+        };
+        let acceptor = TlsAcceptor::from(tls.config().get_inner());
+        match timeout(self.shared.limits.message, acceptor.accept(stream)).await? {
+            Ok(stream) => self.serve_requests(stream, peer, place, router).await,
+            Err(error) => {
+                if error.kind() == io::ErrorKind::InvalidData {
+                    self.refuse_certificate(peer);
+                }
+                Err(error)
+            }
+        }
+    }
+
+    async fn serve_requests(
+        &self,
+        stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+        peer: SocketAddr,
+        place: Place,
+        router: Router,
+    ) -> io::Result<()> {
+        let service = Extension(ConnectInfo(peer)).layer(Extension(Arc::new(place)).layer(router));
+        http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(self.shared.limits.message)
+            .max_headers(64)
+            .max_buf_size(32 * 1024)
+            .serve_connection(TokioIo::new(stream), TowerToHyperService::new(service))
+            .with_upgrades()
+            .await
+            .map_err(io::Error::other)
+    }
+
+    /// The routes; without the peer's address ([`ConnectInfo`]) everything is refused.
     pub fn router(&self) -> Router {
         Router::new()
-            .route("/ng-plain", post(plain))
-            .route("/ng", post(with_cookie))
+            .route("/ng-plain", post(plain).get(websocket::beside_post))
+            .route("/ng", post(with_cookie).get(websocket::beside_post))
             .route("/ping", get(|| std::future::ready("pong")))
-            .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
+            .fallback(any(websocket::anywhere))
+            .layer(DefaultBodyLimit::max(MAX_MESSAGE_BYTES))
+            .layer(RequestBodyTimeoutLayer::new(self.shared.limits.message))
             .layer(middleware::from_fn_with_state(self.clone(), only_allowed))
             .with_state(self.clone())
     }
@@ -40,12 +120,39 @@ async fn only_allowed(State(server): State<NgServer>, request: Request, next: Ne
     if !server.allows(peer) {
         return refusal("this address is not in the list of NG clients");
     }
-    // A page in a browser on this machine reaches loopback too, and always says where it is from.
-    if request.headers().contains_key(header::ORIGIN) {
-        server.refuse(peer, "the request came from a page in a browser");
+    if came_from_a_page(request.headers()) {
+        server.refuse_source(peer, "the request came from a page in a browser");
         return refusal("NG control is not for pages in a browser");
     }
     next.run(request).await
+}
+
+/// A page in a browser on this machine reaches loopback too, and always says where it is from. The
+/// client that Kamailio speaks WebSocket with says the address that it connects to, without a port,
+/// where a page would have to be this machine's own; a name in its place could be made to lead here.
+fn came_from_a_page(headers: &HeaderMap) -> bool {
+    let origins = headers.get_all(header::ORIGIN);
+    let address = |host: &str| host.trim_matches(['[', ']']).parse::<IpAddr>().ok();
+    let host = headers
+        .get(header::HOST)
+        .and_then(|host| host.to_str().ok())
+        .and_then(|host| {
+            let with_port = host.parse::<SocketAddr>().ok();
+            with_port
+                .map(|with_port| with_port.ip())
+                .or_else(|| address(host))
+        });
+    let is_websocket = headers.contains_key(header::SEC_WEBSOCKET_KEY);
+    origins.iter().any(|origin| {
+        let named = origin.to_str().ok().and_then(|origin| {
+            let host = origin
+                .strip_prefix("http://")
+                .or_else(|| origin.strip_prefix("https://"))
+                .unwrap_or(origin);
+            address(host)
+        });
+        !is_websocket || named.is_none() || named != host
+    })
 }
 
 fn refusal(reason: &'static str) -> Response {
@@ -57,8 +164,13 @@ async fn plain(
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
     body: Bytes,
 ) -> Response {
+    let work = server.work().await;
     // A task of its own: a client that leaves must not stop a request half way.
-    let task = tokio::spawn(async move { server.answer(&body, peer).await });
+    let task = tokio::spawn(async move {
+        let answer = server.answer(&body, peer).await;
+        drop(work);
+        answer
+    });
     let Ok((encoding, reply)) = task.await else {
         return StatusCode::INTERNAL_SERVER_ERROR.into_response();
     };
@@ -74,7 +186,9 @@ async fn with_cookie(
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
     body: Bytes,
 ) -> Response {
+    let work = server.work().await;
     let task = tokio::spawn(async move {
+        let _work = work;
         let Some((cookie, message)) = split_cookie(&body) else {
             server.drop_without_cookie(peer, body.len());
             return None;

@@ -1,10 +1,13 @@
-//! The NG server: requests in, replies out, over UDP and HTTP.
+//! The NG server: requests in, replies out, over UDP, TCP, HTTP and WebSocket, the latter two with TLS too.
 //!
 //! The protocol has no authentication, so it is taken from listed addresses only, this machine
 //! unless told otherwise.
 
 mod http;
+mod limits;
+mod stream;
 mod udp;
+mod websocket;
 
 use std::{
     collections::HashMap,
@@ -16,8 +19,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, oneshot};
 use tracing::warn;
+
+pub use limits::Limits;
 
 use super::{
     calls::{By, Calls},
@@ -45,6 +50,9 @@ struct Shared {
     cookies: Mutex<Cookies>,
     refusals: Mutex<Refusals>,
     counts: Counts,
+    limits: Limits,
+    /// Of the requests that came by connections.
+    places: Arc<Semaphore>,
 }
 
 /// What was turned away since the start.
@@ -53,6 +61,8 @@ struct Counts {
     source: AtomicU64,
     no_cookie: AtomicU64,
     malformed: AtomicU64,
+    certificate: AtomicU64,
+    crowded: AtomicU64,
 }
 
 struct Cookies {
@@ -84,6 +94,12 @@ impl NgServer {
     /// A server for these calls that listens to these addresses.
     #[must_use]
     pub fn new(calls: Calls, allowed: Networks) -> Self {
+        Self::with_limits(calls, allowed, Limits::default())
+    }
+
+    /// The same with other limits of connections.
+    #[must_use]
+    pub fn with_limits(calls: Calls, allowed: Networks, limits: Limits) -> Self {
         Self {
             shared: Arc::new(Shared {
                 calls,
@@ -94,18 +110,22 @@ impl NgServer {
                 }),
                 refusals: Mutex::new(Refusals::default()),
                 counts: Counts::default(),
+                limits,
+                places: limits::places(limits),
             }),
         }
     }
 
     /// How many messages were turned away since the start, by reason; for the metrics.
     #[must_use]
-    pub fn refused(&self) -> [(&'static str, u64); 3] {
+    pub fn refused(&self) -> [(&'static str, u64); 5] {
         let counts = &self.shared.counts;
         [
             ("source", &counts.source),
             ("no-cookie", &counts.no_cookie),
             ("malformed", &counts.malformed),
+            ("certificate", &counts.certificate),
+            ("crowded", &counts.crowded),
         ]
         .map(|(reason, count)| (reason, count.load(Ordering::Relaxed)))
     }
@@ -115,7 +135,7 @@ impl NgServer {
         let (encoding, message) = match decode(message) {
             Ok(decoded) => decoded,
             Err(error) => {
-                self.shared.counts.malformed.fetch_add(1, Ordering::Relaxed);
+                self.count_malformed();
                 warn!(%peer, %error, "NG message refused");
                 let encoding = if message.starts_with(b"{") {
                     Encoding::Json
@@ -129,7 +149,7 @@ impl NgServer {
         let reply = match Request::parse(&message) {
             Ok(request) => self.shared.calls.handle(request, peer).await,
             Err(error) => {
-                self.shared.counts.malformed.fetch_add(1, Ordering::Relaxed);
+                self.count_malformed();
                 warn!(%peer, %error, "NG request refused");
                 error.into()
             }
@@ -194,13 +214,39 @@ impl NgServer {
     fn allows(&self, peer: SocketAddr) -> bool {
         let allowed = self.shared.allowed.contains(peer.ip());
         if !allowed {
-            self.refuse(peer, "the address is not in the list of NG clients");
+            self.refuse_source(peer, "the address is not in the list of NG clients");
         }
         allowed
     }
 
-    fn refuse(&self, peer: SocketAddr, reason: &'static str) {
+    fn count_malformed(&self) {
+        self.shared.counts.malformed.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A connection for which there was no place.
+    fn count_crowded(&self) {
+        self.shared.counts.crowded.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn refuse_source(&self, peer: SocketAddr, reason: &'static str) {
         self.shared.counts.source.fetch_add(1, Ordering::Relaxed);
+        self.refuse(peer, reason);
+    }
+
+    /// Somebody without a certificate that is asked for.
+    fn refuse_certificate(&self, peer: SocketAddr) {
+        self.shared
+            .counts
+            .certificate
+            .fetch_add(1, Ordering::Relaxed);
+        self.refuse(
+            peer,
+            "no handshake with a certificate of the clients' authorities",
+        );
+    }
+
+    /// Records a refusal at a bounded rate.
+    fn refuse(&self, peer: SocketAddr, reason: &'static str) {
         let Some(unrecorded) = self.count_refusal(Instant::now()) else {
             return;
         };

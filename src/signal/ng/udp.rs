@@ -84,7 +84,7 @@ impl NgServer {
 
     /// Requests wait in the socket's buffer while a media worker has more to do than it gets done:
     /// late is better than refused, and a thread that waits lets the worker run.
-    async fn let_media_catch_up(&self) {
+    pub(super) async fn let_media_catch_up(&self) {
         let since = Instant::now();
         while self.shared.calls.is_media_behind() && since.elapsed() < CATCH_UP {
             sleep(CATCH_UP_STEP).await;

@@ -319,3 +319,119 @@ async fn a_hold_by_direction_is_handed_on_and_answered() {
         "the media stays where it was"
     );
 }
+
+#[tokio::test]
+async fn the_worst_and_the_best_of_a_call_are_told_beside_its_average() {
+    let house = House::new(26_460..=26_479);
+    house.call("c1").await;
+    let begin = std::time::Instant::now();
+    // A clean piece, one that loses every fourth packet, and a clean one.
+    for (piece, keeps) in [(0, 1), (1, 4), (2, 1)] {
+        {
+            let mut stats = house.media.stats.lock().unwrap();
+            stats.caller.reception.set_clock(8000);
+            for number in piece * 100..piece * 100 + 100_u16 {
+                if keeps == 4 && number % 4 == 1 {
+                    continue;
+                }
+                let datagram =
+                    crate::proto::rtp::write_header(0, false, number, u32::from(number) * 160, 77);
+                let at = begin + Duration::from_millis(u64::from(number) * 20);
+                stats.caller.reception.packet(&datagram, at);
+            }
+        }
+        house.calls.upkeep(Instant::now()).await;
+    }
+    let body = house.ask(message("query", "c1")).await;
+    let inner = |dict: &Dict, key: &str| match dict.get(key) {
+        Some(Value::Dict(inner)) => inner.clone(),
+        other => panic!("{key}: {other:?}"),
+    };
+    let source = inner(&inner(&body, "ssrc"), "77");
+    let of = |key: &str, what: &str| inner(&source, key).get(what).unwrap().to_integer().unwrap();
+    let mos = ["lowest-mos", "average-mos", "highest-mos"].map(|key| of(key, "mos"));
+    assert!(
+        mos.is_sorted() && mos[0] < mos[1] && mos[1] < mos[2],
+        "{mos:?}"
+    );
+    assert_eq!(of("lowest-mos", "packet-loss"), 25);
+    assert_eq!(of("highest-mos", "packet-loss"), 0);
+    assert!(of("lowest-mos", "reported-at") > 1_700_000_000);
+}
+
+#[tokio::test]
+async fn a_description_that_leads_here_already_stays_as_it_is_where_loops_are_told_of() {
+    let house = House::new(26_480..=26_499);
+    let sent = house.ask(offer("c1")).await.text("sdp").unwrap();
+    let told = house.media.commands().len();
+    let offered = |sdp: &str, flag: &str| {
+        let offer = message("offer", "c1").with("from-tag", "a");
+        offer.with("sdp", sdp).with("flags", vec![flag.into()])
+    };
+    let reply = house.ask(offered(&sent, "loop-protect")).await;
+    assert_eq!(reply.text("sdp").as_deref(), Some(sent.as_str()));
+    assert_eq!(house.media.commands().len(), told, "nothing is changed");
+    // An end's own description is taken all the same, whatever of ours it repeats.
+    let copied = sdp(4002, "0") + "a=rtpengine:copied\r\n";
+    let reply = house.ask(offered(&copied, "loop-protect")).await;
+    assert!(reply.text("sdp").unwrap().contains("203.0.113.1"));
+    assert_eq!(house.media.leg(Leg::Caller).unwrap().rtp.port(), 4002);
+    // Control: without the flag the call would be led to itself.
+    house.ask(offered(&sent, "trust-address")).await;
+    let at = house.media.leg(Leg::Caller).unwrap().rtp;
+    assert_eq!(at.ip().to_string(), "203.0.113.1");
+}
+
+#[tokio::test]
+async fn a_call_deleted_without_delay_is_told_of_no_more() {
+    let house = House::new(26_500..=26_519);
+    house.call("c1").await;
+    let at_once = message("delete", "c1").with("delete-delay", "0");
+    let last = house.ask(at_once).await;
+    assert!(last.get("totals").is_some(), "{last:?}");
+    assert_eq!(
+        reason(&house.ask(message("query", "c1")).await),
+        "Unknown call-id"
+    );
+    house.call("c2").await;
+    house
+        .ask(message("delete", "c2").with("delete delay", 30_i64))
+        .await;
+    assert_eq!(result(&house.ask(message("query", "c2")).await), "ok");
+    settle().await;
+    assert_eq!(house.calls.ending(), 0, "the sockets of both are closed");
+}
+
+#[tokio::test]
+async fn a_leg_is_named_by_its_address_where_it_is_alone_there() {
+    let house = House::new(26_520..=26_539);
+    house.call("c1").await;
+    let block = |address: &str| message("block media", "c1").with("address", address);
+    assert!(
+        reason(&house.ask(block("198.51.100.1")).await).contains("No leg"),
+        "both"
+    );
+    let elsewhere = sdp(6000, "0 101").replace("198.51.100.1", "198.51.100.2");
+    let answered = message("answer", "c1")
+        .with("from-tag", "a")
+        .with("to-tag", "b");
+    house.ask(answered.with("sdp", elsewhere)).await;
+    assert_eq!(result(&house.ask(block("198.51.100.2")).await), "ok");
+    let blocked = [MediaCommand::Block(Leg::Agent, true)];
+    assert!(house.media.commands().ends_with(&blocked));
+    assert!(reason(&house.ask(block("198.51.100.9")).await).contains("No leg"));
+}
+
+#[tokio::test]
+async fn the_nodes_statistics_count_calls() {
+    let house = House::new(26_540..=26_559);
+    for call in ["c1", "c2", "c3"] {
+        house.call(call).await;
+    }
+    house.ask(message("delete", "c3")).await;
+    let body = house.ask(Dict::new().with("command", "statistics")).await;
+    let text = format!("{:?}", body.get("statistics"));
+    for part in ["sessionsown\", Integer(2)", "managedsessions\", Integer(3)"] {
+        assert!(text.contains(part), "{part} in {text}");
+    }
+}

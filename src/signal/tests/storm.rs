@@ -295,3 +295,58 @@ async fn calls_come_and_go_ten_thousand_times_and_every_port_comes_back() {
     }
     assert_eq!(street.calls.count(), 0);
 }
+
+/// Pages that this process holds, in MiB.
+fn resident_mib() -> u64 {
+    let statm = std::fs::read_to_string("/proc/self/statm").unwrap();
+    let pages = statm.split_whitespace().nth(1).unwrap();
+    pages.parse::<u64>().unwrap() * 4 / 1024
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn hostile_messages_cost_a_live_call_no_packet_and_the_gateway_no_memory() {
+    let mut street = Street::new(24_700..=24_719).await;
+    let talk = street.talk().await;
+    let audio = "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\n";
+    let descriptions = [
+        format!("{audio}m=audio 17000 RTP/AVP 4294967296\r\n").replace("17000", "65535"),
+        audio.to_owned() + &"m=audio 4000 RTP/AVP 0\r\n".repeat(1_000),
+        format!("{audio}m=audio 4000 RTP/SAVP {}\r\n", "0 ".repeat(10_000)),
+        audio.to_owned() + &"a=fmtp:101 0-4294967295\r\n".repeat(2_000),
+        format!("{audio}m=audio 4000 RTP/AVP 0\r\n\0"),
+    ];
+    let mut hostile: Vec<Vec<u8>> = [
+        format!("d1:a{}", "l".repeat(60_000)),
+        format!("d1:a{}", "d1:a".repeat(15_000)),
+        format!("d1:al{}", "0:".repeat(30_000)),
+        format!("d1:al{}", "i0e".repeat(20_000)),
+        "d99999999:".to_owned(),
+        "d1:ai-e".to_owned(),
+        "d7:command5:offer7:call-id1:x3:sdp99999:v=0".to_owned(),
+        format!("{{\"a\":{}", "[".repeat(60_000)),
+        format!("{{\"command\":\"{}\"}}", "x".repeat(60_000)),
+        format!("d7:command5:offer7:call-id60000:{}e", "x".repeat(60_000)),
+    ]
+    .map(String::into_bytes)
+    .into();
+    hostile.extend(descriptions.iter().enumerate().map(|(n, sdp)| {
+        let offer = message("offer", &format!("hostile-{n}")).with("from-tag", "a");
+        bencode(&offer.with("sdp", sdp.as_str()))
+    }));
+    let before = resident_mib();
+    let kinds = hostile.len();
+    for n in 0..6_000 {
+        // One at a time: a socket of a user who may not enlarge it holds three of the larger ones.
+        let results = street
+            .storm(std::iter::once(hostile[n % kinds].clone()))
+            .await;
+        assert_eq!(results, ["error"], "{}", n % kinds);
+    }
+    // Other tests run beside this one; what was sent is half as much again.
+    let grown = resident_mib().saturating_sub(before);
+    assert!(grown < 120, "{grown} MiB more, of some 180 that were sent");
+    assert_eq!(street.calls.count(), 1);
+    let (said, heard) = talk.end();
+    assert_eq!(heard, said, "packets of the call that was up");
+    assert_eq!(street.free_ports().await, 8);
+}

@@ -19,9 +19,10 @@ import sys
 import tempfile
 import threading
 import time
-import urllib.error
 import urllib.request
 from pathlib import Path
+
+from house import Api, Processes, free_port, wait_for
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent.parent
@@ -188,44 +189,6 @@ class AgentMedia(threading.Thread):
                 sequence += 1
 
 
-# --- the gateway ------------------------------------------------------------------------------
-def free_port(kind=socket.SOCK_STREAM):
-    with socket.socket(socket.AF_INET, kind) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-class Api:
-    def __init__(self, base, key):
-        self.base, self.key = base, key
-
-    def call(self, method, path, body=None, headers=None):
-        request = urllib.request.Request(self.base + path, method=method,
-                                         data=None if body is None else json.dumps(body).encode())
-        request.add_header("Authorization", f"Bearer {self.key}")
-        request.add_header("Content-Type", "application/json")
-        for name, value in (headers or {}).items():
-            request.add_header(name, value)
-        try:
-            with urllib.request.urlopen(request, timeout=40) as answer:
-                return json.load(answer)
-        except urllib.error.HTTPError as error:
-            raise SystemExit(f"{method} {path}: {error.code} {error.read().decode()}") from None
-
-
-def wait_for(what, test, seconds=20.0, step=0.05):
-    until = time.monotonic() + seconds
-    while time.monotonic() < until:
-        try:
-            value = test()
-        except OSError:
-            value = None
-        if value:
-            return value
-        time.sleep(step)
-    raise SystemExit(f"waited {seconds:.0f} s in vain for {what}")
-
-
 def main():
     binary = Path(sys.argv[1]).resolve()
     work = Path(tempfile.mkdtemp(prefix="tonewall-kamailio-"))
@@ -264,16 +227,8 @@ digest_key = "{digest_key}"
         (work / name).write_text(text)
         return str(work / name)
 
-    processes, logs = [], []
-
-    def start(name, *command):
-        log = open(work / f"{name}.log", "w+")
-        logs.append(log)
-        process = subprocess.Popen([str(c) for c in command], stdout=log, stderr=subprocess.STDOUT,
-                                   stdin=subprocess.DEVNULL, cwd=work)
-        processes.append(process)
-        return process
-
+    processes = Processes(work)
+    start = processes.start
     try:
         start("gateway", binary, "serve", "--config", config, "--log-format", "json")
         base = f"http://127.0.0.1:{api_port}"
@@ -318,19 +273,10 @@ digest_key = "{digest_key}"
             received = json.load(answer)["received"]
         wait_for("the call to be gone", lambda: not api.call("GET", "/v1/calls")["calls"])
     except BaseException:
-        for log in logs:
-            log.flush()
-            log.seek(0)
-            print(f"--- {log.name}\n{log.read()[-3000:]}")
+        processes.tell()
         raise
     finally:
-        for process in processes:
-            process.terminate()
-        for process in processes:
-            try:
-                process.wait(timeout=10)
-            except subprocess.TimeoutExpired:
-                process.kill()
+        processes.stop()
 
     # What the processor got is what was keyed.
     def digest(text):

@@ -151,6 +151,26 @@ fn a_contested_set_up_refuses_captures_until_signalling_names_another_place() {
 }
 
 #[test]
+fn a_field_fails_where_signalling_leads_the_caller_elsewhere_and_not_where_it_says_the_same_again()
+{
+    let mut world = World::answered();
+    world.speak(300);
+    world.command(Command::Arm(payment('A')));
+    open_field(&mut world);
+    let failed = |world: &World| {
+        let reason = CaptureFailure::MediaChanged;
+        world.count(|output| {
+            matches!(output, Output::Capture(event) if event.kind == CaptureEventKind::Failed { reason })
+        })
+    };
+    world.command(Command::SetLeg(Leg::Caller, leg(4_000)));
+    world.command(Command::SetLeg(Leg::Agent, leg(4_200)));
+    assert_eq!(failed(&world), 0);
+    world.command(Command::SetLeg(Leg::Caller, leg(4_100)));
+    assert_eq!(failed(&world), 1);
+}
+
+#[test]
 fn a_contested_agents_leg_is_told_and_takes_no_field_away() {
     let mut world = World::answered();
     world.command(Command::Arm(payment('A')));

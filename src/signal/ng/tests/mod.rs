@@ -1,3 +1,6 @@
+mod connections;
+mod tls;
+
 use std::{net::SocketAddr, ops::RangeInclusive, time::Duration};
 
 use axum::{

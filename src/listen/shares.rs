@@ -3,27 +3,25 @@
 use std::{
     collections::HashMap,
     hash::Hash,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
-
-use super::refusals::lock;
 
 /// Counts what each holder has, and refuses more than `most`; cheap to clone.
 #[derive(Clone)]
-pub(super) struct Shares<K> {
+pub(crate) struct Shares<K> {
     most: usize,
     taken: Arc<Mutex<HashMap<K, usize>>>,
 }
 
 /// One that was taken; it is given back when it is dropped.
-pub(super) struct Share<K: Eq + Hash> {
+pub(crate) struct Share<K: Eq + Hash> {
     holder: K,
     taken: Arc<Mutex<HashMap<K, usize>>>,
 }
 
 impl<K: Clone + Eq + Hash> Shares<K> {
     /// At least one for everybody.
-    pub(super) fn new(most: usize) -> Self {
+    pub(crate) fn new(most: usize) -> Self {
         Self {
             most: most.max(1),
             taken: Arc::default(),
@@ -31,7 +29,7 @@ impl<K: Clone + Eq + Hash> Shares<K> {
     }
 
     /// One more for `holder`; otherwise how many it may have.
-    pub(super) fn take(&self, holder: K) -> Result<Share<K>, usize> {
+    pub(crate) fn take(&self, holder: K) -> Result<Share<K>, usize> {
         let mut taken = lock(&self.taken);
         let count = taken.entry(holder.clone()).or_default();
         if *count >= self.most {
@@ -56,6 +54,10 @@ impl<K: Eq + Hash> Drop for Share<K> {
             }
         }
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
