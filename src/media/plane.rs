@@ -18,7 +18,7 @@ use super::{
     sockets::{Sockets, Waker},
     worker::{Order, Shared, Worker},
 };
-use crate::proto::id::CallId;
+use crate::proto::{call::InfoForward, id::CallId, secret::SealedPress};
 
 /// Orders that may wait at one worker.
 const ORDERS: usize = 4_096;
@@ -158,6 +158,24 @@ impl MediaPlane {
         })?;
         self.placed().remove(call);
         stats.await.ok().flatten().ok_or(MediaError::UnknownCall)
+    }
+
+    /// Gives the call a key that the caller's signalling told, and waits for what the call says to
+    /// it: whether it was kept, or the call is not armed and the message may go on.
+    ///
+    /// # Errors
+    /// [`MediaError`] when no worker has the call or its queue is full.
+    pub async fn press(
+        &self,
+        call: &CallId,
+        press: SealedPress,
+    ) -> Result<InfoForward, MediaError> {
+        let (reply, forward) = oneshot::channel();
+        let call = call.clone();
+        let worker = self.worker_of(&call)?;
+        worker.order(Order::Press { call, press, reply })?;
+        let forward = forward.await.ok().flatten();
+        forward.ok_or(MediaError::UnknownCall)
     }
 
     /// What the workers count.

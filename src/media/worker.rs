@@ -25,13 +25,14 @@ use super::{
     wire::{Port, Received, Wire},
 };
 use crate::proto::{
-    call::{ArmRefusal, Call, Channel, Command, Forward, Holder, LegMedia, Output},
+    call::{ArmRefusal, Call, Channel, Command, Forward, Holder, InfoForward, LegMedia, Output},
     capture::{CaptureEvent, CaptureEventKind, CaptureFailure},
     id::{CallId, PaymentId},
     leg::Leg,
     mask::{Masking, Outbox},
     proof::MaskingProof,
     rtp::MAX_DATAGRAM,
+    secret::SealedPress,
     shadow::TrunkName,
     time::Now,
 };
@@ -56,6 +57,12 @@ pub(super) enum Order {
     Stats {
         call: CallId,
         reply: oneshot::Sender<Option<CallStats>>,
+    },
+    /// A key that the caller's signalling told.
+    Press {
+        call: CallId,
+        press: SealedPress,
+        reply: oneshot::Sender<Option<InfoForward>>,
     },
 }
 
@@ -234,6 +241,10 @@ impl<W: Wire> Worker<W> {
                     // Nobody may be waiting any more.
                     let _ = reply.send(stats);
                 }
+                Ok(Order::Press { call, press, reply }) => {
+                    let forward = self.press(&call, press, now);
+                    let _ = reply.send(forward);
+                }
                 Err(TryRecvError::Empty) => return true,
                 Err(TryRecvError::Disconnected) => return false,
             }
@@ -325,6 +336,19 @@ impl<W: Wire> Worker<W> {
         if last {
             self.end(index);
         }
+    }
+
+    /// Whether the key was kept; `None` when there is no such call.
+    fn press(&mut self, id: &CallId, press: SealedPress, now: Now) -> Option<InfoForward> {
+        let index = *self.by_id.get(id)?;
+        // What could not be opened is no key, and is not told on either.
+        let mut forward = InfoForward::Keep;
+        if let Some(key) = press.open() {
+            self.guarded(index, now, |desk| {
+                forward = desk.entry.call.handle_press(key, now);
+            });
+        }
+        Some(forward)
     }
 
     fn set_media(&mut self, index: usize, leg: Leg, media: &LegMedia) {

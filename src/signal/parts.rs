@@ -8,8 +8,9 @@ use crate::{
     media::{CallStats, LegSockets, MediaCommand, MediaError, MediaPlane},
     proto::{
         audit::Record,
-        call::Holder,
+        call::{Holder, InfoForward},
         id::{CallId, Tenant},
+        secret::SealedPress,
     },
 };
 
@@ -31,6 +32,12 @@ pub trait MediaPort: Send + Sync {
     fn stats<'a>(&'a self, call: &'a CallId) -> BoxFuture<'a, Option<CallStats>>;
     /// See [`MediaPlane::end`].
     fn end<'a>(&'a self, call: &'a CallId) -> BoxFuture<'a, Result<CallStats, MediaError>>;
+    /// See [`MediaPlane::press`].
+    fn press<'a>(
+        &'a self,
+        call: &'a CallId,
+        press: SealedPress,
+    ) -> BoxFuture<'a, Result<InfoForward, MediaError>>;
 }
 
 impl MediaPort for MediaPlane {
@@ -53,6 +60,14 @@ impl MediaPort for MediaPlane {
 
     fn end<'a>(&'a self, call: &'a CallId) -> BoxFuture<'a, Result<CallStats, MediaError>> {
         Box::pin(Self::end(self, call))
+    }
+
+    fn press<'a>(
+        &'a self,
+        call: &'a CallId,
+        press: SealedPress,
+    ) -> BoxFuture<'a, Result<InfoForward, MediaError>> {
+        Box::pin(Self::press(self, call, press))
     }
 }
 
