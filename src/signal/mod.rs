@@ -9,6 +9,7 @@ pub mod ng;
 mod parts;
 mod record;
 mod settings;
+pub mod sip;
 mod statistics;
 
 use serde::{Deserialize, Serialize};

@@ -1,0 +1,241 @@
+//! `[sip]`: the SIP door.
+
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
+
+use serde::Deserialize;
+
+use super::Span;
+use crate::{
+    proto::{leg::Leg, shadow::TrunkName, sip::MIN_SE},
+    signal::{
+        Networks,
+        sip::{Listener, Peer, Secret, SipSettings, SipTransport},
+    },
+};
+
+/// `[sip]`. Nothing listens unless a listener is named.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Sip {
+    /// Where SIP is taken; one listener a transport.
+    pub listen: Vec<SipListen>,
+    /// Who may call, and where calls go.
+    pub peer: Vec<SipPeer>,
+    /// New requests a second that one address may send for long.
+    pub requests_per_second: u32,
+    /// And at once.
+    pub burst: u32,
+    /// How long a session lives without a sign of life (RFC 4028).
+    pub session_expires: Span,
+}
+
+/// `[[sip.listen]]`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SipListen {
+    /// `udp`.
+    pub transport: SipTransport,
+    /// The address to bind.
+    pub address: SocketAddr,
+    /// The address that peers are told, where it differs (NAT, or an unspecified `address`).
+    pub advertise: Option<SocketAddr>,
+}
+
+/// On which side of the gateway a peer is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SipSide {
+    /// Customers call from here, or are called here: this side keys cards.
+    Trunk,
+    /// Agents are here: this side must not learn a card.
+    Pbx,
+}
+
+impl SipSide {
+    const fn leg(self) -> Leg {
+        match self {
+            Self::Trunk => Leg::Caller,
+            Self::Pbx => Leg::Agent,
+        }
+    }
+}
+
+/// `[[sip.peer]]`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SipPeer {
+    /// A name, for logs, reports and `calls_go_to`.
+    pub name: TrunkName,
+    /// Which side it is on.
+    pub side: SipSide,
+    /// How it is reached.
+    #[serde(default)]
+    pub transport: SipTransport,
+    /// Where it is reached: an IP address and a port.
+    pub address: SocketAddr,
+    /// From where it may send; from `address` only where empty.
+    #[serde(default)]
+    pub sources: Vec<String>,
+    /// The peer that its calls go to, on the other side.
+    pub calls_go_to: TrunkName,
+    /// Where its calls are sent (302) while the gateway must not serve; 503 where not named.
+    #[serde(default)]
+    pub bypass: Option<SocketAddr>,
+    /// Header fields that pass besides those that always do.
+    #[serde(default)]
+    pub pass_headers: Vec<String>,
+    /// How often it is asked whether it is there; never where zero.
+    #[serde(default = "default_keepalive")]
+    pub keepalive: Span,
+    /// The name that it asks for (401, 407).
+    #[serde(default)]
+    pub username: Option<String>,
+    /// A file with the password.
+    #[serde(default)]
+    pub password_file: Option<PathBuf>,
+}
+
+const fn default_keepalive() -> Span {
+    Span(Duration::from_secs(30))
+}
+
+impl Default for Sip {
+    fn default() -> Self {
+        Self {
+            listen: Vec::new(),
+            peer: Vec::new(),
+            requests_per_second: 100,
+            burst: 200,
+            session_expires: Span(Duration::from_secs(1_800)),
+        }
+    }
+}
+
+impl Sip {
+    /// As the SIP door takes it; `None` where it is not configured.
+    ///
+    /// # Errors
+    /// The key that cannot stay as it is, and why.
+    pub fn settings(&self) -> Result<Option<SipSettings>, (&'static str, String)> {
+        if self.listen.is_empty() {
+            return if self.peer.is_empty() {
+                Ok(None)
+            } else {
+                let problem = "found none, with peers configured; name where SIP is taken";
+                Err(("sip.listen", problem.to_owned()))
+            };
+        }
+        let listeners = self.listeners()?;
+        let seconds = self.session_expires.0.as_secs();
+        let session_expires = u32::try_from(seconds)
+            .ok()
+            .filter(|seconds| (MIN_SE..=86_400).contains(seconds))
+            .ok_or_else(|| {
+                let problem = format!(
+                    "found {:?}; expected {MIN_SE} s (RFC 4028 section 4) to a day",
+                    self.session_expires.0
+                );
+                ("sip.session_expires", problem)
+            })?;
+        if self.requests_per_second == 0 || self.burst == 0 {
+            return Err((
+                "sip.requests_per_second",
+                "found 0; expected 1 or more".to_owned(),
+            ));
+        }
+        let peers: Result<Vec<_>, _> = self.peer.iter().map(|peer| self.peer(peer)).collect();
+        Ok(Some(SipSettings {
+            listeners,
+            peers: peers?,
+            requests_per_second: self.requests_per_second,
+            burst: self.burst,
+            session_expires,
+        }))
+    }
+
+    fn listeners(&self) -> Result<Vec<Listener>, (&'static str, String)> {
+        let mut listeners: Vec<Listener> = Vec::new();
+        for listen in &self.listen {
+            if listeners.iter().any(|l| l.transport == listen.transport) {
+                let problem = format!("found two of {}; expected one", listen.transport);
+                return Err(("sip.listen", problem));
+            }
+            let advertise = listen.advertise.unwrap_or(listen.address);
+            if advertise.ip().is_unspecified() {
+                let problem = format!(
+                    "found {advertise}, which peers cannot send to; name the address that they reach"
+                );
+                return Err(("sip.listen.advertise", problem));
+            }
+            listeners.push(Listener {
+                transport: listen.transport,
+                address: listen.address,
+                advertise,
+            });
+        }
+        Ok(listeners)
+    }
+
+    fn peer(&self, peer: &SipPeer) -> Result<Peer, (&'static str, String)> {
+        let name = peer.name.as_str();
+        if self.peer.iter().filter(|p| p.name == peer.name).count() > 1 {
+            return Err((
+                "sip.peer.name",
+                format!("found {name:?} twice; expected once"),
+            ));
+        }
+        if !self.listen.iter().any(|l| l.transport == peer.transport) {
+            let problem = format!(
+                "{name}: found {}, for which there is no [[sip.listen]]",
+                peer.transport
+            );
+            return Err(("sip.peer.transport", problem));
+        }
+        let to = self.peer.iter().position(|p| p.name == peer.calls_go_to);
+        let Some(to) = to.filter(|to| self.peer.get(*to).is_some_and(|p| p.side != peer.side))
+        else {
+            let problem = format!(
+                "{name}: found {:?}; expected a peer of the other side, for who keys the card is told by the side",
+                peer.calls_go_to.as_str()
+            );
+            return Err(("sip.peer.calls_go_to", problem));
+        };
+        let own = [peer.address.ip().to_string()];
+        let sources = if peer.sources.is_empty() {
+            &own[..]
+        } else {
+            &peer.sources
+        };
+        let sources = Networks::parse(sources.iter().map(String::as_str))
+            .map_err(|error| ("sip.peer.sources", format!("{name}: {error}")))?;
+        let secret = match (&peer.username, &peer.password_file) {
+            (Some(username), Some(path)) => {
+                let password = std::fs::read_to_string(path).map_err(|error| {
+                    let problem = format!("{name}: cannot read {}: {error}", path.display());
+                    ("sip.peer.password_file", problem)
+                })?;
+                Some(Secret::new(
+                    username.clone(),
+                    password.trim_end().to_owned(),
+                ))
+            }
+            (None, None) => None,
+            _ => {
+                let problem = format!("{name}: found one of username and password_file");
+                return Err(("sip.peer.password_file", problem));
+            }
+        };
+        Ok(Peer {
+            name: peer.name.clone(),
+            leg: peer.side.leg(),
+            transport: peer.transport,
+            address: peer.address,
+            sources,
+            to,
+            bypass: peer.bypass,
+            pass_headers: peer.pass_headers.clone(),
+            keepalive: peer.keepalive.0,
+            secret,
+        })
+    }
+}

@@ -1,0 +1,408 @@
+//! SIP in line: a back-to-back user agent between trunk and PBX.
+//!
+//! Towards the rest it is a client of the registry of calls, as an NG peer is: it hands over each
+//! offer and answer and sends what comes back. What it adds is two dialogs, and that a caller's keys
+//! in SIP messages are taken out before the stack sees them (`screen`).
+
+mod bridge;
+mod invite;
+mod keys;
+mod media;
+mod peers;
+mod requests;
+mod screen;
+mod settings;
+mod timers;
+mod transactions;
+
+use std::{
+    collections::HashMap,
+    io,
+    net::SocketAddr,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use rsipstack::{
+    EndpointBuilder,
+    platform::CancellationToken,
+    sip::{Method, Request, SipMessage, StatusCode},
+    transaction::{
+        Transaction, TransactionReceiver,
+        endpoint::{EndpointInnerRef, EndpointOption, TransportEventInspector},
+    },
+    transport::{SipAddr, SipConnection, TransportEvent, TransportLayer, udp::UdpConnection},
+};
+use tokio::{net::UdpSocket, sync::mpsc};
+use tracing::{debug, info};
+
+pub use settings::{Listener, Peer, Secret, SipSettings, SipTransport};
+
+use self::{bridge::Bridge, peers::Presence, screen::Screen, transactions::answer};
+use super::Calls;
+use crate::{
+    media::SlotSource,
+    proto::{
+        call::InfoForward,
+        leg::Leg,
+        sip::{ALLOW, Home, number, value},
+    },
+};
+
+/// Events that may wait for one call.
+const CALL_EVENTS: usize = 64;
+/// How long a peer that is sent away may wait before it tries again, in seconds.
+const RETRY_AFTER: &str = "5";
+
+/// Whether the gateway may serve new calls; else why not.
+pub type MayServe = Arc<dyn Fn() -> Result<(), String> + Send + Sync>;
+
+/// The SIP door; cheap to clone.
+#[derive(Clone)]
+pub struct SipServer {
+    ua: Arc<Ua>,
+}
+
+/// What all of it works with.
+struct Ua {
+    settings: SipSettings,
+    calls: Calls,
+    may_serve: MayServe,
+    endpoint: EndpointInnerRef,
+    /// What sends datagrams.
+    datagrams: SipConnection,
+    dialogs: Dialogs,
+    counts: Arc<Counts>,
+    presence: Vec<Presence>,
+}
+
+/// The dialogs that are up, by Call-ID: each leg has one of its own.
+#[derive(Clone, Default)]
+struct Dialogs(Arc<Mutex<HashMap<String, Arc<DialogEntry>>>>);
+
+/// What is known of a dialog outside of its call's task.
+struct DialogEntry {
+    /// The Call-ID that the registry knows the call by.
+    registered_as: String,
+    leg: Leg,
+    /// Whose messages belong into it.
+    peer: usize,
+    events: mpsc::Sender<bridge::Event>,
+    /// The last INFO of this leg that told a key, and what became of it: it may come again.
+    told: Mutex<Option<(u32, InfoForward)>>,
+    /// The ACKs of 2xx, which may be asked for again.
+    acks: Mutex<Vec<SentAck>>,
+}
+
+struct SentAck {
+    cseq: u32,
+    remote_tag: String,
+    ack: Request,
+    connection: SipConnection,
+    destination: SipAddr,
+}
+
+/// What was turned away, for the metrics.
+#[derive(Default)]
+struct Counts {
+    source: AtomicU64,
+    malformed: AtomicU64,
+    limited: AtomicU64,
+    method: AtomicU64,
+    not_served: AtomicU64,
+}
+
+/// Why the door cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum SipError {
+    /// The address cannot be bound.
+    #[error("cannot listen on {address} for SIP ([[sip.listen]]): {cause}")]
+    Bind {
+        /// Which.
+        address: SocketAddr,
+        /// What the system said.
+        cause: io::Error,
+    },
+    /// The stack does not start.
+    #[error("the SIP stack does not start: {0}")]
+    Stack(#[from] rsipstack::Error),
+    /// No listener that can carry it.
+    #[error("no listener for udp; name one as [[sip.listen]]")]
+    NoListener,
+}
+
+impl Dialogs {
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, Arc<DialogEntry>>> {
+        // Each use is one insert, remove or look-up.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn find(&self, call_id: &str) -> Option<Arc<DialogEntry>> {
+        self.lock().get(call_id).cloned()
+    }
+}
+
+/// A dialog's place among those that are up; it ends with its call.
+struct Registered {
+    dialogs: Dialogs,
+    call_id: String,
+    entry: Arc<DialogEntry>,
+}
+
+impl Registered {
+    fn new(dialogs: &Dialogs, call_id: &str, entry: DialogEntry) -> Option<Self> {
+        let entry = Arc::new(entry);
+        let mut all = dialogs.lock();
+        if all.contains_key(call_id) {
+            return None;
+        }
+        all.insert(call_id.to_owned(), Arc::clone(&entry));
+        drop(all);
+        Some(Self {
+            dialogs: dialogs.clone(),
+            call_id: call_id.to_owned(),
+            entry,
+        })
+    }
+}
+
+impl Drop for Registered {
+    fn drop(&mut self) {
+        self.dialogs.lock().remove(&self.call_id);
+    }
+}
+
+impl SipServer {
+    /// Binds the listeners and starts the stack.
+    ///
+    /// # Errors
+    /// [`SipError`] when an address cannot be bound.
+    pub async fn start(
+        settings: SipSettings,
+        calls: Calls,
+        slots: Arc<dyn SlotSource>,
+        may_serve: MayServe,
+    ) -> Result<Self, SipError> {
+        let listener = settings
+            .listener(SipTransport::Udp)
+            .ok_or(SipError::NoListener)?
+            .clone();
+        let socket = UdpSocket::bind(listener.address)
+            .await
+            .map_err(|cause| SipError::Bind {
+                address: listener.address,
+                cause,
+            })?;
+        let (dialogs, counts) = (Dialogs::default(), Arc::new(Counts::default()));
+        let screen = Screen::new(
+            &settings,
+            dialogs.clone(),
+            Arc::clone(&counts),
+            calls.clone(),
+            slots,
+        );
+        let stop = CancellationToken::new();
+        let socket = screen::Datagrams::new(socket, Arc::new(screen), SipTransport::Udp);
+        let datagrams = UdpConnection::from_socket(
+            Arc::new(socket),
+            Some(listener.advertise),
+            Some(stop.child_token()),
+        )
+        .await?;
+        let datagrams = SipConnection::Udp(datagrams);
+        let layer = TransportLayer::new(stop.clone());
+        layer.add_transport(datagrams.clone());
+        let endpoint = EndpointBuilder::new()
+            .with_user_agent("tonewall")
+            .with_transport_layer(layer)
+            .with_cancel_token(stop)
+            // Each ACK is ours: it may carry the answer of a late offer.
+            .with_option(EndpointOption {
+                auto_ack_2xx: false,
+                ..EndpointOption::default()
+            })
+            .with_transport_inspector(Box::new(AcksAgain(dialogs.clone())))
+            .build();
+        let incoming = endpoint.incoming_transactions()?;
+        let presence = settings.peers.iter().map(|_| Presence::default()).collect();
+        let ua = Arc::new(Ua {
+            settings,
+            calls,
+            may_serve,
+            endpoint: Arc::clone(&endpoint.inner),
+            datagrams,
+            dialogs,
+            counts,
+            presence,
+        });
+        tokio::spawn(async move { endpoint.serve().await });
+        tokio::spawn(dispatch(Arc::clone(&ua), incoming));
+        tokio::spawn(bridge::ended_calls(Arc::clone(&ua)));
+        peers::watch(&ua);
+        info!(udp = %listener.address, peers = ua.settings.peers.len(), "SIP is taken");
+        Ok(Self { ua })
+    }
+
+    /// How many messages were turned away since the start, by reason; for the metrics.
+    #[must_use]
+    pub fn refused(&self) -> [(&'static str, u64); 5] {
+        let counts = &self.ua.counts;
+        [
+            ("source", &counts.source),
+            ("malformed", &counts.malformed),
+            ("limited", &counts.limited),
+            ("method", &counts.method),
+            ("not-served", &counts.not_served),
+        ]
+        .map(|(reason, count)| (reason, count.load(Ordering::Relaxed)))
+    }
+
+    /// Peers by name, and whether each answered when it was last asked.
+    #[must_use]
+    pub fn peers(&self) -> Vec<(String, bool)> {
+        let peers = self.ua.settings.peers.iter().zip(&self.ua.presence);
+        peers
+            .map(|(peer, presence)| (peer.name.as_str().to_owned(), presence.is_there()))
+            .collect()
+    }
+}
+
+impl Ua {
+    /// Where we are, as this peer is told.
+    fn home(&self, peer: &Peer) -> Home {
+        let listener = self.settings.listener(peer.transport);
+        let address = listener.map_or(peer.address, |listener| listener.advertise);
+        Home {
+            transport: rsipstack::sip::Transport::Udp,
+            host: address.into(),
+        }
+    }
+}
+
+/// Gives each request to its call, or begins one.
+async fn dispatch(ua: Arc<Ua>, mut incoming: TransactionReceiver) {
+    while let Some(transaction) = incoming.recv().await {
+        let request = &transaction.original;
+        let to = rsipstack::sip::HeadersExt::to_header(request);
+        let tagged = to.ok().and_then(|to| to.tag().ok().flatten()).is_some();
+        let call_id = value(&request.headers, "Call-ID")
+            .unwrap_or_default()
+            .to_owned();
+        if tagged {
+            let peer = source_of(&transaction)
+                .and_then(|source| ua.settings.peer_at(SipTransport::Udp, source.ip()));
+            let entry = ua.dialogs.find(&call_id);
+            let Some(entry) = entry.filter(|entry| Some(entry.peer) == peer) else {
+                answer(transaction, StatusCode::CallTransactionDoesNotExist, &[]);
+                continue;
+            };
+            let event = bridge::Event::Request {
+                leg: entry.leg,
+                transaction: Box::new(transaction),
+            };
+            if let Err(error) = entry.events.try_send(event)
+                && let bridge::Event::Request { transaction, .. } = error.into_inner()
+            {
+                answer(
+                    *transaction,
+                    StatusCode::ServiceUnavailable,
+                    &[("Retry-After", RETRY_AFTER)],
+                );
+            }
+            continue;
+        }
+        match request.method {
+            Method::Invite => begin(&ua, transaction, call_id),
+            Method::Options => {
+                let status = match (ua.may_serve)() {
+                    Ok(()) => StatusCode::OK,
+                    Err(_) => StatusCode::ServiceUnavailable,
+                };
+                answer(
+                    transaction,
+                    status,
+                    &[("Allow", ALLOW), ("Accept", "application/sdp")],
+                );
+            }
+            _ => {
+                ua.counts.method.fetch_add(1, Ordering::Relaxed);
+                answer(
+                    transaction,
+                    StatusCode::MethodNotAllowed,
+                    &[("Allow", ALLOW)],
+                );
+            }
+        }
+    }
+}
+
+/// From where a request came.
+fn source_of(transaction: &Transaction) -> Option<SocketAddr> {
+    let connection = transaction.connection.as_ref()?;
+    connection.get_remote_addr()?.get_socketaddr().ok()
+}
+
+fn begin(ua: &Arc<Ua>, transaction: Transaction, call_id: String) {
+    let Some((source, peer)) = source_of(&transaction).and_then(|source| {
+        let peer = ua.settings.peer_at(SipTransport::Udp, source.ip())?;
+        Some((source, peer))
+    }) else {
+        answer(transaction, StatusCode::Forbidden, &[]);
+        return;
+    };
+    let ua = Arc::clone(ua);
+    tokio::spawn(async move {
+        if let Some(bridge) = Bridge::begin(ua, transaction, call_id, peer, source).await {
+            bridge.run().await;
+        }
+    });
+}
+
+/// A 2xx that comes again asks for its ACK again (RFC 3261 section 13.2.2.4); its transaction is over.
+struct AcksAgain(Dialogs);
+
+#[async_trait::async_trait]
+impl TransportEventInspector for AcksAgain {
+    async fn handle(&self, event: TransportEvent) -> Option<TransportEvent> {
+        let TransportEvent::Incoming(SipMessage::Response(response), ..) = &event else {
+            return Some(event);
+        };
+        let code = response.status_code.code();
+        let of_invite =
+            value(&response.headers, "CSeq").is_some_and(|cseq| cseq.ends_with("INVITE"));
+        if !(200..300).contains(&code) || !of_invite {
+            return Some(event);
+        }
+        let call_id = value(&response.headers, "Call-ID").unwrap_or_default();
+        let Some(entry) = self.0.find(call_id) else {
+            return Some(event);
+        };
+        let to = rsipstack::sip::HeadersExt::to_header(response).ok()?;
+        let tag = to.tag().ok().flatten().map(|tag| tag.value().to_owned());
+        let cseq = number(&response.headers).ok()?;
+        let again = {
+            let acks = entry.acks.lock().unwrap_or_else(PoisonError::into_inner);
+            acks.iter()
+                .find(|sent| sent.cseq == cseq && tag.as_deref() == Some(&sent.remote_tag))
+                .map(|sent| {
+                    (
+                        sent.ack.clone(),
+                        sent.connection.clone(),
+                        sent.destination.clone(),
+                    )
+                })
+        };
+        let Some((ack, connection, destination)) = again else {
+            return Some(event);
+        };
+        if let Err(error) = connection.send(ack.into(), Some(&destination)).await {
+            debug!(%error, "an ACK could not be sent again");
+        }
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests;
