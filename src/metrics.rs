@@ -35,6 +35,7 @@ pub struct Metrics {
     packets_masked: IntCounter,
     incidents: IntCounter,
     tightened: IntCounterVec,
+    contested: IntCounter,
     shadowed: IntCounter,
     captures: IntCounterVec,
     payments: IntCounterVec,
@@ -137,6 +138,10 @@ impl Metrics {
                 "Times an armed call's line was too noisy for its profile, by what it was tightened to.",
                 &["guard"],
             )?,
+            contested: counter(
+                "tonewall_sources_contested_total",
+                "Calls whose set-up two sources competed in; no field is taken where it was the caller's.",
+            )?,
             shadowed: counter(
                 "tonewall_shadowed_calls_total",
                 "Calls that have ended and that shadow mode listened to.",
@@ -204,6 +209,7 @@ impl Metrics {
                     .inc();
             }
             MediaEventKind::Shadowed(_, tally) => self.shadowed.inc_by(tally.calls),
+            MediaEventKind::Contested(_) => self.contested.inc(),
             MediaEventKind::Disarmed => {}
         }
     }

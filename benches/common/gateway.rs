@@ -369,6 +369,7 @@ impl World<'_> {
                 | Output::Disarmed
                 | Output::Capture(_)
                 | Output::Captured(_, _)
+                | Output::Contested(_)
                 | Output::Shadowed(_) => {}
             }
         }

@@ -24,7 +24,7 @@ pub struct Counters {
 /// Why datagrams were refused.
 #[derive(Default)]
 pub struct Refusals {
-    /// From an address that signalling did not name.
+    /// From an address that signalling did not name, or of another SSRC than the one that is followed.
     pub source: AtomicU64,
     /// Neither RTP nor RTCP.
     pub not_media: AtomicU64,
@@ -45,6 +45,7 @@ impl Counters {
 
     pub(super) fn refused(&self, refused: Refused) {
         match refused {
+            Refused::Source => &self.refusals.source,
             Refused::NotMedia => &self.refusals.not_media,
             Refused::Rtp(RtpError::Malformed(_) | RtpError::TooLong(_)) | Refused::Rtcp(_) => {
                 &self.refusals.malformed

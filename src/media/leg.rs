@@ -11,6 +11,10 @@ use crate::proto::{
 /// Consecutive packets of one SSRC from one address that a latch asks for (RFC 3550 appendix A.1).
 const LATCH_PACKETS: u32 = 3;
 
+/// Times that two addresses have to take turns for a latch to be contested: a port that a NAT gives anew
+/// changes once.
+const CONTEST_TURNS: u32 = 4;
+
 /// A source that may be latched.
 struct Candidate {
     source: SocketAddr,
@@ -68,6 +72,8 @@ pub(super) struct LegPeers {
     rtcp_peer: Peer,
     rtcp_mux: bool,
     candidate: Option<Candidate>,
+    /// Times that another address than before wanted to be latched.
+    turns: u32,
     /// What signalling named: RTP, RTCP, and how far it holds.
     named: Option<(SocketAddr, SocketAddr, SourcePolicy)>,
     pub(super) stats: LegStats,
@@ -81,6 +87,7 @@ impl Default for LegPeers {
             rtcp_peer: Peer::Unknown,
             rtcp_mux: false,
             candidate: None,
+            turns: 0,
             named: None,
             stats: LegStats::default(),
             last_packet: None,
@@ -99,6 +106,7 @@ impl LegPeers {
         self.named = named;
         self.rtcp_mux = media.rtp == media.rtcp;
         self.candidate = None;
+        self.turns = 0;
         let mut rewire = |channel, address| {
             let peer = self.peer_mut(channel);
             let disconnect = matches!(
@@ -186,6 +194,7 @@ impl LegPeers {
         let packets = match &self.candidate {
             Some(c) if c.source != source => {
                 // Two sources compete: nobody is believed until one of them falls silent.
+                self.turns = self.turns.saturating_add(1);
                 0
             }
             Some(c) if c.ssrc == header.ssrc && c.sequence.wrapping_add(1) == header.sequence => {
@@ -208,6 +217,14 @@ impl LegPeers {
             self.rtcp_peer = self.rtp_peer;
         }
         true
+    }
+
+    /// Whether two addresses have competed for being latched: true once.
+    pub(super) const fn take_contest(&mut self) -> bool {
+        let contested = self.turns == CONTEST_TURNS;
+        // So that it is not asked about again.
+        self.turns += contested as u32;
+        contested
     }
 
     /// The way out for a channel's datagrams; none before signalling has named one.
@@ -358,6 +375,31 @@ mod tests {
             "the first only parts it from the stranger's"
         );
         assert!(peers.takes_rtp(caller, 7, 13));
+    }
+
+    #[test]
+    fn two_addresses_that_take_turns_contest_a_latch_once_and_a_port_that_changes_does_not() {
+        let [first, second] = ["127.0.0.1:1000", "127.0.0.1:2000"].map(at);
+        let mut peers = LegPeers::latching(behind_nat());
+        for (source, sequence) in [
+            (first, 1),
+            (first, 2),
+            (second, 9),
+            (second, 10),
+            (second, 11),
+        ] {
+            peers.takes_rtp(source, 7, sequence);
+            assert!(!peers.take_contest());
+        }
+        let mut peers = LegPeers::latching(behind_nat());
+        let mut told = 0;
+        for sequence in 0..20 {
+            for source in [first, second] {
+                assert!(!peers.takes_rtp(source, 7, sequence));
+                told += u32::from(peers.take_contest());
+            }
+        }
+        assert_eq!(told, 1);
     }
 
     #[test]

@@ -112,6 +112,8 @@ pub enum MediaEventKind {
     /// The caller's line is too noisy for what stood between caller and agent: this does, until the
     /// release.
     Tightened(Guard),
+    /// Two sources competed for being this leg when it began; of a caller's no field is taken.
+    Contested(Leg),
     /// What shadow mode heard on the call, for its trunk; just before `Ended`.
     Shadowed(TrunkName, Box<Tally>),
     /// The call is gone.

@@ -441,6 +441,7 @@ impl<W: Wire> Worker<W> {
                 }
                 Output::Incident => MediaEventKind::Incident,
                 Output::Tightened(guard) => MediaEventKind::Tightened(guard),
+                Output::Contested(leg) => MediaEventKind::Contested(leg),
                 Output::Shadowed(tally) => match entry.trunk.take() {
                     Some(trunk) => MediaEventKind::Shadowed(trunk, tally),
                     None => continue,
@@ -526,6 +527,9 @@ impl<W: Wire> Worker<W> {
                     .refusals
                     .source
                     .fetch_add(1, Ordering::Relaxed);
+                if peers.take_contest() {
+                    self.guarded(place, now, |desk| desk.entry.call.contest(from));
+                }
                 return;
             }
         }

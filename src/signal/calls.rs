@@ -237,6 +237,14 @@ impl Calls {
                     guard: guard.as_str().to_owned(),
                 },
             ),
+            MediaEventKind::Contested(leg) => self.note(
+                By::Gateway,
+                Success::Failure,
+                Event::SourceContested {
+                    call: event.call.clone(),
+                    leg: *leg,
+                },
+            ),
             MediaEventKind::Ended(proof) => self.media_ended(&event.call, *proof),
             MediaEventKind::Capture(_) | MediaEventKind::Shadowed(..) => {}
         }

@@ -464,6 +464,7 @@ impl World<'_> {
                 Output::Incident => {
                     panic!("seed {}: the output check heard a tone", self.plan.seed)
                 }
+                Output::Contested(leg) => panic!("seed {}: {leg:?} contested", self.plan.seed),
                 Output::ArmRefused(_, refusal) => panic!("seed {}: {refusal}", self.plan.seed),
                 Output::Armed(_)
                 | Output::Disarmed

@@ -450,6 +450,7 @@ impl Payments {
             MediaEventKind::Armed(Holder::Ng | Holder::Recovered)
             | MediaEventKind::ArmRefused(Holder::Ng | Holder::Recovered, _)
             | MediaEventKind::Tightened(Guard::Fast | Guard::Strict | Guard::Strictest)
+            | MediaEventKind::Contested(_)
             | MediaEventKind::Shadowed(..) => {}
         }
     }

@@ -303,6 +303,9 @@ fn failed(field: Field, reason: CaptureFailure) -> String {
         CaptureFailure::MediaChanged => format!(
             "The caller's phone changed its connection. Ask for {what} again and start its capture again."
         ),
+        CaptureFailure::Contested => {
+            "Somebody else sent sound as if it were the caller's, so it is not certain whose keys these are. End the call and call the customer back.".to_owned()
+        }
         CaptureFailure::MediaLost => format!(
             "Part of the sound was lost and a digit may be missing. Ask for {what} again and start its capture again."
         ),

@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     field::Field,
     id::{AttemptId, CallId, KeyId, PaymentId},
+    leg::Leg,
     proof::MaskingProof,
 };
 
@@ -147,6 +148,10 @@ pub enum Event {
     MaskingTightened {
         call: CallId,
         guard: String,
+    },
+    SourceContested {
+        call: CallId,
+        leg: Leg,
     },
     CaptureOpened {
         payment: PaymentId,

@@ -37,6 +37,7 @@ impl Event {
             | Self::Armed { .. }
             | Self::ArmRefused { .. }
             | Self::MaskingTightened { .. }
+            | Self::SourceContested { .. }
             | Self::Disarmed { .. } => "3.3.1",
             Self::SecretMemory { .. } => "3.3.2",
             Self::ControlFailure { .. } => "10.7.2",

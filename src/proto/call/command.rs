@@ -99,6 +99,9 @@ pub enum Output {
     Incident,
     /// The line is too noisy for what stood between caller and agent: this does, until the release.
     Tightened(Guard),
+    /// Two sources competed for being this leg when it began. Of a caller's no field is taken, until
+    /// signalling names another place: whoever keys it may be somebody else.
+    Contested(Leg),
     /// What shadow mode heard, where it was asked for and audio came. Before [`Output::Ended`].
     Shadowed(Box<Tally>),
     /// Last output of a call that hung up.

@@ -9,6 +9,7 @@ mod command;
 mod hearing;
 mod sequence;
 mod shadow;
+mod source;
 mod stream;
 #[cfg(test)]
 mod tests;
@@ -23,6 +24,7 @@ pub use command::{ArmRefusal, Command, Holder, LegMedia, Output, SourcePolicy};
 use self::{
     armed::Heard,
     shadow::Shadow,
+    source::Source,
     stream::{CallerStream, PayloadTypes},
 };
 use super::{
@@ -90,6 +92,9 @@ pub enum Refused {
     /// RTCP that does not hold the packets it announces, on an armed call: it cannot be rebuilt.
     #[error("malformed RTCP: {0} bytes that do not hold the packets they announce")]
     Rtcp(usize),
+    /// Another source than the one that is followed, from the leg's own address.
+    #[error("of another source (SSRC) than the one that is followed")]
+    Source,
     /// No answer has named the other end yet.
     #[error("the other end is not known yet")]
     NotAnswered,
@@ -102,6 +107,15 @@ struct Release {
     next_try: Instant,
 }
 
+/// Whose RTP each leg is.
+#[derive(Default)]
+struct Sources {
+    caller: Source,
+    agent: Source,
+    /// It was told that a leg's set-up was contested.
+    contest_told: bool,
+}
+
 /// One call. Owned by one worker; simulated time and real time alike.
 #[derive(Default)]
 pub struct Call {
@@ -109,6 +123,7 @@ pub struct Call {
     agent: Option<LegMedia>,
     types: Option<PayloadTypes>,
     stream: CallerStream,
+    sources: Sources,
     holders: Vec<Holder>,
     armed_since: Option<Instant>,
     release: Option<Release>,
@@ -185,10 +200,18 @@ impl Call {
         match (from, kind) {
             (_, Kind::Other) => Err(Refused::NotMedia),
             (Leg::Agent, Kind::Rtp) => {
-                RtpHeader::parse(datagram)?;
+                let header = RtpHeader::parse(datagram)?;
+                let taken = self.sources.agent.takes(&header, now.instant);
+                self.note_contest();
+                if !taken {
+                    return Err(Refused::Source);
+                }
                 Ok(Forward::ToCallerRtp)
             }
             (Leg::Agent, Kind::Rtcp) => {
+                if !self.sources.agent.takes_rtcp(rtcp::sender(datagram)) {
+                    return Err(Refused::Source);
+                }
                 self.translate_agents_rtcp(datagram);
                 Ok(Forward::ToCallerRtcp)
             }
@@ -211,8 +234,16 @@ impl Call {
         now: Now,
         out: &mut Outbox,
     ) -> Result<(), Refused> {
+        if self.types.is_none() {
+            return Err(Refused::NotAnswered);
+        }
+        let taken = self.sources.caller.takes(header, now.instant);
+        self.note_contest();
         let types = self.types.as_ref().ok_or(Refused::NotAnswered)?;
         if !self.stream.is_armed() {
+            if !taken {
+                return Err(Refused::Source);
+            }
             self.stream.relay(datagram, header, types, out);
             // What stays behind belongs to an arming. The outbox is beyond the listener's reach.
             if let Some(shadow) = &mut self.shadow
@@ -231,6 +262,40 @@ impl Call {
         self.keep_cover(now);
         self.try_release(now);
         Ok(())
+    }
+
+    /// Two addresses competed for being a leg's: which of them is the end of this call is not known.
+    pub fn contest(&mut self, leg: Leg) {
+        self.source_mut(leg).contest();
+        self.note_contest();
+    }
+
+    const fn source_mut(&mut self, leg: Leg) -> &mut Source {
+        match leg {
+            Leg::Caller => &mut self.sources.caller,
+            Leg::Agent => &mut self.sources.agent,
+        }
+    }
+
+    fn note_contest(&mut self) {
+        let Sources {
+            caller,
+            agent,
+            contest_told,
+        } = &mut self.sources;
+        let leg = match (caller.is_contested(), agent.is_contested()) {
+            (true, _) => Leg::Caller,
+            (false, true) => Leg::Agent,
+            (false, false) => return,
+        };
+        if std::mem::replace(contest_told, true) {
+            return;
+        }
+        if leg == Leg::Caller {
+            self.fail_capture(CaptureFailure::Contested);
+            self.drain_capture();
+        }
+        self.outputs.push_back(Output::Contested(leg));
     }
 
     fn note(&mut self, heard: &Heard) {
@@ -315,6 +380,9 @@ impl Call {
         }
         let shifts = self.stream.shifts();
         if let Some(unarmed) = self.stream.unarmed() {
+            if !self.sources.caller.takes_rtcp(rtcp::sender(datagram)) {
+                return Err(Refused::Source);
+            }
             let (packets, octets) = self.stream.reports_more();
             if shifts.timestamp != 0 || packets != 0 || octets != 0 {
                 rtcp::translate_for_agent(datagram, shifts.timestamp, packets, octets);
@@ -405,6 +473,9 @@ impl Call {
         if self.incident {
             return Some(CaptureFailure::Incident);
         }
+        if self.sources.caller.is_contested() {
+            return Some(CaptureFailure::Contested);
+        }
         let holds = self
             .holders
             .iter()
@@ -446,6 +517,14 @@ impl Call {
     }
 
     fn set_leg(&mut self, leg: Leg, media: LegMedia) {
+        let place = |media: &LegMedia| (media.rtp, media.source);
+        if self
+            .leg(leg)
+            .is_some_and(|known| place(known) != place(&media))
+        {
+            *self.source_mut(leg) = Source::default();
+            self.sources.contest_told = false;
+        }
         match leg {
             Leg::Caller => self.caller = Some(media),
             Leg::Agent => self.agent = Some(media),

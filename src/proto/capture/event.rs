@@ -129,6 +129,8 @@ pub enum CaptureFailure {
     SecretMemoryFull,
     /// The caller's media changed in the middle of the field (another source).
     MediaChanged,
+    /// Two sources competed for being the caller when the call began: which is the caller is not known.
+    Contested,
     /// Audio was lost while a key was down, so a digit may be missing.
     MediaLost,
     /// The card plane did not take the field.

@@ -123,6 +123,13 @@ pub fn is_whole(compound: &[u8]) -> bool {
     at > 0 && at == compound.len()
 }
 
+/// SSRC of who sent a compound packet: of its first packet's sender, which every kind names first.
+#[must_use]
+pub fn sender(compound: &[u8]) -> Option<u32> {
+    let bytes = compound.get(4..)?.first_chunk()?;
+    Some(u32::from_be_bytes(*bytes))
+}
+
 /// Length of the RTCP packet at `at`, if one stands there whole.
 fn packet_length(compound: &[u8], at: usize) -> Option<usize> {
     let &[first, _, high, low] = compound.get(at..)?.first_chunk()?;

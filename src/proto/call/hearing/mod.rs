@@ -21,6 +21,7 @@ use crate::proto::{
 use super::{
     HANGOVER,
     sequence::{Place, Resequencer},
+    source,
     stream::PayloadTypes,
 };
 
@@ -39,10 +40,6 @@ const SAME_ANCHOR: i64 = 4_000;
 const MAX_MISORDER: i64 = 100;
 /// Audio is taken to have stopped for an event after this long without any.
 const AUDIO_STOPPED: Duration = Duration::from_millis(30);
-/// The old source has to be silent for this long before a new one is followed.
-const SOURCE_SILENT: Duration = Duration::from_millis(100);
-/// Consecutive packets that a new source has to show (RFC 3550 appendix A.1).
-const SOURCE_PACKETS: u32 = 3;
 /// Without a packet for this long, a network may be holding some back.
 const PAUSE: Duration = Duration::from_millis(100);
 /// A caller who sends nothing for this long has stopped, or is on hold: nothing is held back.
@@ -294,8 +291,8 @@ impl Hearing {
             sequence: header.sequence,
             packets,
         });
-        let silent = now.instant.duration_since(self.last_packet) >= SOURCE_SILENT;
-        if packets < SOURCE_PACKETS || !silent {
+        let silent = now.instant.duration_since(self.last_packet) >= source::SILENT;
+        if packets < source::PACKETS || !silent {
             return false;
         }
         self.candidate = None;

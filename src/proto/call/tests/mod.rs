@@ -15,6 +15,7 @@ mod reports;
 mod seams;
 mod sequence;
 mod shadow;
+mod sources;
 mod transports;
 
 use std::{collections::HashSet, f64::consts::TAU};

@@ -234,6 +234,7 @@ fn kind_of_output(output: &Output) -> String {
         Output::Disarmed => "disarmed".to_owned(),
         Output::Incident => "incident".to_owned(),
         Output::Tightened(guard) => guard.as_str().to_owned(),
+        Output::Contested(leg) => format!("{leg:?} contested"),
         Output::Captured(_, field) => format!("{:?}", field.field()),
         Output::Shadowed(tally) => format!("{tally:?}"),
         Output::Ended(proof) => format!("{proof:?}"),
