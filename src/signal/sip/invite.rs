@@ -60,6 +60,12 @@ impl Bridge {
             refuse(&mut server, past_us(from, &request));
             return None;
         }
+        // A call without an offer yet is none to the registry, which bounds the others.
+        if ua.dialogs.lock().len() >= 2 * ua.calls.inner.settings.max_calls {
+            ua.counts.not_served.fetch_add(1, Ordering::Relaxed);
+            refuse(&mut server, past_us(from, &request));
+            return None;
+        }
         if ua.calls.live_id(&call_id).is_some() {
             // The same INVITE by two ways (RFC 3261 section 8.2.2.2), or a Call-ID of another call.
             refuse(&mut server, (StatusCode::LoopDetected, Vec::new()));
