@@ -195,11 +195,13 @@ name = "carrier"
 side = "trunk"
 address = "{CALLER}:{caller_sip}"
 calls_go_to = "pbx"
+keepalive = "0s"
 [[sip.peer]]
 name = "pbx"
 side = "pbx"
 address = "{AGENT}:{agent_sip}"
 calls_go_to = "carrier"
+keepalive = "0s"
 """)
     processes, logs = [], []
 
