@@ -1,8 +1,8 @@
 //! From where a leg takes media, and to where it sends.
 
-use std::{net::SocketAddr, time::Instant};
+use std::net::SocketAddr;
 
-use super::{LegStats, wire::To};
+use super::wire::To;
 use crate::proto::{
     call::{Channel, LegMedia, SourcePolicy},
     rtp::{Kind, RtpHeader, kind_of},
@@ -13,7 +13,7 @@ const LATCH_PACKETS: u32 = 3;
 
 /// Times that two addresses have to take turns for a latch to be contested: a port that a NAT gives anew
 /// changes once.
-const CONTEST_TURNS: u32 = 4;
+const CONTEST_TURNS: u8 = 4;
 
 /// A source that may be latched.
 struct Candidate {
@@ -71,13 +71,10 @@ pub(super) struct LegPeers {
     rtp_peer: Peer,
     rtcp_peer: Peer,
     rtcp_mux: bool,
-    candidate: Option<Candidate>,
     /// Times that another address than before wanted to be latched.
-    turns: u32,
-    /// What signalling named: RTP, RTCP, and how far it holds.
-    named: Option<(SocketAddr, SocketAddr, SourcePolicy)>,
-    pub(super) stats: LegStats,
-    pub(super) last_packet: Option<Instant>,
+    turns: u8,
+    /// Apart: few legs ever have one.
+    candidate: Option<Box<Candidate>>,
 }
 
 impl Default for LegPeers {
@@ -88,22 +85,22 @@ impl Default for LegPeers {
             rtcp_mux: false,
             candidate: None,
             turns: 0,
-            named: None,
-            stats: LegStats::default(),
-            last_packet: None,
         }
     }
 }
 
 impl LegPeers {
-    /// Takes over what signalling agreed: what is to be done with the sockets, where that is new.
-    /// [`LegPeers::connected`] is to follow each connection.
-    pub(super) fn set_media(&mut self, media: &LegMedia) -> Option<[Rewire; 2]> {
-        let named = Some((media.rtp, media.rtcp, media.source));
-        if self.named == named {
+    /// Takes over what signalling agreed: what is to be done with the sockets, where that is new
+    /// against what it agreed before. [`LegPeers::connected`] is to follow each connection.
+    pub(super) fn set_media(
+        &mut self,
+        media: &LegMedia,
+        before: Option<&LegMedia>,
+    ) -> Option<[Rewire; 2]> {
+        let named = |media: &LegMedia| (media.rtp, media.rtcp, media.source);
+        if before.map(named) == Some(named(media)) {
             return None;
         }
-        self.named = named;
         self.rtcp_mux = media.rtp == media.rtcp;
         self.candidate = None;
         self.turns = 0;
@@ -202,12 +199,16 @@ impl LegPeers {
             }
             _ => 1,
         };
-        self.candidate = Some(Candidate {
+        let candidate = Candidate {
             source,
             ssrc: header.ssrc,
             sequence: header.sequence,
             packets,
-        });
+        };
+        match &mut self.candidate {
+            Some(known) => **known = candidate,
+            None => self.candidate = Some(Box::new(candidate)),
+        }
         if packets < LATCH_PACKETS {
             return false;
         }
@@ -223,7 +224,7 @@ impl LegPeers {
     pub(super) const fn take_contest(&mut self) -> bool {
         let contested = self.turns == CONTEST_TURNS;
         // So that it is not asked about again.
-        self.turns += contested as u32;
+        self.turns += contested as u8;
         contested
     }
 
@@ -263,7 +264,7 @@ mod tests {
     impl LegPeers {
         fn latching(named: SocketAddr) -> Self {
             let mut peers = Self::default();
-            peers.set_media(&media(named, SourcePolicy::RestrictedLatch));
+            peers.set_media(&media(named, SourcePolicy::RestrictedLatch), None);
             peers
         }
 
@@ -300,7 +301,9 @@ mod tests {
         let (first, second) = (at("127.0.0.1:1000"), at("127.0.0.1:1002"));
         let mut peers = LegPeers::default();
         for (named, other, moved) in [(first, second, false), (second, first, true)] {
-            let [rtp, _] = peers.set_media(&media(named, SourcePolicy::Exact)).unwrap();
+            let [rtp, _] = peers
+                .set_media(&media(named, SourcePolicy::Exact), None)
+                .unwrap();
             let expected = Rewire {
                 channel: Channel::Rtp,
                 disconnect: moved,
@@ -334,7 +337,7 @@ mod tests {
         peers.connected(Channel::Rtp);
         assert_eq!(peers.way_out(Channel::Rtp), Some((Channel::Rtp, To::Peer)));
         let moved = media(at("127.0.0.2:9"), SourcePolicy::RestrictedLatch);
-        let [rtp, rtcp] = peers.set_media(&moved).unwrap();
+        let [rtp, rtcp] = peers.set_media(&moved, None).unwrap();
         assert!(rtp.disconnect && rtp.connect.is_none());
         assert!(!rtcp.disconnect, "it never was connected");
     }
@@ -415,14 +418,15 @@ mod tests {
         let mut peers = LegPeers::latching(behind_nat());
         assert!(peers.latches(caller, 1));
         assert!(!peers.latches(stranger, 1));
-        peers.set_media(&media(behind_nat(), SourcePolicy::RestrictedLatch));
+        let same = media(behind_nat(), SourcePolicy::RestrictedLatch);
+        assert_eq!(peers.set_media(&same, Some(&same)), None);
         assert!(
             !peers.latches(stranger, 4),
             "a re-INVITE that moves nothing"
         );
         assert!(peers.takes_rtp(caller, 7, 4));
         let moved = media(at("127.0.0.2:9"), SourcePolicy::RestrictedLatch);
-        peers.set_media(&moved);
+        peers.set_media(&moved, Some(&same));
         assert!(!peers.takes_rtp(caller, 7, 5));
         assert!(peers.latches(at("127.0.0.2:1000"), 1));
     }

@@ -1,6 +1,8 @@
 //! The media plane: a few worker threads, each the sole owner of its calls.
 
 mod counters;
+mod counts;
+mod doorbell;
 mod leg;
 mod pace;
 mod plane;

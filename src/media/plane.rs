@@ -5,9 +5,10 @@ use std::{
     io,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
         mpsc::{SyncSender, TrySendError, sync_channel},
     },
+    time::Instant,
 };
 
 use tokio::sync::{mpsc, oneshot};
@@ -15,10 +16,17 @@ use tokio::sync::{mpsc, oneshot};
 use super::{
     CallStats, CardSink, Counters, LegSockets, MediaCommand, MediaError, MediaEvent, MediaSettings,
     SlotSource,
-    sockets::{Sockets, Waker},
-    worker::{Order, Shared, Worker},
+    counts::CallCounts,
+    doorbell::Doorbell,
+    sockets::Sockets,
+    worker::{Load, NewCall, Order, Shared, Worker},
 };
-use crate::proto::{call::InfoForward, id::CallId, secret::SealedPress};
+use crate::proto::{
+    call::{InfoForward, LegMedia},
+    id::CallId,
+    leg::Leg,
+    secret::SealedPress,
+};
 
 /// Orders that may wait at one worker.
 const ORDERS: usize = 4_096;
@@ -29,15 +37,24 @@ const EVENTS: usize = 4_096;
 #[derive(Clone)]
 pub struct MediaPlane {
     workers: Arc<[Handle]>,
-    /// Which worker has which call.
-    placed: Arc<Mutex<HashMap<CallId, usize>>>,
+    placed: Arc<Mutex<HashMap<CallId, Placed>>>,
+    /// How many at the moment give several orders.
+    gathering: Arc<AtomicUsize>,
     counters: Arc<Counters>,
+}
+
+/// Which worker has a call, and what it counts of it.
+struct Placed {
+    worker: usize,
+    counts: Arc<CallCounts>,
 }
 
 struct Handle {
     orders: SyncSender<Order>,
-    waker: Waker,
-    calls: Arc<AtomicUsize>,
+    bell: Arc<Doorbell>,
+    /// It was not told of an order yet, because more are to come.
+    untold: AtomicBool,
+    load: Arc<Load>,
 }
 
 impl MediaPlane {
@@ -63,29 +80,32 @@ impl MediaPlane {
         let handles = (0..settings.workers.max(1))
             .map(|number| {
                 let (orders, taken) = sync_channel(ORDERS);
-                let calls = Arc::new(AtomicUsize::new(0));
-                let wire = Sockets::new()?;
-                let waker = wire.waker();
-                let worker = Worker::new(wire, taken, shared.clone(), Arc::clone(&calls));
+                let load = Arc::new(Load::default());
+                let bell = Arc::new(Doorbell::new()?);
+                let wire = Sockets::new(&bell)?;
+                let queue = (taken, Arc::clone(&bell), Arc::clone(&load));
+                let worker = Worker::new(wire, queue, shared.clone());
                 std::thread::Builder::new()
                     .name(format!("media-{number}"))
                     .spawn(move || worker.run())?;
                 Ok(Handle {
                     orders,
-                    waker,
-                    calls,
+                    bell,
+                    untold: AtomicBool::new(false),
+                    load,
                 })
             })
             .collect::<io::Result<Vec<_>>>()?;
         let plane = Self {
             workers: handles.into(),
             placed: Arc::default(),
+            gathering: Arc::default(),
             counters,
         };
         Ok((plane, told))
     }
 
-    /// Gives a call to the least loaded worker. Its legs have no media yet.
+    /// Gives a call to the least loaded worker, with the media of its first leg where that is known.
     ///
     /// # Errors
     /// [`MediaError::Overloaded`] when that worker's queue is full.
@@ -94,19 +114,29 @@ impl MediaPlane {
         call: CallId,
         caller: LegSockets,
         agent: LegSockets,
+        media: Option<(Leg, LegMedia)>,
     ) -> Result<(), MediaError> {
         let (number, worker) = self
             .workers
             .iter()
             .enumerate()
-            .min_by_key(|(_, worker)| worker.calls.load(Ordering::Relaxed))
+            .min_by_key(|(_, worker)| worker.load.calls.load(Ordering::Relaxed))
             .ok_or(MediaError::Overloaded)?;
-        worker.order(Order::Add {
+        let counts = Arc::new(CallCounts::new(Instant::now()));
+        let new = NewCall {
             call: call.clone(),
-            legs: Box::new((caller, agent)),
-        })?;
-        worker.calls.fetch_add(1, Ordering::Relaxed);
-        self.placed().insert(call, number);
+            caller,
+            agent,
+            media,
+            counts: Arc::clone(&counts),
+        };
+        self.order(worker, Order::Add(Box::new(new)))?;
+        worker.load.calls.fetch_add(1, Ordering::Relaxed);
+        let placed = Placed {
+            worker: number,
+            counts,
+        };
+        self.placed().insert(call, placed);
         Ok(())
     }
 
@@ -116,48 +146,46 @@ impl MediaPlane {
     /// [`MediaError`] when no worker has the call or its queue is full.
     pub fn send(&self, call: &CallId, command: MediaCommand) -> Result<(), MediaError> {
         let last = command == MediaCommand::HangUp;
-        self.worker_of(call)?.order(Order::Command {
+        let number = self.placed().get(call).map(|placed| placed.worker);
+        let worker = number.and_then(|number| self.workers.get(number));
+        let order = Order::Command {
             call: call.clone(),
             command,
-        })?;
+        };
+        self.order(worker.ok_or(MediaError::UnknownCall)?, order)?;
         if last {
             self.placed().remove(call);
         }
         Ok(())
     }
 
-    /// Statistics of a call; `None` when it is gone. A worker too busy to be asked answers zeros:
-    /// a call must not be taken for lost because of it.
-    pub async fn stats(&self, call: &CallId) -> Option<CallStats> {
-        let (reply, stats) = oneshot::channel();
-        let order = Order::Stats {
-            call: call.clone(),
-            reply,
-        };
-        match self.worker_of(call).and_then(|worker| worker.order(order)) {
-            Ok(()) => stats.await.ok().flatten(),
-            Err(MediaError::Overloaded) => Some(CallStats::default()),
-            Err(MediaError::UnknownCall) => None,
+    /// What is counted of a call so far; `None` when it is gone.
+    #[must_use]
+    pub fn stats(&self, call: &CallId) -> Option<CallStats> {
+        self.placed().get(call)?.counts.read(Instant::now())
+    }
+
+    /// From here to [`Self::hand_over`] workers that sleep are not woken for orders, so that they wake
+    /// once for all of them. For as long as somebody gives orders without waiting for anything.
+    pub fn gather(&self) {
+        self.gathering.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// Ends a [`Self::gather`], and wakes whoever has got orders.
+    pub fn hand_over(&self) {
+        self.gathering.fetch_sub(1, Ordering::SeqCst);
+        for worker in self.workers.iter() {
+            if worker.untold.swap(false, Ordering::SeqCst) {
+                worker.ring();
+            }
         }
     }
 
-    /// Ends a call, which is answered by `Ended` too; its last statistics.
-    ///
-    /// # Errors
-    /// [`MediaError`] when no worker has the call or its queue is full: it goes on then.
-    pub async fn end(&self, call: &CallId) -> Result<CallStats, MediaError> {
-        let (reply, stats) = oneshot::channel();
-        let worker = self.worker_of(call)?;
-        worker.put(Order::Stats {
-            call: call.clone(),
-            reply,
-        })?;
-        worker.order(Order::Command {
-            call: call.clone(),
-            command: MediaCommand::HangUp,
-        })?;
-        self.placed().remove(call);
-        stats.await.ok().flatten().ok_or(MediaError::UnknownCall)
+    /// Whether a worker has so many orders waiting that whoever can should give it no more for now.
+    #[must_use]
+    pub fn is_behind(&self) -> bool {
+        let behind = |worker: &Handle| worker.load.orders.load(Ordering::Relaxed) > ORDERS / 2;
+        self.workers.iter().any(behind)
     }
 
     /// Gives the call a key that the caller's signalling told, and waits for what the call says to
@@ -172,8 +200,10 @@ impl MediaPlane {
     ) -> Result<InfoForward, MediaError> {
         let (reply, forward) = oneshot::channel();
         let call = call.clone();
-        let worker = self.worker_of(&call)?;
-        worker.order(Order::Press { call, press, reply })?;
+        let number = self.placed().get(&call).map(|placed| placed.worker);
+        let worker = number.and_then(|number| self.workers.get(number));
+        let order = Order::Press { call, press, reply };
+        self.order(worker.ok_or(MediaError::UnknownCall)?, order)?;
         let forward = forward.await.ok().flatten();
         forward.ok_or(MediaError::UnknownCall)
     }
@@ -184,12 +214,22 @@ impl MediaPlane {
         &self.counters
     }
 
-    fn worker_of(&self, call: &CallId) -> Result<&Handle, MediaError> {
-        let number = *self.placed().get(call).ok_or(MediaError::UnknownCall)?;
-        self.workers.get(number).ok_or(MediaError::UnknownCall)
+    fn order(&self, worker: &Handle, order: Order) -> Result<(), MediaError> {
+        worker.put(order)?;
+        if self.gathering.load(Ordering::SeqCst) > 0 {
+            worker.untold.store(true, Ordering::SeqCst);
+            // Whoever gathered may have handed over before this was to be seen.
+            if self.gathering.load(Ordering::SeqCst) > 0
+                || !worker.untold.swap(false, Ordering::SeqCst)
+            {
+                return Ok(());
+            }
+        }
+        worker.ring();
+        Ok(())
     }
 
-    fn placed(&self) -> std::sync::MutexGuard<'_, HashMap<CallId, usize>> {
+    fn placed(&self) -> std::sync::MutexGuard<'_, HashMap<CallId, Placed>> {
         // A panic under this lock leaves the map whole: each use is one insert or remove.
         self.placed.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -198,18 +238,20 @@ impl MediaPlane {
 impl Handle {
     /// An order that the worker finds when it is next awake.
     fn put(&self, order: Order) -> Result<(), MediaError> {
-        self.orders.try_send(order).map_err(|error| match error {
-            TrySendError::Full(_) => MediaError::Overloaded,
-            TrySendError::Disconnected(_) => MediaError::UnknownCall,
+        self.load.orders.fetch_add(1, Ordering::Relaxed);
+        self.orders.try_send(order).map_err(|error| {
+            self.load.orders.fetch_sub(1, Ordering::Relaxed);
+            match error {
+                TrySendError::Full(_) => MediaError::Overloaded,
+                TrySendError::Disconnected(_) => MediaError::UnknownCall,
+            }
         })
     }
 
-    fn order(&self, order: Order) -> Result<(), MediaError> {
-        self.put(order)?;
+    fn ring(&self) {
         // A worker that cannot be woken still finds its orders at its next packet.
-        if let Err(error) = self.waker.wake() {
+        if let Err(error) = self.bell.ring() {
             tracing::warn!(%error, "cannot wake a media worker");
         }
-        Ok(())
     }
 }

@@ -15,13 +15,14 @@ use std::{
 };
 
 use rustix::{
-    event::{EventfdFlags, Timespec, epoll, eventfd},
+    event::{Timespec, epoll},
     io::Errno,
     net::connect_unspec,
 };
 
 use super::{
     LegSockets,
+    doorbell::Doorbell,
     wire::{Port, Received, To, Wire},
 };
 use crate::proto::{call::Channel, leg::Leg, mask::Cleared};
@@ -30,31 +31,14 @@ use crate::proto::{call::Channel, leg::Leg, mask::Cleared};
 const SOCKETS: usize = 4;
 /// Sockets that one wake-up tells of. Orders and timers have their turn after as many packets.
 const READY: usize = 256;
-/// What epoll says of the eventfd that wakes the worker.
-const WAKER: u64 = u64::MAX;
-
-/// Wakes a worker that waits; cheap to clone.
-#[derive(Clone)]
-pub(super) struct Waker(Arc<OwnedFd>);
-
-impl Waker {
-    /// Ends the worker's wait, or its next one.
-    ///
-    /// # Errors
-    /// What the system says.
-    pub(super) fn wake(&self) -> io::Result<()> {
-        match rustix::io::write(&self.0, &1_u64.to_ne_bytes()) {
-            // It counts as far as it can: it will wake.
-            Ok(_) | Err(Errno::AGAIN) => Ok(()),
-            Err(error) => Err(error.into()),
-        }
-    }
-}
+/// What epoll says of the worker's doorbell.
+const BELL: u64 = u64::MAX;
 
 /// The sockets of a worker's calls, and what is known to be ready of them.
 pub(super) struct Sockets {
     epoll: OwnedFd,
-    waker: Waker,
+    /// For as long as epoll has it.
+    _bell: Arc<Doorbell>,
     places: Vec<Option<[UdpSocket; SOCKETS]>>,
     /// Tokens, in the order in which epoll told them.
     ready: Vec<u64>,
@@ -63,27 +47,23 @@ pub(super) struct Sockets {
 }
 
 impl Sockets {
-    /// None yet.
+    /// None yet. The doorbell ends waits.
     ///
     /// # Errors
     /// When there are no more descriptors.
-    pub(super) fn new() -> io::Result<Self> {
+    pub(super) fn new(bell: &Arc<Doorbell>) -> io::Result<Self> {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
-        let wake = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
-        let data = epoll::EventData::new_u64(WAKER);
-        epoll::add(&epoll, &wake, data, epoll::EventFlags::IN)?;
+        let data = epoll::EventData::new_u64(BELL);
+        // Edge-triggered: each ringing ends a wait, and nothing has to be read for it.
+        let edges = epoll::EventFlags::IN | epoll::EventFlags::ET;
+        epoll::add(&epoll, bell.descriptor(), data, edges)?;
         Ok(Self {
             epoll,
-            waker: Waker(Arc::new(wake)),
+            _bell: Arc::clone(bell),
             places: Vec::new(),
             ready: Vec::with_capacity(READY),
             next: 0,
         })
-    }
-
-    /// What ends a wait.
-    pub(super) fn waker(&self) -> Waker {
-        self.waker.clone()
     }
 
     fn socket(&self, at: Port) -> Option<&UdpSocket> {
@@ -168,18 +148,8 @@ impl Wire for Sockets {
         let mut events = [const { MaybeUninit::uninit() }; READY];
         match epoll::wait(&self.epoll, &mut events, Some(&limit)) {
             Ok((events, _)) => {
-                let mut woken = false;
-                for event in events {
-                    match event.data.u64() {
-                        WAKER => woken = true,
-                        token => self.ready.push(token),
-                    }
-                }
-                if woken {
-                    // Now, before the orders are taken: one that comes behind them wakes anew. The
-                    // count does not matter.
-                    let _ = rustix::io::read(&self.waker.0, &mut [0; 8]);
-                }
+                let tokens = events.iter().map(|event| event.data.u64());
+                self.ready.extend(tokens.filter(|token| *token != BELL));
                 Ok(())
             }
             Err(Errno::INTR) => Ok(()),
@@ -257,7 +227,7 @@ mod tests {
         });
         let ours = caller.rtp.local_addr().unwrap();
         let end = socket();
-        let mut wire = Sockets::new().unwrap();
+        let mut wire = Sockets::new(&Arc::new(Doorbell::new().unwrap())).unwrap();
         wire.open(0, caller, agent).unwrap();
         wire.connect(CALLER, end.local_addr().unwrap()).unwrap();
         (wire, end, ours)
@@ -276,19 +246,6 @@ mod tests {
         std::iter::from_fn(|| wire.receive(&mut buffer))
             .map(|received| received.length)
             .collect()
-    }
-
-    #[test]
-    fn who_wakes_a_worker_that_works_ends_its_next_wait() {
-        let (mut wire, _, _) = wire();
-        let waker = wire.waker();
-        waker.wake().unwrap();
-        wire.wait(Duration::from_secs(60)).unwrap();
-        // It has looked for orders; then another one comes.
-        waker.wake().unwrap();
-        assert!(wire.receive(&mut [0; 100]).is_none());
-        wire.wait(Duration::from_secs(60)).unwrap();
-        assert!(found(&mut wire).is_empty(), "and no wait after it");
     }
 
     #[test]

@@ -18,8 +18,9 @@ use tokio::sync::{mpsc, oneshot};
 use zeroize::Zeroize;
 
 use super::{
-    CallStats, CardSink, Counters, LegSockets, MediaCommand, MediaEvent, MediaEventKind,
-    SlotSource,
+    CardSink, Counters, LegSockets, MediaCommand, MediaEvent, MediaEventKind, SlotSource,
+    counts::CallCounts,
+    doorbell::Doorbell,
     leg::{Admission, LegPeers},
     pace::Pace,
     wire::{Port, Received, Wire},
@@ -46,17 +47,10 @@ const LONGEST_SLEEP: Duration = Duration::from_millis(100);
 
 /// An order of the control plane.
 pub(super) enum Order {
-    Add {
-        call: CallId,
-        legs: Box<(LegSockets, LegSockets)>,
-    },
+    Add(Box<NewCall>),
     Command {
         call: CallId,
         command: MediaCommand,
-    },
-    Stats {
-        call: CallId,
-        reply: oneshot::Sender<Option<CallStats>>,
     },
     /// A key that the caller's signalling told.
     Press {
@@ -66,6 +60,25 @@ pub(super) enum Order {
     },
 }
 
+/// A call that begins.
+pub(super) struct NewCall {
+    pub(super) call: CallId,
+    pub(super) caller: LegSockets,
+    pub(super) agent: LegSockets,
+    /// The media of its first leg, where that is known.
+    pub(super) media: Option<(Leg, LegMedia)>,
+    pub(super) counts: Arc<CallCounts>,
+}
+
+/// How much a worker has to do.
+#[derive(Default)]
+pub(super) struct Load {
+    /// Calls that it has or will have.
+    pub(super) calls: AtomicUsize,
+    /// Orders that wait for it.
+    pub(super) orders: AtomicUsize,
+}
+
 struct Entry {
     id: CallId,
     call: Call,
@@ -73,7 +86,7 @@ struct Entry {
     agent: LegPeers,
     wakes: Option<Instant>,
     armed: bool,
-    added: Instant,
+    counts: Arc<CallCounts>,
     /// Payments whose fields this call gave to the card plane.
     payments: Vec<PaymentId>,
     /// What the call proved, once it has hung up.
@@ -125,10 +138,13 @@ pub(super) struct Shared {
 pub(super) struct Worker<W> {
     wire: W,
     orders: Receiver<Order>,
+    bell: Arc<Doorbell>,
+    load: Arc<Load>,
+    /// An order that was found on the way to sleep.
+    found: Option<Order>,
     shared: Shared,
     /// Events that found no room.
     waiting: VecDeque<MediaEvent>,
-    load: Arc<AtomicUsize>,
     pace: Pace,
     entries: Vec<Option<Entry>>,
     free: Vec<usize>,
@@ -159,17 +175,18 @@ fn cpu_used() -> Duration {
 impl<W: Wire> Worker<W> {
     pub(super) fn new(
         wire: W,
-        orders: Receiver<Order>,
+        (orders, bell, load): (Receiver<Order>, Arc<Doorbell>, Arc<Load>),
         shared: Shared,
-        load: Arc<AtomicUsize>,
     ) -> Self {
         Self {
             wire,
             orders,
+            bell,
+            load,
+            found: None,
             pace: Pace::new(shared.nap),
             shared,
             waiting: VecDeque::new(),
-            load,
             entries: Vec::new(),
             free: Vec::new(),
             by_id: HashMap::new(),
@@ -183,8 +200,7 @@ impl<W: Wire> Worker<W> {
 
     pub(super) fn run(mut self) {
         loop {
-            let sleep = self.sleep();
-            if let Err(error) = self.wire.wait(sleep) {
+            if let Err(error) = self.wait() {
                 tracing::error!(%error, "the media worker cannot wait for its sockets and stops");
                 return;
             }
@@ -196,6 +212,20 @@ impl<W: Wire> Worker<W> {
                 std::thread::sleep(nap);
             }
         }
+    }
+
+    /// Sleeps until there is something to do; not at all where an order has come meanwhile.
+    fn wait(&mut self) -> io::Result<()> {
+        let sleep = self.sleep();
+        self.bell.will_sleep();
+        self.found = self.orders.try_recv().ok();
+        let sleep = match self.found {
+            Some(_) => Duration::ZERO,
+            None => sleep,
+        };
+        let waited = self.wire.wait(sleep);
+        self.bell.is_awake();
+        waited
     }
 
     /// Works off what one wait has found: how many packets; nothing when the control plane is gone.
@@ -233,17 +263,22 @@ impl<W: Wire> Worker<W> {
     /// False when the control plane is gone.
     fn take_orders(&mut self, now: Now) -> bool {
         loop {
-            match self.orders.try_recv() {
-                Ok(Order::Add { call, legs }) => self.add(call, *legs, now),
-                Ok(Order::Command { call, command }) => self.command(&call, command, now),
-                Ok(Order::Stats { call, reply }) => {
-                    let stats = self.stats(&call, now);
-                    // Nobody may be waiting any more.
-                    let _ = reply.send(stats);
-                }
-                Ok(Order::Press { call, press, reply }) => {
-                    let forward = self.press(&call, press, now);
-                    let _ = reply.send(forward);
+            let order = match self.found.take() {
+                Some(order) => Ok(order),
+                None => self.orders.try_recv(),
+            };
+            match order {
+                Ok(order) => {
+                    self.load.orders.fetch_sub(1, Ordering::Relaxed);
+                    match order {
+                        Order::Add(new) => self.add(*new, now),
+                        Order::Command { call, command } => self.command(&call, command, now),
+                        Order::Press { call, press, reply } => {
+                            let forward = self.press(&call, press, now);
+                            // Nobody may be waiting any more.
+                            let _ = reply.send(forward);
+                        }
+                    }
                 }
                 Err(TryRecvError::Empty) => return true,
                 Err(TryRecvError::Disconnected) => return false,
@@ -251,7 +286,14 @@ impl<W: Wire> Worker<W> {
         }
     }
 
-    fn add(&mut self, id: CallId, (caller, agent): (LegSockets, LegSockets), now: Now) {
+    fn add(&mut self, new: NewCall, now: Now) {
+        let NewCall {
+            call: id,
+            caller,
+            agent,
+            media,
+            counts,
+        } = new;
         let index = self.free.pop().unwrap_or_else(|| {
             self.entries.push(None);
             self.entries.len() - 1
@@ -263,7 +305,7 @@ impl<W: Wire> Worker<W> {
             agent: LegPeers::default(),
             wakes: None,
             armed: false,
-            added: now.instant,
+            counts,
             payments: Vec::new(),
             proof: MaskingProof::default(),
             trunk: None,
@@ -271,10 +313,13 @@ impl<W: Wire> Worker<W> {
         if let Err(error) = self.wire.open(index, caller, agent) {
             tracing::error!(call = %id, %error, "cannot wait for a media socket; the call has no voice");
         }
-        self.by_id.insert(id, index);
-        self.shared.counters.calls.fetch_add(1, Ordering::Relaxed);
         if let Some(place) = self.entries.get_mut(index) {
             *place = Some(entry);
+        }
+        self.shared.counters.calls.fetch_add(1, Ordering::Relaxed);
+        self.by_id.insert(id.clone(), index);
+        if let Some((leg, media)) = media {
+            self.command_at(index, &id, MediaCommand::SetLeg(leg, media), now);
         }
     }
 
@@ -288,6 +333,10 @@ impl<W: Wire> Worker<W> {
             }
             return;
         };
+        self.command_at(index, id, command, now);
+    }
+
+    fn command_at(&mut self, index: usize, id: &CallId, command: MediaCommand, now: Now) {
         let last = command == MediaCommand::HangUp;
         let command = match command {
             MediaCommand::SetLeg(leg, media) => {
@@ -355,8 +404,15 @@ impl<W: Wire> Worker<W> {
         let Some(Some(entry)) = self.entries.get_mut(index) else {
             return;
         };
-        let peers = entry.peers(leg);
-        for rewire in peers.set_media(media).into_iter().flatten() {
+        let peers = match leg {
+            Leg::Caller => &mut entry.caller,
+            Leg::Agent => &mut entry.agent,
+        };
+        for rewire in peers
+            .set_media(media, entry.call.leg(leg))
+            .into_iter()
+            .flatten()
+        {
             let at = Port {
                 place: index,
                 leg,
@@ -457,6 +513,7 @@ impl<W: Wire> Worker<W> {
             && entry.armed != entry.call.is_armed()
         {
             entry.armed = entry.call.is_armed();
+            entry.counts.set_armed(entry.armed);
             let armed = &self.shared.counters.armed_calls;
             if entry.armed {
                 armed.fetch_add(1, Ordering::Relaxed);
@@ -521,25 +578,20 @@ impl<W: Wire> Worker<W> {
             Admission::Stranger => {
                 // Under a latch it may be the caller's all the same, and hold a key.
                 datagram.zeroize();
-                peers.stats.errors += 1;
+                let contested = peers.take_contest();
+                entry.counts.refused(from);
                 self.shared
                     .counters
                     .refusals
                     .source
                     .fetch_add(1, Ordering::Relaxed);
-                if peers.take_contest() {
+                if contested {
                     self.guarded(place, now, |desk| desk.entry.call.contest(from));
                 }
                 return;
             }
         }
-        peers.last_packet = Some(now.instant);
-        let (packets, bytes) = match channel {
-            Channel::Rtp => (&mut peers.stats.packets, &mut peers.stats.bytes),
-            Channel::Rtcp => (&mut peers.stats.rtcp_packets, &mut peers.stats.rtcp_bytes),
-        };
-        *packets += 1;
-        *bytes += length as u64;
+        entry.counts.took(from, channel, length, now.instant);
         self.shared.counters.took(from);
         let armed = entry.call.is_armed();
         self.meter_shadow(at);
@@ -583,27 +635,14 @@ impl<W: Wire> Worker<W> {
                 .armed_calls
                 .fetch_sub(1, Ordering::Relaxed);
         }
+        entry.counts.end();
         self.by_id.remove(&entry.id);
         self.free.push(index);
-        self.load.fetch_sub(1, Ordering::Relaxed);
+        self.load.calls.fetch_sub(1, Ordering::Relaxed);
         self.shared.counters.calls.fetch_sub(1, Ordering::Relaxed);
         let (id, proof) = (entry.id.clone(), entry.proof);
         drop(entry);
         self.tell(id, MediaEventKind::Ended(proof));
-    }
-
-    fn stats(&self, id: &CallId, now: Now) -> Option<CallStats> {
-        let entry = self.entries.get(*self.by_id.get(id)?)?.as_ref()?;
-        let last = entry.caller.last_packet.max(entry.agent.last_packet);
-        Some(CallStats {
-            caller: entry.caller.stats,
-            agent: entry.agent.stats,
-            idle_seconds: now
-                .instant
-                .duration_since(last.unwrap_or(entry.added))
-                .as_secs(),
-            armed: entry.armed,
-        })
     }
 
     fn tell(&mut self, call: CallId, kind: MediaEventKind) {
@@ -648,7 +687,7 @@ impl<W: Wire> Desk<'_, W> {
             Ok(Forward::ToAgentRtp) => way.send_to_agent(&entry.agent, Channel::Rtp, outbox),
             Ok(Forward::ToAgentRtcp) => way.send_to_agent(&entry.agent, Channel::Rtcp, outbox),
             Err(refused) => {
-                entry.peers(at.leg).stats.errors += 1;
+                entry.counts.refused(at.leg);
                 way.counters.refused(refused);
             }
         }

@@ -1,7 +1,12 @@
 //! Identifiers. `tenant` and `node` are part of every one, so that ids made on different nodes
 //! never collide and a row, a key or a log entry always says whose it is.
 
-use std::{fmt, str::FromStr, sync::Arc};
+use std::{
+    fmt,
+    hash::{Hash, Hasher},
+    str::FromStr,
+    sync::Arc,
+};
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
@@ -86,7 +91,7 @@ slug!(
 macro_rules! identifier {
     ($(#[$meta:meta])* $name:ident, $prefix:literal) => {
         $(#[$meta])*
-        #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+        #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
         #[serde(try_from = "String", into = "String")]
         pub struct $name {
             tenant: Tenant,
@@ -111,6 +116,13 @@ macro_rules! identifier {
             #[must_use]
             pub const fn node(&self) -> &Node {
                 &self.node
+            }
+        }
+
+        impl Hash for $name {
+            /// The serial alone, which hardly any two have in common: maps are keyed by ids everywhere.
+            fn hash<H: Hasher>(&self, state: &mut H) {
+                self.serial.hash(state);
             }
         }
 

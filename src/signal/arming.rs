@@ -166,7 +166,10 @@ impl Calls {
 
     /// Durable: the NG protocol holds this call armed.
     async fn keep(&self, id: &CallId) -> Result<(), JournalError> {
-        let named = |call: &mut CallRecord| (call.signalling_id.clone(), call.caller.tag.clone());
+        let named = |call: &mut CallRecord| {
+            let caller_tag = call.caller.tag.as_deref().map(str::to_owned);
+            (call.signalling_id.to_string(), caller_tag)
+        };
         let Some((signalling_id, caller_tag)) = self.with_live(id, named) else {
             return Ok(());
         };
@@ -182,7 +185,7 @@ impl Calls {
 
     /// Forgets that the NG protocol holds this call. What cannot be forgotten masks too much later.
     async fn let_go(&self, id: &CallId) {
-        let Some(signalling_id) = self.with_live(id, |call| call.signalling_id.clone()) else {
+        let Some(signalling_id) = self.with_live(id, |call| call.signalling_id.to_string()) else {
             return;
         };
         let tenant = self.inner.settings.tenant.clone();
@@ -243,7 +246,7 @@ impl Calls {
                     .and_then(|tag| call.leg_of_tag(tag))
             };
             let leg = by_label.or_else(|| block.directional.then(by_tag).flatten());
-            (call.caller.tag.clone(), leg)
+            (call.caller.tag.as_deref().map(str::to_owned), leg)
         });
         let (caller_tag, leg) = named.unwrap_or_default();
         let masked: Vec<Value> = caller_tag.into_iter().map(Value::Text).collect();

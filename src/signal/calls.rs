@@ -16,7 +16,7 @@ use tokio::{
     sync::{Semaphore, broadcast, oneshot},
     time::timeout,
 };
-use tracing::{error, info, warn};
+use tracing::{debug, error, info, warn};
 
 use super::{
     CallChange, CallView,
@@ -27,7 +27,7 @@ use super::{
     statistics,
 };
 use crate::{
-    media::{CallStats, MediaCommand, MediaError, MediaEvent, MediaEventKind, ports::PortPool},
+    media::{MediaCommand, MediaError, MediaEvent, MediaEventKind, ports::PortPool},
     proto::{
         audit::{Actor, Event, Record, Success},
         call::{ArmRefusal, Holder, InfoForward},
@@ -45,8 +45,6 @@ const TURNS: usize = 256;
 const CHANGES: usize = 1024;
 /// How long a record may take before the call goes on without it: it keeps its voice.
 const RECORD_TIMEOUT: Duration = Duration::from_millis(500);
-/// How long the media plane may take to count packets.
-const STATS_TIMEOUT: Duration = Duration::from_millis(250);
 /// How often idle calls and old records are looked for.
 const UPKEEP_INTERVAL: Duration = Duration::from_secs(10);
 
@@ -74,10 +72,30 @@ type Waiter = (Holder, oneshot::Sender<Result<(), ArmRefusal>>);
 
 #[derive(Default)]
 pub(super) struct State {
-    pub(super) live: HashMap<CallId, CallRecord>,
-    pub(super) by_signalling: HashMap<String, CallId>,
+    /// Apart, so that the room that the map keeps for more of them is small.
+    pub(super) live: HashMap<CallId, Box<CallRecord>>,
+    pub(super) by_signalling: HashMap<Arc<str>, CallId>,
     ended: Ended,
     waiters: HashMap<CallId, Vec<Waiter>>,
+}
+
+impl State {
+    fn remove(&mut self, id: &CallId) -> Option<Box<CallRecord>> {
+        let record = self.live.remove(id)?;
+        self.by_signalling.remove(&record.signalling_id);
+        // Dropping the senders tells those who wait that the call is gone.
+        self.waiters.remove(id);
+        Some(record)
+    }
+}
+
+/// See [`Calls::gather`].
+pub(super) struct Gathered<'a>(&'a dyn MediaPort);
+
+impl Drop for Gathered<'_> {
+    fn drop(&mut self) {
+        self.0.hand_over();
+    }
 }
 
 /// Who asks, for the log.
@@ -124,7 +142,7 @@ impl Calls {
         if *tenant != self.inner.settings.tenant {
             return Vec::new();
         }
-        let mut views: Vec<_> = self.lock().live.values().map(CallRecord::view).collect();
+        let mut views: Vec<_> = self.lock().live.values().map(|call| call.view()).collect();
         views.sort_by(|a, b| (b.started, &b.id).cmp(&(a.started, &a.id)));
         views
     }
@@ -139,7 +157,7 @@ impl Calls {
         let by_ours = id.parse().ok().and_then(|id: CallId| state.live.get(&id));
         by_ours
             .or_else(|| state.live.get(state.by_signalling.get(id)?))
-            .map(CallRecord::view)
+            .map(|call| call.view())
     }
 
     /// Which leg a signalling tag belongs to.
@@ -199,6 +217,18 @@ impl Calls {
     #[must_use]
     pub fn count(&self) -> usize {
         self.lock().live.len()
+    }
+
+    /// From here until what this returns is dropped, workers of the media plane are not woken for what
+    /// calls lead to. Never across an await.
+    pub(super) fn gather(&self) -> Gathered<'_> {
+        self.inner.media.gather();
+        Gathered(&*self.inner.media)
+    }
+
+    /// Whether the media plane has more to do than it gets done.
+    pub(super) fn is_media_behind(&self) -> bool {
+        self.inner.media.is_behind()
     }
 
     /// What the media plane told; called by the dispatcher, in order, within the runtime.
@@ -262,11 +292,7 @@ impl Calls {
     pub async fn upkeep(&self, now: Instant) {
         let ids: Vec<CallId> = self.lock().live.keys().cloned().collect();
         for id in ids {
-            // A worker that does not answer in time is not one that has lost the call.
-            let Ok(stats) = timeout(STATS_TIMEOUT, self.inner.media.stats(&id)).await else {
-                continue;
-            };
-            let reason = match stats {
+            let reason = match self.inner.media.stats(&id) {
                 None => "the media plane has lost it",
                 Some(stats) if stats.idle_seconds >= self.inner.settings.idle_timeout.as_secs() => {
                     "no packet came for too long and nobody deleted it"
@@ -313,7 +339,7 @@ impl Calls {
         id: &CallId,
         with: impl FnOnce(&mut CallRecord) -> T,
     ) -> Option<T> {
-        self.lock().live.get_mut(id).map(with)
+        self.lock().live.get_mut(id).map(|call| with(call))
     }
 
     pub(super) fn live_id(&self, signalling_id: &str) -> Option<CallId> {
@@ -327,7 +353,7 @@ impl Calls {
     }
 
     /// Enters a call and tells everybody.
-    pub(super) fn enter(&self, record: CallRecord) {
+    pub(super) fn enter(&self, record: Box<CallRecord>) {
         let view = record.view();
         let mut state = self.lock();
         state
@@ -335,8 +361,8 @@ impl Calls {
             .insert(record.signalling_id.clone(), record.id.clone());
         state.live.insert(record.id.clone(), record);
         drop(state);
-        info!(call = %view.id, "call started");
-        self.publish(CallChange::Started(view));
+        debug!(call = %view.id, "call started");
+        self.publish(CallChange::Started(Arc::new(view)));
     }
 
     /// Has shadow mode listen to a call whose caller's leg is known, once.
@@ -354,9 +380,8 @@ impl Calls {
     }
 
     /// The call's statistics as clients read them.
-    pub(super) async fn statistics(&self, id: &CallId) -> Option<Dict> {
-        let stats = timeout(STATS_TIMEOUT, self.inner.media.stats(id)).await;
-        let stats = stats.ok().flatten().unwrap_or_else(CallStats::default);
+    pub(super) fn statistics(&self, id: &CallId) -> Option<Dict> {
+        let stats = self.inner.media.stats(id).unwrap_or_default();
         let ours = self.inner.settings.advertise;
         self.with_live(id, |call| {
             statistics::body(call, &stats, ours, Timestamp::now())
@@ -365,39 +390,33 @@ impl Calls {
 
     /// Ends a call on purpose: nothing of it is armed any more. Answers its last statistics.
     pub(super) async fn end(&self, id: &CallId, now: Instant) -> Option<Dict> {
-        let record = self.remove(id)?;
-        let view = record.view();
-        let signalling_id = record.signalling_id.clone();
+        let stats = self.inner.media.stats(id).unwrap_or_default();
         let until = now + self.inner.settings.linger;
-        // Before the media plane can tell that it is over.
-        self.lock().ended.enter(record, until, Timestamp::now());
-        match timeout(STATS_TIMEOUT, self.inner.media.end(id)).await {
-            Ok(Ok(stats)) => self.lock().ended.counted(&signalling_id, stats),
-            Ok(Err(error)) => warn!(call = %id, %error, "the media plane did not end the call"),
-            Err(_) => warn!(call = %id, "the media plane did not count the call's packets in time"),
+        let (view, signalling_id) = {
+            let mut state = self.lock();
+            let record = state.remove(id)?;
+            let of_it = (record.view(), record.signalling_id.clone());
+            // In one step, and before the media plane can tell that it is over: whoever asks finds it
+            // in one place or the other.
+            state.ended.enter(record, stats, until, Timestamp::now());
+            of_it
+        };
+        if let Err(error) = self.inner.media.send(id, MediaCommand::HangUp) {
+            warn!(call = %id, %error, "the media plane did not end the call");
         }
         let tenant = self.inner.settings.tenant.clone();
         let cleared = self
             .inner
             .store
-            .clear_armed(tenant, signalling_id.clone(), None)
+            .clear_armed(tenant, signalling_id.to_string(), None)
             .await;
         if let Err(error) = cleared {
             // A later call of this Call-ID starts armed: more masking than needed, never less.
             warn!(call = %id, %error, "that the call is no longer armed could not be kept");
         }
-        info!(call = %id, "call ended");
-        self.publish(CallChange::Ended(view));
+        debug!(call = %id, "call ended");
+        self.publish(CallChange::Ended(Arc::new(view)));
         self.ended_body(&signalling_id)
-    }
-
-    fn remove(&self, id: &CallId) -> Option<CallRecord> {
-        let mut state = self.lock();
-        let record = state.live.remove(id)?;
-        state.by_signalling.remove(&record.signalling_id);
-        // Dropping the senders tells those who wait that the call is gone.
-        state.waiters.remove(id);
-        Some(record)
     }
 
     fn publish(&self, change: CallChange) {
@@ -466,11 +485,17 @@ impl Calls {
     }
 
     fn media_ended(&self, id: &CallId, proof: MaskingProof) {
-        let deleted = self.lock().ended.closed(id);
-        if !deleted && let Some(record) = self.remove(id) {
+        let lost = {
+            let mut state = self.lock();
+            let deleted = state.ended.closed(id);
+            (!deleted).then(|| state.remove(id)).flatten()
+        };
+        if let Some(record) = lost {
             // Its armed rows stay: signalling may still have the call and offer it anew.
             warn!(call = %id, "the media plane ended a call that signalling still has");
-            self.publish(CallChange::Ended(record.view()));
+            self.publish(CallChange::Ended(Arc::new(record.view())));
+            // It has let go of the call; so may whoever remembers where it was.
+            let _ = self.inner.media.send(id, MediaCommand::HangUp);
         }
         self.note(
             By::Gateway,

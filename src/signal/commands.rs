@@ -18,7 +18,7 @@ use crate::{
     },
     proto::{
         audit::{Event, Success},
-        call::{ArmRefusal, Holder},
+        call::{ArmRefusal, Holder, LegMedia},
         id::CallId,
         leg::Leg,
         ng::{
@@ -88,7 +88,7 @@ impl Calls {
                 }
             }
             Request::Delete(delete) => self.delete(&delete).await,
-            Request::Query(query) => self.query(&query).await,
+            Request::Query(query) => self.query(&query),
             Request::List(list) => self.list_calls(list),
             Request::BlockDtmf(block) => self.block(&block, peer).await,
             Request::UnblockDtmf(unblock) => self.unblock(&unblock, peer).await,
@@ -97,9 +97,9 @@ impl Calls {
 
     async fn offer(&self, offer: &OfferRequest, peer: SocketAddr) -> Result<Reply, Refusal> {
         let description = self.describe(offer)?;
-        let id = match self.live_id(&offer.call_id) {
-            Some(id) => id,
-            None => self.start(offer, &description, peer).await?,
+        let Some(id) = self.live_id(&offer.call_id) else {
+            let (id, sdp) = self.start(offer, &description, peer).await?;
+            return Ok(self.agreed(&id, offer, sdp, peer).await);
         };
         let (leg, agreed) = self
             .with_live(&id, |call| {
@@ -162,44 +162,59 @@ impl Calls {
         agreed: Agreed,
         peer: SocketAddr,
     ) -> Result<Reply, Refusal> {
-        if let Err(refusal) = self.tell_media(id, agreed.commands).await {
+        if let Err(refusal) = self.tell_media(id, agreed.recover, agreed.media).await {
             self.with_live(id, |call| call.not_taken(leg));
             return Err(refusal);
         }
+        Ok(self.agreed(id, offer, agreed.sdp, peer).await)
+    }
+
+    /// The media plane knows: what else the message asked for, and the reply.
+    async fn agreed(
+        &self,
+        id: &CallId,
+        offer: &OfferRequest,
+        sdp: String,
+        peer: SocketAddr,
+    ) -> Reply {
         if let Some(Err(error)) = &offer.trunk {
             warn!(call = %id, %error, "tonewall-trunk is no name of a trunk; the call counts under its address");
         }
         self.shadow(id);
-        let reply = Reply::ok_with(Dict::new().with("sdp", agreed.sdp));
-        Ok(
-            match self.block_as_offered(id, offer.block_dtmf, peer).await {
-                Ok(()) => reply,
-                Err(problem) => reply.warning(self.not_blocked(id, &problem, peer).await),
-            },
-        )
+        let reply = Reply::ok_with(Dict::new().with("sdp", sdp));
+        match self.block_as_offered(id, offer.block_dtmf, peer).await {
+            Ok(()) => reply,
+            Err(problem) => reply.warning(self.not_blocked(id, &problem, peer).await),
+        }
     }
 
-    /// Sends commands; one that arms is waited for, so that no SDP leaves before it is in place.
-    async fn tell_media(&self, id: &CallId, commands: Vec<MediaCommand>) -> Result<(), Refusal> {
-        for command in commands {
-            if command == MediaCommand::Arm(Holder::Recovered) {
-                self.arm_for(id, Holder::Recovered)
-                    .await
-                    .map_err(Refusal::Recovered)?;
-            } else {
-                self.inner.media.send(id, command)?;
-            }
+    /// Tells of a leg's media; an arming is waited for before, so that no SDP leaves without it.
+    async fn tell_media(
+        &self,
+        id: &CallId,
+        recover: bool,
+        media: Option<(Leg, LegMedia)>,
+    ) -> Result<(), Refusal> {
+        if recover {
+            self.arm_for(id, Holder::Recovered)
+                .await
+                .map_err(Refusal::Recovered)?;
+        }
+        if let Some((leg, media)) = media {
+            self.inner
+                .media
+                .send(id, MediaCommand::SetLeg(leg, media))?;
         }
         Ok(())
     }
 
-    /// The first offer of a call.
+    /// The first offer of a call: its id, and the SDP for the other end. What is refused leaves nothing.
     async fn start(
         &self,
         offer: &OfferRequest,
         description: &Description,
         peer: SocketAddr,
-    ) -> Result<CallId, Refusal> {
+    ) -> Result<(CallId, String), Refusal> {
         let inner = &self.inner;
         if inner.draining.load(Ordering::Relaxed) {
             return Err(Refusal::Full("this gateway is draining; use another node"));
@@ -226,25 +241,28 @@ impl Calls {
         let now = Timestamp::now();
         let id = self.new_id(now);
         let ports: (PortPair, PortPair) = (caller_ports, agent_ports);
-        let mut record = CallRecord::new(
+        let mut record = Box::new(CallRecord::new(
             id.clone(),
-            offer.call_id.clone(),
+            offer.call_id.as_str().into(),
             (first, sides_known),
             ports,
             place,
             now,
-        );
+        ));
         record.recovered = recovered;
         record.armed = recovered;
+        let leg = record.offering_leg(offer)?;
+        // Nothing is to be armed yet: the other leg has no media.
+        let agreed = record.offered(leg, offer, description, &self.how(offer), now);
         inner
             .media
-            .add_call(id.clone(), caller_sockets, agent_sockets)
+            .add_call(id.clone(), caller_sockets, agent_sockets, agreed.media)
             .map_err(|_| Refusal::Full("the media workers are busy; use another node"))?;
         let started = Event::CallStarted { call: id.clone() };
         // What the call does next does not wait for it; what is recorded of it stands behind it.
         self.note(By::Peer(peer), Success::Success, started);
         self.enter(record);
-        Ok(id)
+        Ok((id, agreed.sdp))
     }
 
     fn new_id(&self, now: Timestamp) -> CallId {
@@ -278,9 +296,9 @@ impl Calls {
             .map_or_else(not_found, Reply::ok_with)
     }
 
-    async fn query(&self, query: &QueryRequest) -> Reply {
+    fn query(&self, query: &QueryRequest) -> Reply {
         let live = match self.live_id(&query.call_id) {
-            Some(id) => self.statistics(&id).await,
+            Some(id) => self.statistics(&id),
             None => None,
         };
         live.or_else(|| self.ended_body(&query.call_id))

@@ -3,6 +3,7 @@
 use std::{
     collections::{HashMap, VecDeque},
     net::IpAddr,
+    sync::Arc,
     time::Instant,
 };
 
@@ -20,9 +21,9 @@ pub(super) const MOST: usize = if cfg!(test) { 5 } else { 50_000 };
 /// The calls that were deleted a moment ago.
 #[derive(Default)]
 pub(super) struct Ended {
-    lingering: HashMap<String, Lingering>,
+    lingering: HashMap<Arc<str>, Lingering>,
     /// Oldest first.
-    order: VecDeque<(Instant, u64, String)>,
+    order: VecDeque<(Instant, u64, Arc<str>)>,
     serial: u64,
     closing: HashMap<CallId, Closing>,
 }
@@ -44,31 +45,31 @@ struct Closing {
 impl Ended {
     /// A call that ends now and is remembered until `until`. Its place is free at once, its ports when
     /// [`Self::closed`] is told.
-    pub(super) fn enter(&mut self, mut record: CallRecord, until: Instant, at: Timestamp) {
+    pub(super) fn enter(
+        &mut self,
+        mut record: Box<CallRecord>,
+        stats: CallStats,
+        until: Instant,
+        at: Timestamp,
+    ) {
         let closing = Closing {
             _ports: record.let_go(),
             until,
         };
         self.closing.insert(record.id.clone(), closing);
         self.serial += 1;
-        let (serial, signalling_id) = (self.serial, record.signalling_id.clone());
-        self.order.push_back((until, serial, signalling_id.clone()));
+        let (serial, signalling_id) = (self.serial, Arc::clone(&record.signalling_id));
+        self.order
+            .push_back((until, serial, Arc::clone(&signalling_id)));
         let lingering = Lingering {
             serial,
-            record: Box::new(record),
-            stats: CallStats::default(),
+            record,
+            stats,
             at,
         };
         self.lingering.insert(signalling_id, lingering);
         if self.order.len() > MOST {
             self.forget_oldest();
-        }
-    }
-
-    /// The last statistics of a call that was entered.
-    pub(super) fn counted(&mut self, signalling_id: &str, stats: CallStats) {
-        if let Some(lingering) = self.lingering.get_mut(signalling_id) {
-            lingering.stats = stats;
         }
     }
 

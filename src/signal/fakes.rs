@@ -50,6 +50,8 @@ pub(super) struct FakeMedia {
     pub(super) pressed: Mutex<Vec<KeyClass>>,
     /// Whether the workers take no commands.
     pub(super) busy: Mutex<bool>,
+    /// Whether they are to be given no more for now.
+    pub(super) behind: Mutex<bool>,
     calls: Mutex<Option<Calls>>,
 }
 
@@ -99,10 +101,13 @@ impl MediaPort for FakeMedia {
         call: CallId,
         caller: LegSockets,
         agent: LegSockets,
+        media: Option<(Leg, LegMedia)>,
     ) -> Result<(), MediaError> {
         if *self.full.lock().unwrap() {
             return Err(MediaError::Overloaded);
         }
+        let set = media.map(|(leg, media)| (call.clone(), MediaCommand::SetLeg(leg, media)));
+        self.sent.lock().unwrap().extend(set);
         self.sockets.lock().unwrap().insert(call, (caller, agent));
         Ok(())
     }
@@ -132,16 +137,17 @@ impl MediaPort for FakeMedia {
         Ok(())
     }
 
-    fn stats<'a>(&'a self, call: &'a CallId) -> BoxFuture<'a, Option<CallStats>> {
+    fn stats(&self, call: &CallId) -> Option<CallStats> {
         let known = self.sockets.lock().unwrap().contains_key(call);
-        let stats = known.then(|| *self.stats.lock().unwrap());
-        Box::pin(std::future::ready(stats))
+        known.then(|| *self.stats.lock().unwrap())
     }
 
-    fn end<'a>(&'a self, call: &'a CallId) -> BoxFuture<'a, Result<CallStats, MediaError>> {
-        let ended = self.send(call, MediaCommand::HangUp);
-        let stats = ended.map(|()| *self.stats.lock().unwrap());
-        Box::pin(std::future::ready(stats))
+    fn gather(&self) {}
+
+    fn hand_over(&self) {}
+
+    fn is_behind(&self) -> bool {
+        *self.behind.lock().unwrap()
     }
 
     fn press<'a>(

@@ -12,6 +12,8 @@ mod settings;
 pub mod sip;
 mod statistics;
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 pub use calls::Calls;
@@ -46,9 +48,9 @@ pub struct CallView {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CallChange {
     /// Its first offer came.
-    Started(CallView),
+    Started(Arc<CallView>),
     /// It was deleted, timed out or lost; as it last was.
-    Ended(CallView),
+    Ended(Arc<CallView>),
 }
 
 #[cfg(test)]

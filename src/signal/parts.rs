@@ -8,8 +8,9 @@ use crate::{
     media::{CallStats, LegSockets, MediaCommand, MediaError, MediaPlane},
     proto::{
         audit::Record,
-        call::{Holder, InfoForward},
+        call::{Holder, InfoForward, LegMedia},
         id::{CallId, Tenant},
+        leg::Leg,
         secret::SealedPress,
     },
 };
@@ -25,13 +26,18 @@ pub trait MediaPort: Send + Sync {
         call: CallId,
         caller: LegSockets,
         agent: LegSockets,
+        media: Option<(Leg, LegMedia)>,
     ) -> Result<(), MediaError>;
     /// See [`MediaPlane::send`].
     fn send(&self, call: &CallId, command: MediaCommand) -> Result<(), MediaError>;
     /// See [`MediaPlane::stats`].
-    fn stats<'a>(&'a self, call: &'a CallId) -> BoxFuture<'a, Option<CallStats>>;
-    /// See [`MediaPlane::end`].
-    fn end<'a>(&'a self, call: &'a CallId) -> BoxFuture<'a, Result<CallStats, MediaError>>;
+    fn stats(&self, call: &CallId) -> Option<CallStats>;
+    /// See [`MediaPlane::gather`].
+    fn gather(&self);
+    /// See [`MediaPlane::hand_over`].
+    fn hand_over(&self);
+    /// See [`MediaPlane::is_behind`].
+    fn is_behind(&self) -> bool;
     /// See [`MediaPlane::press`].
     fn press<'a>(
         &'a self,
@@ -46,20 +52,29 @@ impl MediaPort for MediaPlane {
         call: CallId,
         caller: LegSockets,
         agent: LegSockets,
+        media: Option<(Leg, LegMedia)>,
     ) -> Result<(), MediaError> {
-        Self::add_call(self, call, caller, agent)
+        Self::add_call(self, call, caller, agent, media)
     }
 
     fn send(&self, call: &CallId, command: MediaCommand) -> Result<(), MediaError> {
         Self::send(self, call, command)
     }
 
-    fn stats<'a>(&'a self, call: &'a CallId) -> BoxFuture<'a, Option<CallStats>> {
-        Box::pin(Self::stats(self, call))
+    fn stats(&self, call: &CallId) -> Option<CallStats> {
+        Self::stats(self, call)
     }
 
-    fn end<'a>(&'a self, call: &'a CallId) -> BoxFuture<'a, Result<CallStats, MediaError>> {
-        Box::pin(Self::end(self, call))
+    fn gather(&self) {
+        Self::gather(self);
+    }
+
+    fn hand_over(&self) {
+        Self::hand_over(self);
+    }
+
+    fn is_behind(&self) -> bool {
+        Self::is_behind(self)
     }
 
     fn press<'a>(

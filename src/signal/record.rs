@@ -1,15 +1,15 @@
 //! What signalling knows of one call. No I/O here: each step returns what is to be sent.
 
-use std::net::IpAddr;
+use std::{net::IpAddr, sync::Arc};
 
 use jiff::Timestamp;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::CallView;
 use crate::{
-    media::{MediaCommand, ports::PortPair},
+    media::ports::PortPair,
     proto::{
-        call::{ArmRefusal, Holder, LegMedia, SourcePolicy},
+        call::{ArmRefusal, LegMedia, SourcePolicy},
         id::CallId,
         leg::Leg,
         ng::{OfferRequest, SdpOptions},
@@ -20,10 +20,9 @@ use crate::{
 
 /// One leg.
 pub(super) struct LegRecord {
-    pub(super) tag: Option<String>,
-    pub(super) via_branch: Option<String>,
-    pub(super) label: Option<String>,
-    pub(super) created: Timestamp,
+    pub(super) tag: Option<Box<str>>,
+    pub(super) via_branch: Option<Box<str>>,
+    pub(super) label: Option<Box<str>>,
     /// Our RTP port towards this leg, the same for the whole call; RTCP is the next.
     pub(super) port: u16,
     /// Whether we offered rtcp-mux to this leg.
@@ -35,12 +34,11 @@ pub(super) struct LegRecord {
 }
 
 impl LegRecord {
-    pub(super) const fn new(port: u16, created: Timestamp) -> Self {
+    pub(super) const fn new(port: u16) -> Self {
         Self {
             tag: None,
             via_branch: None,
             label: None,
-            created,
             port,
             mux_offered: false,
             mux: false,
@@ -74,8 +72,10 @@ pub(super) struct How<'a> {
 pub(super) struct Agreed {
     /// For the other end.
     pub(super) sdp: String,
-    /// For the media plane, in this order.
-    pub(super) commands: Vec<MediaCommand>,
+    /// The media plane is to arm first: the call was armed when the gateway last knew it.
+    pub(super) recover: bool,
+    /// Then it is to be told this.
+    pub(super) media: Option<(Leg, LegMedia)>,
 }
 
 /// Why tags do not fit a call.
@@ -103,7 +103,8 @@ struct Trunk {
 /// One call.
 pub(super) struct CallRecord {
     pub(super) id: CallId,
-    pub(super) signalling_id: String,
+    /// Shared by all who find the call by it.
+    pub(super) signalling_id: Arc<str>,
     pub(super) started: Timestamp,
     pub(super) last_signal: Timestamp,
     /// Which leg made the first offer.
@@ -130,7 +131,7 @@ pub(super) struct CallRecord {
 impl CallRecord {
     pub(super) fn new(
         id: CallId,
-        signalling_id: String,
+        signalling_id: Arc<str>,
         (first, sides_known): (Leg, bool),
         (caller, agent): (PortPair, PortPair),
         place: OwnedSemaphorePermit,
@@ -143,8 +144,8 @@ impl CallRecord {
             last_signal: now,
             first,
             sides_known,
-            caller: LegRecord::new(caller.rtp_port(), now),
-            agent: LegRecord::new(agent.rtp_port(), now),
+            caller: LegRecord::new(caller.rtp_port()),
+            agent: LegRecord::new(agent.rtp_port()),
             armed: false,
             recovered: false,
             recovery_sent: false,
@@ -213,9 +214,9 @@ impl CallRecord {
     pub(super) fn view(&self) -> CallView {
         CallView {
             id: self.id.clone(),
-            signalling_id: self.signalling_id.clone(),
-            caller_tag: self.caller.tag.clone(),
-            agent_tag: self.agent.tag.clone(),
+            signalling_id: self.signalling_id.to_string(),
+            caller_tag: self.caller.tag.as_deref().map(str::to_owned),
+            agent_tag: self.agent.tag.as_deref().map(str::to_owned),
             started: self.started,
             answered: self.answered(),
             refusal: self.refusal().map(|refusal| refusal.to_string()),
@@ -282,10 +283,10 @@ impl CallRecord {
         let mux = how.options.mux;
         let to_other = (audio.mux || mux.offer) && !mux.demux;
         let offerer = self.leg_mut(leg);
-        offerer.tag = Some(offer.from_tag.clone());
-        offerer.via_branch.clone_from(&offer.via_branch);
-        if offer.label.is_some() {
-            offerer.label.clone_from(&offer.label);
+        offerer.tag = Some(offer.from_tag.as_str().into());
+        offerer.via_branch = offer.via_branch.as_deref().map(Box::from);
+        if let Some(label) = &offer.label {
+            offerer.label = Some(label.as_str().into());
         }
         offerer.mux = audio.mux && !mux.reject;
         let set = offerer.set_media(audio, how);
@@ -294,7 +295,8 @@ impl CallRecord {
         let rewrite = rewrite(how, other.port, to_other, false);
         Agreed {
             sdp: description.rewrite(&rewrite),
-            commands: self.commands(leg, set),
+            recover: self.recovers(),
+            media: set.map(|media| (leg, media)),
         }
     }
 
@@ -311,9 +313,9 @@ impl CallRecord {
         self.note_trunk(leg, answer);
         let audio = description.audio();
         let answerer = self.leg_mut(leg);
-        answerer.tag.clone_from(&answer.to_tag);
-        if answer.label.is_some() {
-            answerer.label.clone_from(&answer.label);
+        answerer.tag = answer.to_tag.as_deref().map(Box::from);
+        if let Some(label) = &answer.label {
+            answerer.label = Some(label.as_str().into());
         }
         answerer.mux = audio.mux && answerer.mux_offered;
         let set = answerer.set_media(audio, how);
@@ -321,20 +323,17 @@ impl CallRecord {
         let rewrite = rewrite(how, offerer.port, offerer.mux, true);
         Agreed {
             sdp: description.rewrite(&rewrite),
-            commands: self.commands(leg, set),
+            recover: self.recovers(),
+            media: set.map(|media| (leg, media)),
         }
     }
 
-    /// A call that was armed before is armed before its second leg gets media, so that no packet
-    /// passes in between.
-    fn commands(&mut self, leg: Leg, set: Option<LegMedia>) -> Vec<MediaCommand> {
-        let mut commands = Vec::new();
-        if self.recovered && !self.recovery_sent && self.answered() {
-            self.recovery_sent = true;
-            commands.push(MediaCommand::Arm(Holder::Recovered));
-        }
-        commands.extend(set.map(|media| MediaCommand::SetLeg(leg, media)));
-        commands
+    /// Whether it is to be armed now. A call that was armed before is armed before its second leg gets
+    /// media, so that no packet passes in between.
+    fn recovers(&mut self) -> bool {
+        let now = self.recovered && !self.recovery_sent && self.answered();
+        self.recovery_sent |= now;
+        now
     }
 
     /// The media plane did not take what an offer or answer led to: the next one sends it again.

@@ -28,8 +28,8 @@ pub(super) fn body(call: &CallRecord, stats: &CallStats, ours: IpAddr, now: Time
             Leg::Agent => &stats.agent,
         };
         tags.push(
-            tag.clone(),
-            of_leg(record, other, counts, ours, last_packet),
+            tag.to_string(),
+            of_leg((record, call.started), other, counts, ours, last_packet),
         );
     }
     let started_us = call.started.as_microsecond();
@@ -49,18 +49,18 @@ pub(super) fn body(call: &CallRecord, stats: &CallStats, ours: IpAddr, now: Time
 }
 
 fn of_leg(
-    record: &LegRecord,
+    (record, created): (&LegRecord, Timestamp),
     other: Option<&str>,
     counts: &LegStats,
     ours: IpAddr,
     last_packet: i64,
 ) -> Dict {
-    let mut dict = Dict::new().with("tag", record.tag.clone().unwrap_or_default());
+    let mut dict = Dict::new().with("tag", record.tag.as_deref().unwrap_or_default());
     if let Some(branch) = &record.via_branch {
-        dict.push("via-branch", branch.clone());
+        dict.push("via-branch", branch.to_string());
     }
     if let Some(label) = &record.label {
-        dict.push("label", label.clone());
+        dict.push("label", label.to_string());
     }
     let subscription = |tag: &str| {
         Value::List(vec![
@@ -71,7 +71,7 @@ fn of_leg(
         ])
     };
     let subscribed = other.map_or(Value::List(Vec::new()), subscription);
-    dict.with("created", record.created.as_second())
+    dict.with("created", created.as_second())
         .with("subscriptions", subscribed.clone())
         .with("subscribers", subscribed)
         .with(

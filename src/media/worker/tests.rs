@@ -4,7 +4,7 @@ use std::{net::UdpSocket, sync::mpsc::sync_channel};
 
 use super::*;
 use crate::{
-    media::{CardPlaneBusy, sockets::Sockets},
+    media::{CardPlaneBusy, MediaPlane, MediaSettings, sockets::Sockets},
     proto::{
         call::{LegMedia, SourcePolicy},
         card::CapturedField,
@@ -60,7 +60,14 @@ fn call(worker: &mut Worker<Sockets>, serial: usize, now: Now) -> Ends {
     ends.caller
         .connect(caller.rtp.local_addr().unwrap())
         .unwrap();
-    worker.add(id.clone(), (caller, agent), now);
+    let new = NewCall {
+        call: id.clone(),
+        caller,
+        agent,
+        media: None,
+        counts: Arc::new(CallCounts::new(now.instant)),
+    };
+    worker.add(new, now);
     for (leg, end) in [(Leg::Caller, &ends.caller), (Leg::Agent, &ends.agent)] {
         let address = end.local_addr().unwrap();
         let media = LegMedia {
@@ -89,8 +96,11 @@ fn a_worker_that_fell_behind_relays_everything_and_leaves_shadow_mode_out() {
         cards: Arc::new(Nothing),
         counters: Arc::default(),
     };
-    let load = Arc::new(AtomicUsize::new(CALLS));
-    let mut worker = Worker::new(Sockets::new().unwrap(), taken, shared, load);
+    let load = Arc::new(Load::default());
+    load.calls.store(CALLS, Ordering::Relaxed);
+    let bell = Arc::new(Doorbell::new().unwrap());
+    let wire = Sockets::new(&bell).unwrap();
+    let mut worker = Worker::new(wire, (taken, bell, load), shared);
     let now = read_clocks();
     let calls: Vec<_> = (0..CALLS).map(|n| call(&mut worker, n, now)).collect();
     let trunk: TrunkName = "t".parse().unwrap();
@@ -125,4 +135,41 @@ fn a_worker_that_fell_behind_relays_everything_and_leaves_shadow_mode_out() {
     assert_eq!(came, (CALLS * EACH) as u64);
     assert_eq!(came - unheard, u64::from(SHADOWED));
     drop(orders);
+}
+
+#[test]
+fn a_sleeping_worker_is_woken_for_an_order_and_once_for_many_that_were_gathered() {
+    const ROUNDS: u32 = 50;
+    let (slots, cards): (Arc<dyn SlotSource>, Arc<dyn CardSink>) =
+        (Arc::new(Nothing), Arc::new(Nothing));
+    let (plane, mut told) = MediaPlane::start(MediaSettings::default(), &slots, &cards).unwrap();
+    let [caller, agent] = [(); 2].map(|()| LegSockets {
+        rtp: socket(),
+        rtcp: socket(),
+    });
+    let id: CallId = "call_default_sim_01ARZ3NDEKTSV4RRFFQ69G5F00"
+        .parse()
+        .unwrap();
+    plane.add_call(id.clone(), caller, agent, None).unwrap();
+    for gathers in [false, true] {
+        let since = Instant::now();
+        for _ in 0..ROUNDS {
+            if gathers {
+                plane.gather();
+            }
+            for _ in 0..2 {
+                plane.send(&id, MediaCommand::Arm(Holder::Ng)).unwrap();
+            }
+            if gathers {
+                plane.hand_over();
+            }
+            for _ in 0..2 {
+                // Refused, for nothing is agreed on yet.
+                told.blocking_recv().unwrap();
+            }
+        }
+        // Unwoken, it looks at the end of its longest sleep.
+        let took = since.elapsed();
+        assert!(took < LONGEST_SLEEP * ROUNDS / 2, "{took:?}, {gathers}");
+    }
 }

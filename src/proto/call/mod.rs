@@ -129,7 +129,7 @@ pub struct Call {
     release: Option<Release>,
     capture: Option<Capture>,
     /// The brand of a payment's card number: its security code is as long as the brand has it.
-    brand: Option<(PaymentId, Brand)>,
+    brand: Option<Box<(PaymentId, Brand)>>,
     incident: bool,
     proof: MaskingProof,
     shadow: Option<Box<Shadow>>,
@@ -453,8 +453,8 @@ impl Call {
                     if field == Field::PaymentCardNumber {
                         self.forget_brand_of(&payment);
                     }
-                    let brand = self.brand.as_ref().filter(|(of, _)| *of == payment);
-                    let brand = brand.map(|(_, brand)| *brand);
+                    let brand = self.brand.as_ref().filter(|known| known.0 == payment);
+                    let brand = brand.map(|known| known.1);
                     self.capture = Some(Capture::open(payment, field, settings, slot, brand, now));
                 }
             }
@@ -581,7 +581,7 @@ impl Call {
     }
 
     fn forget_brand_of(&mut self, payment: &PaymentId) {
-        self.brand = self.brand.take().filter(|(of, _)| of != payment);
+        self.brand = self.brand.take().filter(|known| known.0 != *payment);
     }
 
     /// Gives the stream back when no holder is left, no key is down and 300 ms have passed.
@@ -636,7 +636,7 @@ impl Call {
                     if let (Field::PaymentCardNumber, CaptureEventKind::Complete { brand, .. }) =
                         (event.field, &event.kind)
                     {
-                        self.brand = brand.map(|brand| (event.payment.clone(), brand));
+                        self.brand = brand.map(|brand| Box::new((event.payment.clone(), brand)));
                     }
                     self.outputs.push_back(Output::Capture(event));
                 }

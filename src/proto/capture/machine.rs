@@ -30,7 +30,8 @@ pub enum CaptureOutput {
 /// Keys do not pass through here: the detector writes them into [`Capture::slot_mut`] and the
 /// capture is told that it did.
 pub struct Capture {
-    desk: Desk,
+    /// Apart, for most calls have none: they have no room for it.
+    desk: Box<Desk>,
     state: State,
 }
 
@@ -81,14 +82,14 @@ impl Capture {
         let attempts = settings.attempts.max(1);
         let opened = now.instant;
         let outputs = VecDeque::new();
-        let mut desk = Desk {
+        let mut desk = Box::new(Desk {
             payment,
             field,
             settings,
             pan_brand,
             opened,
             outputs,
-        };
+        });
         desk.tell(CaptureEventKind::Opened {
             attempts_left: attempts,
         });
@@ -98,13 +99,13 @@ impl Capture {
 
     /// For which payment.
     #[must_use]
-    pub const fn payment(&self) -> &PaymentId {
+    pub fn payment(&self) -> &PaymentId {
         &self.desk.payment
     }
 
     /// Which field.
     #[must_use]
-    pub const fn field(&self) -> Field {
+    pub fn field(&self) -> Field {
         self.desk.field
     }
 

@@ -56,13 +56,12 @@ impl CookieCache {
 
     /// Keeps the reply to this key. Where there is no room the oldest go, which nobody repeats any
     /// more unless clients send faster than the cache was sized for.
-    pub fn put(&mut self, key: &[u8], reply: Arc<[u8]>, now: Instant) {
-        let size = size(key, &reply);
+    pub fn put(&mut self, key: Arc<[u8]>, reply: Arc<[u8]>, now: Instant) {
+        let size = size(&key, &reply);
         self.forget(size, now);
         if size > self.max_bytes {
             return;
         }
-        let key: Arc<[u8]> = key.into();
         match self.replies.entry(Arc::clone(&key)) {
             // One cookie is carried out once; a second reply would be another request's.
             Entry::Occupied(_) => {}
@@ -72,6 +71,11 @@ impl CookieCache {
                 self.order.push_back((now, key));
             }
         }
+    }
+
+    /// Lets go what nobody repeats any more; to be called now and then where no request comes.
+    pub fn expire(&mut self, now: Instant) {
+        self.forget(0, now);
     }
 
     /// Bytes that are kept.

@@ -261,9 +261,9 @@ fn a_reply_is_kept_for_a_minute() {
     let start = Instant::now();
     let at = |seconds| start + Duration::from_secs(seconds);
     let mut cache = CookieCache::new(1000);
-    cache.put(b"a", Arc::from(&b"first"[..]), at(1));
+    cache.put(b"a"[..].into(), Arc::from(&b"first"[..]), at(1));
     assert_eq!(cache.get(b"a", at(29)).as_deref(), Some(&b"first"[..]));
-    cache.put(b"b", Arc::from(&b"second"[..]), at(31));
+    cache.put(b"b"[..].into(), Arc::from(&b"second"[..]), at(31));
     assert_eq!(cache.get(b"a", at(60)).as_deref(), Some(&b"first"[..]));
     assert_eq!(cache.get(b"a", at(61)), None);
     assert_eq!(cache.get(b"b", at(61)).as_deref(), Some(&b"second"[..]));
@@ -273,7 +273,7 @@ fn a_reply_is_kept_for_a_minute() {
 fn a_reply_is_forgotten_after_a_long_silence() {
     let start = Instant::now();
     let mut cache = CookieCache::new(1000);
-    cache.put(b"a", Arc::from(&b"first"[..]), start);
+    cache.put(b"a"[..].into(), Arc::from(&b"first"[..]), start);
     assert_eq!(cache.get(b"a", start + Duration::from_secs(3600)), None);
 }
 
@@ -282,7 +282,7 @@ fn the_cookie_cache_is_bounded_in_bytes() {
     let start = Instant::now();
     let mut cache = CookieCache::new(4_000);
     for n in 0..100_u8 {
-        cache.put(&[n], Arc::from(&[0_u8; 100][..]), start);
+        cache.put([n][..].into(), Arc::from(&[0_u8; 100][..]), start);
         assert!(cache.bytes() <= 4_000);
     }
     let kept: Vec<u8> = (0..100)
@@ -290,7 +290,7 @@ fn the_cookie_cache_is_bounded_in_bytes() {
         .collect();
     // More than their own bytes counts.
     assert_eq!(kept, (89..100).collect::<Vec<u8>>(), "the newest");
-    cache.put(b"huge", Arc::from(&[0_u8; 5_000][..]), start);
+    cache.put(b"huge"[..].into(), Arc::from(&[0_u8; 5_000][..]), start);
     assert!(cache.get(b"huge", start).is_none());
     assert_eq!(cache.get(&[99], start + Duration::from_secs(60)), None);
     assert_eq!(cache.bytes(), 0, "what is gone is not counted");

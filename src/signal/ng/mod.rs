@@ -16,7 +16,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::sync::watch;
+use tokio::sync::oneshot;
 use tracing::warn;
 
 use super::{
@@ -57,7 +57,8 @@ struct Counts {
 
 struct Cookies {
     cache: CookieCache,
-    in_work: HashMap<Key, watch::Receiver<Answer>>,
+    /// With those who wait for the reply too.
+    in_work: HashMap<Key, Vec<oneshot::Sender<Arc<[u8]>>>>,
 }
 
 #[derive(Default)]
@@ -67,18 +68,16 @@ struct Refusals {
 }
 
 /// Source address and cookie: two clients may use the same cookies.
-type Key = Vec<u8>;
-/// The reply's bytes, once there are any.
-type Answer = Option<Arc<[u8]>>;
+type Key = Arc<[u8]>;
 
 /// Who carries out a request.
 enum Role {
     /// It was answered before.
     Repeat(Arc<[u8]>),
     /// Somebody else is at it.
-    Wait(watch::Receiver<Answer>),
+    Wait(oneshot::Receiver<Arc<[u8]>>),
     /// We.
-    Work(watch::Sender<Answer>),
+    Work,
 }
 
 impl NgServer {
@@ -147,27 +146,22 @@ impl NgServer {
         peer: SocketAddr,
     ) -> Option<Arc<[u8]>> {
         let key = key(peer.ip(), cookie);
-        let sender = match self.role(&key) {
+        match self.role(&key) {
             Role::Repeat(reply) => return Some(reply),
-            Role::Wait(mut answer) => {
-                let found = answer.wait_for(Option::is_some).await.ok()?;
-                return found.clone();
-            }
-            Role::Work(sender) => sender,
+            Role::Wait(reply) => return reply.await.ok(),
+            Role::Work => {}
+        }
+        let in_work = InWork {
+            server: self,
+            key: Some(key),
         };
-        let in_work = InWork { server: self, key };
         let (encoding, reply) = self.answer(message, peer).await;
         let mut bytes = Vec::with_capacity(cookie.len() + 512);
         bytes.extend_from_slice(cookie);
         bytes.push(b' ');
         bytes.extend_from_slice(&reply.encode(encoding));
         let bytes: Arc<[u8]> = bytes.into();
-        self.cookies()
-            .cache
-            .put(&in_work.key, Arc::clone(&bytes), Instant::now());
-        // Cached first: a repeat finds the reply in one place or the other.
-        drop(in_work);
-        let _ = sender.send(Some(Arc::clone(&bytes)));
+        in_work.done(&bytes);
         Some(bytes)
     }
 
@@ -176,12 +170,13 @@ impl NgServer {
         if let Some(reply) = cookies.cache.get(key, Instant::now()) {
             return Role::Repeat(reply);
         }
-        if let Some(answer) = cookies.in_work.get(key) {
-            return Role::Wait(answer.clone());
+        if let Some(waiting) = cookies.in_work.get_mut(key) {
+            let (sender, reply) = oneshot::channel();
+            waiting.push(sender);
+            return Role::Wait(reply);
         }
-        let (sender, receiver) = watch::channel(None);
-        cookies.in_work.insert(key.clone(), receiver);
-        Role::Work(sender)
+        cookies.in_work.insert(Arc::clone(key), Vec::new());
+        Role::Work
     }
 
     fn cookies(&self) -> MutexGuard<'_, Cookies> {
@@ -239,23 +234,43 @@ impl NgServer {
 /// That a request is being carried out; also a panic or a client that left ends it.
 struct InWork<'a> {
     server: &'a NgServer,
-    key: Key,
+    /// Until it is done.
+    key: Option<Key>,
+}
+
+impl InWork<'_> {
+    /// It was answered: whoever repeats it finds the reply in one place or the other.
+    fn done(mut self, reply: &Arc<[u8]>) {
+        let Some(key) = self.key.take() else { return };
+        let waiting = {
+            let mut cookies = self.server.cookies();
+            let waiting = cookies.in_work.remove(&key);
+            cookies.cache.put(key, Arc::clone(reply), Instant::now());
+            waiting
+        };
+        for sender in waiting.into_iter().flatten() {
+            // Whoever has gone needs no reply.
+            let _ = sender.send(Arc::clone(reply));
+        }
+    }
 }
 
 impl Drop for InWork<'_> {
     fn drop(&mut self) {
-        self.server.cookies().in_work.remove(&self.key);
+        if let Some(key) = &self.key {
+            // Who waits is told that there is no reply.
+            self.server.cookies().in_work.remove(key);
+        }
     }
 }
 
 fn key(source: IpAddr, cookie: &[u8]) -> Key {
     // The family first, so that no address can be mistaken for another with a part of a cookie.
-    let mut key = match source.to_canonical() {
-        IpAddr::V4(address) => [&b"4"[..], &address.octets()].concat(),
-        IpAddr::V6(address) => [&b"6"[..], &address.octets()].concat(),
-    };
-    key.extend_from_slice(cookie);
-    key
+    match source.to_canonical() {
+        IpAddr::V4(address) => [&b"4"[..], &address.octets(), cookie].concat(),
+        IpAddr::V6(address) => [&b"6"[..], &address.octets(), cookie].concat(),
+    }
+    .into()
 }
 
 #[cfg(test)]

@@ -242,3 +242,25 @@ async fn http_is_refused_to_strangers_and_to_pages_in_a_browser() {
     let response = server.router().oneshot(without_peer).await.unwrap();
     assert_eq!(response.status(), StatusCode::FORBIDDEN);
 }
+
+#[tokio::test]
+async fn while_the_media_plane_is_behind_requests_wait_but_not_for_ever() {
+    let (house, client) = over_udp(23_660..=23_679).await;
+    *house.media.behind.lock().unwrap() = true;
+    // It looks before it waits for a request, and has already: that one is taken.
+    ask(&client, b"0_1 d7:command4:pinge").await.unwrap();
+    client.send(b"0_2 d7:command4:pinge").await.unwrap();
+    let soon = tokio::time::timeout(Duration::from_millis(100), receive(&client)).await;
+    assert!(soon.is_err(), "answered while the workers are behind");
+    *house.media.behind.lock().unwrap() = false;
+    assert_eq!(receive(&client).await.unwrap(), b"0_2 d6:result4:ponge");
+    *house.media.behind.lock().unwrap() = true;
+    ask(&client, b"0_3 d7:command4:pinge").await.unwrap();
+    client.send(b"0_4 d7:command4:pinge").await.unwrap();
+    let late = receive(&client).await;
+    let late = match late {
+        Some(reply) => reply,
+        None => receive(&client).await.unwrap(),
+    };
+    assert_eq!(late, b"0_4 d6:result4:ponge", "a worker that hangs");
+}

@@ -1,5 +1,6 @@
 mod arming;
 mod shadow;
+mod storm;
 
 use std::time::{Duration, Instant};
 
@@ -459,4 +460,23 @@ async fn the_sip_source_address_overrides_the_description_when_told() {
         house.media.leg(Leg::Caller).unwrap().rtp,
         "192.0.2.77:4000".parse().unwrap()
     );
+}
+
+#[tokio::test]
+async fn a_first_offer_that_the_media_plane_does_not_take_leaves_nothing_behind() {
+    let house = House::new(23_680..=23_699);
+    *house.media.full.lock().unwrap() = true;
+    let refused = house.ask(offer("c1")).await;
+    assert_ne!(result(&refused), "ok");
+    assert_eq!(house.calls.count(), 0);
+    assert!(
+        !house
+            .audit
+            .has(|event| matches!(event, Event::CallStarted { .. }))
+    );
+    *house.media.full.lock().unwrap() = false;
+    // A worker that takes a call has its first leg's media too: nothing is left to be refused.
+    *house.media.busy.lock().unwrap() = true;
+    assert_eq!(result(&house.ask(offer("c1")).await), "ok");
+    assert!(house.media.leg(Leg::Caller).is_some());
 }
