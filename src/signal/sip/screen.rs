@@ -23,7 +23,7 @@ const STACK_BYTES: usize = 8_192;
 const MAX_DATAGRAM_BYTES: usize = 65_535;
 
 /// What is to be done with a message.
-pub(super) enum Verdict {
+pub(super) enum Judgement {
     /// The stack may have it.
     Pass,
     /// It goes no further.
@@ -65,12 +65,12 @@ impl Screen {
         message: &mut Vec<u8>,
         transport: SipTransport,
         source: SocketAddr,
-    ) -> Verdict {
+    ) -> Judgement {
         let Some(peer) = self.settings.peer_at(transport, source.ip()) else {
             // Not even told that somebody is here.
             self.counts.source.fetch_add(1, Ordering::Relaxed);
             debug!(%source, "SIP of a stranger dropped");
-            return Verdict::Drop;
+            return Judgement::Drop;
         };
         let head = match read_head(message) {
             Ok(head) => head,
@@ -78,7 +78,8 @@ impl Screen {
                 self.counts.malformed.fetch_add(1, Ordering::Relaxed);
                 debug!(%source, %error, "SIP message refused");
                 let (status, reason) = error.status();
-                return refusal(message, status, reason, "").map_or(Verdict::Drop, Verdict::Answer);
+                return refusal(message, status, reason, "")
+                    .map_or(Judgement::Drop, Judgement::Answer);
             }
         };
         let of_another = |entry: Arc<DialogEntry>| entry.peer != peer;
@@ -89,13 +90,13 @@ impl Screen {
             } else {
                 (482, "Loop Detected")
             };
-            return refusal(message, status, reason, "").map_or(Verdict::Drop, Verdict::Answer);
+            return refusal(message, status, reason, "").map_or(Judgement::Drop, Judgement::Answer);
         }
         if !self.admits(&head, source) {
             self.counts.limited.fetch_add(1, Ordering::Relaxed);
             let after = format!("Retry-After: {RETRY_AFTER}\r\n");
             return refusal(message, 503, "Service Unavailable", &after)
-                .map_or(Verdict::Drop, Verdict::Answer);
+                .map_or(Judgement::Drop, Judgement::Answer);
         }
         let (body, told) = (head.body.clone(), head.length_told);
         let keep = self.keys.take(message, &head_of(&head), peer).await;
@@ -111,7 +112,7 @@ impl Screen {
             let place = body.start - 4;
             message.splice(place..place, field.into_bytes());
         }
-        Verdict::Pass
+        Judgement::Pass
     }
 
     /// New requests are limited; those of calls that are up are not.
@@ -186,22 +187,22 @@ impl StackSocket for Datagrams {
                 .judge(&mut message, self.transport, source)
                 .await
             {
-                Verdict::Pass if message.len() <= buffer.len().min(STACK_BYTES) => {
+                Judgement::Pass if message.len() <= buffer.len().min(STACK_BYTES) => {
                     buffer[..message.len()].copy_from_slice(&message);
                     let length = message.len();
                     message.zeroize();
                     return Ok((length, source));
                 }
-                Verdict::Pass => {
+                Judgement::Pass => {
                     if let Some(answer) = refusal(&message, 513, "Message Too Large", "") {
                         // A peer that does not hear it asks again.
                         let _ = self.socket.send_to(&answer, source).await;
                     }
                 }
-                Verdict::Answer(answer) => {
+                Judgement::Answer(answer) => {
                     let _ = self.socket.send_to(&answer, source).await;
                 }
-                Verdict::Drop => {}
+                Judgement::Drop => {}
             }
             message.zeroize();
         }
