@@ -144,6 +144,19 @@ pub struct Ng {
     pub max_calls: usize,
     /// A call without a packet for this long is ended.
     pub idle_timeout: Span,
+    /// Which codecs the ends may agree on.
+    pub codecs: Codecs,
+}
+
+/// Which codecs the ends of a call may agree on.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Codecs {
+    /// Those that can be masked, where an end offers any.
+    #[default]
+    Maskable,
+    /// All: a call of any other codec is relayed and cannot be armed.
+    All,
 }
 
 /// `[media]`.
@@ -154,6 +167,10 @@ pub struct Media {
     pub address: IpAddr,
     /// Address written into SDP, where it differs (NAT).
     pub advertise: Option<IpAddr>,
+    /// The network that the address stands in, as the NG key `direction` names it.
+    pub name: String,
+    /// Further addresses: of other networks, or of the other family in the same.
+    pub interfaces: Vec<MediaInterface>,
     /// First port, even.
     pub port_min: u16,
     /// Last port.
@@ -173,6 +190,19 @@ pub struct Media {
     pub source: SourcePolicy,
     /// Which side of the first offer keys the card.
     pub caller: CallerSide,
+}
+
+/// `[[media.interfaces]]`: ports and all else as of `[media]`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MediaInterface {
+    /// The network that it stands in.
+    pub name: String,
+    /// Address that media sockets bind.
+    pub address: IpAddr,
+    /// Address written into SDP, where it differs (NAT).
+    #[serde(default)]
+    pub advertise: Option<IpAddr>,
 }
 
 /// `[capture]`.
@@ -285,6 +315,7 @@ impl Default for Ng {
             allow: Vec::new(),
             max_calls: 10_000,
             idle_timeout: Span(Duration::from_secs(600)),
+            codecs: Codecs::default(),
         }
     }
 }
@@ -294,6 +325,8 @@ impl Default for Media {
         Self {
             address: loopback(0).ip(),
             advertise: None,
+            name: "default".to_owned(),
+            interfaces: Vec::new(),
             port_min: 30_000,
             port_max: 39_999,
             port_quarantine: Span(Duration::from_secs(5)),

@@ -121,6 +121,7 @@ impl Config {
                 ),
             );
         }
+        self.check_interfaces()?;
         if self.media.address.is_unspecified() && self.media.advertise.is_none() {
             return fail(
                 "media.advertise",
@@ -129,6 +130,42 @@ impl Config {
                     self.media.address
                 ),
             );
+        }
+        Ok(())
+    }
+
+    /// Two that bind one address would take each other's ports.
+    fn check_interfaces(&self) -> Found {
+        let mut bound = vec![self.media.address];
+        for other in &self.media.interfaces {
+            if self.media.address.is_unspecified() {
+                return fail(
+                    "media.address",
+                    format!(
+                        "found {} beside other addresses, whose ports it takes; name one",
+                        self.media.address
+                    ),
+                );
+            }
+            if bound.contains(&other.address) {
+                return fail(
+                    "media.interfaces",
+                    format!(
+                        "found {} twice; each address stands in one network",
+                        other.address
+                    ),
+                );
+            }
+            if other.address.is_unspecified() {
+                return fail(
+                    "media.interfaces",
+                    format!(
+                        "found {}; with several addresses each is named by itself",
+                        other.address
+                    ),
+                );
+            }
+            bound.push(other.address);
         }
         Ok(())
     }

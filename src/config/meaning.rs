@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{Config, ProcessorKind, SipSide};
+use super::{Codecs, Config, ProcessorKind, SipSide};
 use crate::proto::{
     call::SourcePolicy,
     mask::{Fill, Profile},
@@ -61,6 +61,19 @@ impl fmt::Display for Config {
             self.workers(),
             self.call_capacity()
         )?;
+        for other in &self.media.interfaces {
+            writeln!(
+                f,
+                "                {} too, in the network {}",
+                other.address, other.name
+            )?;
+        }
+        if self.ng.codecs == Codecs::All {
+            writeln!(
+                f,
+                "codecs          all; a call of one that cannot be masked cannot be armed"
+            )?;
+        }
         writeln!(
             f,
             "media source    {}",

@@ -20,11 +20,11 @@ use super::{
 };
 use crate::{
     audit_log::AuditLog,
-    config::{Config, ProcessorKind},
+    config::{Codecs, Config, ProcessorKind},
     journal::Journal,
     media::{
         CardSink, MediaEvent, MediaPlane, MediaSettings, SlotSource,
-        ports::{PortPool, SocketOptions},
+        ports::{PortError, PortPool, SocketOptions},
     },
     metrics::Metrics,
     processor::{
@@ -34,7 +34,7 @@ use crate::{
     proto::audit::{Actor, Event, Record, Success},
     secret_memory::{Slab, forbid_dumps},
     shadow::Shadows,
-    signal::{CallSettings, Calls},
+    signal::{CallSettings, Calls, Interface, Interfaces},
 };
 
 /// The gateway's parts, connected.
@@ -163,32 +163,46 @@ fn registry(
     journal: &Journal,
     audit: &AuditLog,
 ) -> anyhow::Result<Calls> {
-    let pool = PortPool::new(
-        config.media.address,
-        config.media.port_min..=config.media.port_max,
-        config.media.port_quarantine.0,
-        SocketOptions {
+    let interface = |name: &str, address, advertise: Option<_>| {
+        let options = SocketOptions {
             dscp: config.media.dscp,
             buffer_bytes: config.media.socket_buffer,
-        },
+        };
+        let range = config.media.port_min..=config.media.port_max;
+        let rest = config.media.port_quarantine.0;
+        Ok::<_, PortError>(Interface {
+            name: name.to_owned(),
+            ports: PortPool::new(address, range, rest, options)?,
+            advertise: advertise.unwrap_or(address),
+        })
+    };
+    let media_config = &config.media;
+    let first = interface(
+        &media_config.name,
+        media_config.address,
+        media_config.advertise,
     )?;
-    let advertise = config.media.advertise.unwrap_or(config.media.address);
+    let others = media_config
+        .interfaces
+        .iter()
+        .map(|other| interface(&other.name, other.address, other.advertise))
+        .collect::<Result<_, _>>()?;
     let settings = CallSettings {
         caller: config.media.caller,
         source: config.media.source,
+        maskable_only: config.ng.codecs == Codecs::Maskable,
         idle_timeout: config.ng.idle_timeout.0,
         shadow: config.shadow.scope(),
         ..CallSettings::new(
             config.tenant.clone(),
             config.node.clone(),
-            advertise,
             config.ng.max_calls,
         )
     };
     Ok(Calls::new(
         settings,
         Arc::new(media.clone()),
-        pool,
+        Interfaces::new(first, others),
         Arc::new(journal.clone()),
         Arc::new(audit.clone()),
     ))

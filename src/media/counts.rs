@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::{CallStats, LegStats};
-use crate::proto::{call::Channel, leg::Leg};
+use crate::proto::{call::Channel, leg::Leg, rtp::Reception};
 
 /// A number that one thread counts up.
 #[derive(Default)]
@@ -32,6 +32,7 @@ struct LegCounts {
     errors: Count,
     rtcp_packets: Count,
     rtcp_bytes: Count,
+    reception: [AtomicU64; Reception::WORDS],
 }
 
 impl LegCounts {
@@ -42,6 +43,11 @@ impl LegCounts {
             errors: self.errors.get(),
             rtcp_packets: self.rtcp_packets.get(),
             rtcp_bytes: self.rtcp_bytes.get(),
+            reception: Reception::from_words(
+                self.reception
+                    .each_ref()
+                    .map(|word| word.load(Ordering::Relaxed)),
+            ),
         }
     }
 }
@@ -89,6 +95,14 @@ impl CallCounts {
         };
         packets.add(1);
         all.add(bytes as u64);
+    }
+
+    /// What a receiver of a leg's stream could tell by now.
+    pub(super) fn receives(&self, leg: Leg, reception: &Reception) {
+        let words = self.leg(leg).reception.iter().zip(reception.words());
+        for (kept, word) in words {
+            kept.store(word, Ordering::Relaxed);
+        }
     }
 
     /// A datagram was refused.

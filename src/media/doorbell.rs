@@ -40,11 +40,12 @@ impl Doorbell {
         &self.wake
     }
 
-    /// The worker is about to sleep. It has to look for orders once more after this, and must not
-    /// sleep where it finds one.
-    pub(super) fn will_sleep(&self) {
+    /// The worker is about to sleep, and looks for orders once more. It must not sleep where it
+    /// finds one.
+    pub(super) fn will_sleep<T>(&self, look: impl FnOnce() -> Option<T>) -> Option<T> {
         self.sleeps.store(true, Ordering::Relaxed);
         fence(Ordering::SeqCst);
+        look()
     }
 
     /// The worker is awake, and will look for orders after this.
@@ -102,7 +103,7 @@ mod tests {
     fn who_sleeps_or_will_is_woken_once() {
         let (bell, mut wire) = bell();
         for _ in 0..3 {
-            bell.will_sleep();
+            assert_eq!(bell.will_sleep(|| None::<()>), None);
             bell.ring().unwrap();
             bell.ring().unwrap();
             wire.wait(LONG).unwrap();
@@ -115,7 +116,7 @@ mod tests {
     fn who_is_awake_is_not_woken() {
         let (bell, mut wire) = bell();
         bell.ring().unwrap();
-        bell.will_sleep();
+        assert_eq!(bell.will_sleep(|| None::<()>), None);
         bell.is_awake();
         bell.ring().unwrap();
         assert!(waits(&mut wire) >= Duration::from_millis(200));
@@ -145,8 +146,15 @@ mod tests {
         };
         let mut did = 0;
         while did < ORDERS {
-            bell.will_sleep();
-            let found = taken.try_recv().is_ok();
+            let look = || {
+                let found = taken.try_recv().ok();
+                // Orders come while it goes to sleep, too.
+                for _ in 0..did % 307 {
+                    std::hint::spin_loop();
+                }
+                found
+            };
+            let found = bell.will_sleep(look).is_some();
             let since = Instant::now();
             if !found {
                 wire.wait(LONG).unwrap();

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use super::wire::To;
 use crate::proto::{
     call::{Channel, LegMedia, SourcePolicy},
+    encoding::Encoding,
     rtp::{Kind, RtpHeader, kind_of},
 };
 
@@ -73,6 +74,10 @@ pub(super) struct LegPeers {
     rtcp_mux: bool,
     /// Times that another address than before wanted to be latched.
     turns: u8,
+    /// Whether what comes from here is kept from the other leg.
+    pub(super) blocked: bool,
+    /// Whether the other leg hears silence in its place.
+    pub(super) silenced: bool,
     /// Apart: few legs ever have one.
     candidate: Option<Box<Candidate>>,
 }
@@ -85,6 +90,8 @@ impl Default for LegPeers {
             rtcp_mux: false,
             candidate: None,
             turns: 0,
+            blocked: false,
+            silenced: false,
         }
     }
 }
@@ -245,6 +252,27 @@ impl LegPeers {
             Peer::Unknown => None,
         }
     }
+}
+
+/// Makes silence of a packet whose payload types mean what `media` says; whether it may pass. Events do.
+pub(super) fn silence(datagram: &mut [u8], media: &LegMedia) -> bool {
+    let Ok(header) = RtpHeader::parse(datagram) else {
+        return false;
+    };
+    let known = media
+        .payload_types
+        .iter()
+        .find(|(number, _)| *number == header.payload_type);
+    let law = match known {
+        Some((_, Encoding::Audio(codec))) => codec.law(),
+        Some((_, Encoding::TelephoneEvent(_))) => return true,
+        Some((_, Encoding::Tone(_) | Encoding::Red | Encoding::Other)) | None => None,
+    };
+    let Some(law) = law else {
+        return false;
+    };
+    datagram[header.payload].fill(law.silence());
+    true
 }
 
 #[cfg(test)]

@@ -27,6 +27,7 @@ use crate::proto::{
     leg::Leg,
     mask::{Guard, Masking},
     proof::MaskingProof,
+    rtp::Reception,
     secret::KeySlot,
     shadow::{Tally, TrunkName},
 };
@@ -82,6 +83,13 @@ pub enum MediaCommand {
     },
     /// Close the payment's open field.
     CloseCapture(PaymentId),
+    /// Keep what comes from this leg from the other one, or let it pass again. Keys are heard, and what
+    /// is armed stays so, all the same.
+    Block(Leg, bool),
+    /// Let the other leg hear silence in place of what comes from this one, or the thing itself again:
+    /// codewords of silence in G.711, nothing in any other codec. Events pass while nothing is armed;
+    /// while it is, this is as [`Self::Block`].
+    Silence(Leg, bool),
     /// Count what would be heard on the call while it is not armed, for this trunk; answered by
     /// [`MediaEventKind::Shadowed`] in the end.
     Shadow(TrunkName),
@@ -143,6 +151,8 @@ pub struct LegStats {
     pub rtcp_packets: u64,
     /// Their bytes.
     pub rtcp_bytes: u64,
+    /// What its receiver could tell of the stream.
+    pub reception: Reception,
 }
 
 /// Statistics of one call.

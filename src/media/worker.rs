@@ -21,18 +21,19 @@ use super::{
     CardSink, Counters, LegSockets, MediaCommand, MediaEvent, MediaEventKind, SlotSource,
     counts::CallCounts,
     doorbell::Doorbell,
-    leg::{Admission, LegPeers},
+    leg::{Admission, LegPeers, silence},
     pace::Pace,
     wire::{Port, Received, Wire},
 };
 use crate::proto::{
     call::{ArmRefusal, Call, Channel, Command, Forward, Holder, InfoForward, LegMedia, Output},
     capture::{CaptureEvent, CaptureEventKind, CaptureFailure},
+    encoding::AudioCodec,
     id::{CallId, PaymentId},
     leg::Leg,
     mask::{Masking, Outbox},
     proof::MaskingProof,
-    rtp::MAX_DATAGRAM,
+    rtp::{MAX_DATAGRAM, Reception},
     secret::SealedPress,
     shadow::TrunkName,
     time::Now,
@@ -93,6 +94,23 @@ struct Entry {
     proof: MaskingProof,
     /// The trunk that what shadow mode hears is told for.
     trunk: Option<TrunkName>,
+    /// What the receiver of each leg's stream could tell.
+    receptions: Receptions,
+}
+
+#[derive(Default)]
+struct Receptions {
+    caller: Reception,
+    agent: Reception,
+}
+
+impl Receptions {
+    const fn of(&mut self, leg: Leg) -> &mut Reception {
+        match leg {
+            Leg::Caller => &mut self.caller,
+            Leg::Agent => &mut self.agent,
+        }
+    }
 }
 
 impl Entry {
@@ -217,8 +235,7 @@ impl<W: Wire> Worker<W> {
     /// Sleeps until there is something to do; not at all where an order has come meanwhile.
     fn wait(&mut self) -> io::Result<()> {
         let sleep = self.sleep();
-        self.bell.will_sleep();
-        self.found = self.orders.try_recv().ok();
+        self.found = self.bell.will_sleep(|| self.orders.try_recv().ok());
         let sleep = match self.found {
             Some(_) => Duration::ZERO,
             None => sleep,
@@ -309,6 +326,7 @@ impl<W: Wire> Worker<W> {
             payments: Vec::new(),
             proof: MaskingProof::default(),
             trunk: None,
+            receptions: Receptions::default(),
         };
         if let Err(error) = self.wire.open(index, caller, agent) {
             tracing::error!(call = %id, %error, "cannot wait for a media socket; the call has no voice");
@@ -339,6 +357,18 @@ impl<W: Wire> Worker<W> {
     fn command_at(&mut self, index: usize, id: &CallId, command: MediaCommand, now: Now) {
         let last = command == MediaCommand::HangUp;
         let command = match command {
+            MediaCommand::Block(leg, blocked) => {
+                if let Some(Some(entry)) = self.entries.get_mut(index) {
+                    entry.peers(leg).blocked = blocked;
+                }
+                return;
+            }
+            MediaCommand::Silence(leg, silenced) => {
+                if let Some(Some(entry)) = self.entries.get_mut(index) {
+                    entry.peers(leg).silenced = silenced;
+                }
+                return;
+            }
             MediaCommand::SetLeg(leg, media) => {
                 self.set_media(index, leg, &media);
                 Command::SetLeg(leg, media)
@@ -404,6 +434,10 @@ impl<W: Wire> Worker<W> {
         let Some(Some(entry)) = self.entries.get_mut(index) else {
             return;
         };
+        let mut codecs = media.payload_types.iter();
+        let codec = codecs.find_map(|(_, encoding)| encoding.audio());
+        let clock_hz = codec.map_or(8_000, AudioCodec::clock_hz);
+        entry.receptions.of(leg).set_clock(clock_hz);
         let peers = match leg {
             Leg::Caller => &mut entry.caller,
             Leg::Agent => &mut entry.agent,
@@ -551,8 +585,11 @@ impl<W: Wire> Worker<W> {
             }
             self.guarded(index, now, |desk| {
                 desk.entry.call.handle_timeout(now, desk.outbox);
-                desk.way
-                    .send_to_agent(&desk.entry.agent, Channel::Rtp, desk.outbox);
+                // What time releases is an armed call's.
+                if !(desk.entry.caller.blocked || desk.entry.caller.silenced) {
+                    desk.way
+                        .send_to_agent(&desk.entry.agent, Channel::Rtp, desk.outbox);
+                }
             });
         }
     }
@@ -571,6 +608,7 @@ impl<W: Wire> Worker<W> {
         let Some(Some(entry)) = self.entries.get_mut(place) else {
             return;
         };
+        let armed = entry.call.is_armed();
         let peers = entry.peers(from);
         match peers.admits(channel, source, datagram) {
             Admission::Peer => {}
@@ -591,9 +629,21 @@ impl<W: Wire> Worker<W> {
                 return;
             }
         }
+        let silenced = peers.silenced;
         entry.counts.took(from, channel, length, now.instant);
+        // An armed caller is heard first, and kept back after.
+        let heard = armed && from == Leg::Caller;
+        let passes = match channel {
+            Channel::Rtp if silenced && !heard => {
+                let media = entry.call.leg(from);
+                media.is_some_and(|media| silence(datagram, media))
+            }
+            Channel::Rtp | Channel::Rtcp => true,
+        };
         self.shared.counters.took(from);
-        let armed = entry.call.is_armed();
+        if !passes {
+            return;
+        }
         self.meter_shadow(at);
         self.guarded(place, now, |desk| desk.handle_media(at, datagram, now));
         if armed && from == Leg::Caller {
@@ -679,9 +729,20 @@ fn connect(wire: &mut impl Wire, peers: &mut LegPeers, at: Port, address: Socket
 impl<W: Wire> Desk<'_, W> {
     fn handle_media(self, at: Port, datagram: &mut [u8], now: Now) {
         let Self { entry, outbox, way } = self;
+        let heard = at.leg == Leg::Caller && entry.call.is_armed();
+        let peers = entry.peers(at.leg);
+        let blocked = peers.blocked || (peers.silenced && heard);
         let call = &mut entry.call;
-        match call.handle_media(at.leg, at.channel, datagram, now, outbox) {
+        let forward = call.handle_media(at.leg, at.channel, datagram, now, outbox);
+        if matches!(forward, Ok(Forward::ToCallerRtp | Forward::ToAgentRtp)) {
+            let reception = entry.receptions.of(at.leg);
+            reception.packet(datagram, now.instant);
+            entry.counts.receives(at.leg, reception);
+        }
+        match forward {
             Ok(Forward::Nothing) => {}
+            // Heard and masked as ever, and kept here.
+            Ok(_) if blocked => {}
             Ok(Forward::ToCallerRtp) => way.send_to_caller(&entry.caller, Channel::Rtp, datagram),
             Ok(Forward::ToCallerRtcp) => way.send_to_caller(&entry.caller, Channel::Rtcp, datagram),
             Ok(Forward::ToAgentRtp) => way.send_to_agent(&entry.agent, Channel::Rtp, outbox),

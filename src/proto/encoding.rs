@@ -90,3 +90,14 @@ impl Encoding {
         }
     }
 }
+
+/// What a client asks about codecs, in lower case.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct CodecFilter {
+    /// Codecs to take out; `all` and `full` mean every one.
+    pub strip: Vec<String>,
+    /// Codecs that `all` and `full` do not mean.
+    pub except: Vec<String>,
+    /// As `except`, and they come first, in this order.
+    pub order: Vec<String>,
+}

@@ -21,7 +21,7 @@ use crate::{
         call::{ArmRefusal, Holder},
         id::CallId,
         leg::Leg,
-        ng::{BlockRequest, Dict, Reply, Value, reason},
+        ng::{BlockRequest, Dict, Reply, Security, Value, reason},
     },
 };
 
@@ -79,6 +79,16 @@ impl Calls {
         let Some(id) = self.live_id(&block.call_id) else {
             return Reply::error(reason::UNKNOWN_CALL_BLOCK);
         };
+        match block.security {
+            Some(Security::Unknown) => {
+                return Reply::error(
+                    "DTMF-security names nothing that is known; expected off, drop, silence, tone, random, zero or DTMF",
+                );
+            }
+            // A block that asks for nothing releases what another one holds.
+            Some(Security::Off) => return self.unblocked(&id, &block.call_id, peer).await,
+            Some(Security::On) | None => {}
+        }
         match self.arm(&id, peer).await {
             Ok(()) => self.blocked(&id, block),
             Err(problem) => Reply::error(self.not_blocked(&id, &problem, peer).await),
@@ -107,10 +117,14 @@ impl Calls {
         let Some(id) = self.live_id(&unblock.call_id) else {
             return Reply::error(reason::UNKNOWN_CALL_BLOCK);
         };
-        if let Err(error) = self.release(&id).await {
+        self.unblocked(&id, &unblock.call_id, peer).await
+    }
+
+    async fn unblocked(&self, id: &CallId, signalling_id: &str, peer: SocketAddr) -> Reply {
+        if let Err(error) = self.release(id).await {
             return Reply::error(format!("DTMF stays blocked: {error}"));
         }
-        let Some(holder) = self.other_holder(&id, &unblock.call_id).await else {
+        let Some(holder) = self.other_holder(id, signalling_id).await else {
             return Reply::ok();
         };
         let refusal = format!("the call stays armed: {holder}");
@@ -211,7 +225,11 @@ impl Calls {
     }
 
     /// Who else holds the call armed, in words.
-    async fn other_holder(&self, id: &CallId, signalling_id: &str) -> Option<&'static str> {
+    pub(super) async fn other_holder(
+        &self,
+        id: &CallId,
+        signalling_id: &str,
+    ) -> Option<&'static str> {
         if self.with_live(id, |call| call.recovered) == Some(true) {
             return Some("it was armed when the gateway restarted, and stays so until it ends");
         }

@@ -21,13 +21,14 @@ use tracing::{debug, error, info, warn};
 use super::{
     CallChange, CallView,
     ended::Ended,
+    interfaces::Interfaces,
     parts::{ArmedStore, AuditSink, MediaPort},
     record::CallRecord,
     settings::{CallSettings, ShadowScope},
     statistics,
 };
 use crate::{
-    media::{MediaCommand, MediaError, MediaEvent, MediaEventKind, ports::PortPool},
+    media::{MediaCommand, MediaError, MediaEvent, MediaEventKind},
     proto::{
         audit::{Actor, Event, Record, Success},
         call::{ArmRefusal, Holder, InfoForward},
@@ -57,7 +58,7 @@ pub struct Calls {
 pub(super) struct Inner {
     pub(super) settings: CallSettings,
     pub(super) media: Arc<dyn MediaPort>,
-    pub(super) ports: PortPool,
+    pub(super) interfaces: Interfaces,
     pub(super) store: Arc<dyn ArmedStore>,
     audit: Arc<dyn AuditSink>,
     pub(super) places: Arc<Semaphore>,
@@ -113,7 +114,7 @@ impl Calls {
     pub fn new(
         settings: CallSettings,
         media: Arc<dyn MediaPort>,
-        ports: PortPool,
+        interfaces: Interfaces,
         store: Arc<dyn ArmedStore>,
         audit: Arc<dyn AuditSink>,
     ) -> Self {
@@ -122,7 +123,7 @@ impl Calls {
             inner: Arc::new(Inner {
                 settings,
                 media,
-                ports,
+                interfaces,
                 store,
                 audit,
                 places: Arc::new(Semaphore::new(places)),
@@ -348,8 +349,7 @@ impl Calls {
 
     /// The body of a call that was deleted a moment ago.
     pub(super) fn ended_body(&self, signalling_id: &str) -> Option<Dict> {
-        let ours = self.inner.settings.advertise;
-        self.lock().ended.body(signalling_id, ours)
+        self.lock().ended.body(signalling_id)
     }
 
     /// Enters a call and tells everybody.
@@ -382,10 +382,7 @@ impl Calls {
     /// The call's statistics as clients read them.
     pub(super) fn statistics(&self, id: &CallId) -> Option<Dict> {
         let stats = self.inner.media.stats(id).unwrap_or_default();
-        let ours = self.inner.settings.advertise;
-        self.with_live(id, |call| {
-            statistics::body(call, &stats, ours, Timestamp::now())
-        })
+        self.with_live(id, |call| statistics::body(call, &stats, Timestamp::now()))
     }
 
     /// Ends a call on purpose: nothing of it is armed any more. Answers its last statistics.

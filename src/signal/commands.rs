@@ -7,23 +7,22 @@ use tracing::{debug, warn};
 use ulid::Ulid;
 
 use super::{
+    Interface, NoInterface,
     arming::BlockError,
     calls::{By, Calls},
+    interfaces::Family,
     record::{Agreed, CallRecord, How, TagError},
 };
 use crate::{
-    media::{
-        MediaCommand, MediaError,
-        ports::{PortError, PortPair},
-    },
+    media::{MediaCommand, MediaError, ports::PortError},
     proto::{
         audit::{Event, Success},
-        call::{ArmRefusal, Holder, LegMedia},
+        call::{ArmRefusal, Holder},
         id::CallId,
         leg::Leg,
         ng::{
-            CallerSide, DeleteRequest, Dict, ListRequest, OfferRequest, QueryRequest, Reply,
-            Request, Value, reason,
+            CallerSide, DeleteRequest, Dict, ListRequest, MediaRequest, OfferRequest, QueryRequest,
+            RefusedRequest, Reply, Request, RequestError, Value, reason,
         },
         sdp::{Description, SdpError},
     },
@@ -42,11 +41,15 @@ enum Refusal {
     #[error("{0}")]
     Tags(#[from] TagError),
     #[error("{0}")]
+    Interface(#[from] NoInterface),
+    #[error("{0}")]
     Ports(#[from] PortError),
     #[error("{0}")]
     Media(#[from] MediaError),
     #[error("The call was armed before the gateway restarted and cannot be armed now: {0}")]
     Recovered(BlockError),
+    #[error("Nobody can be put in a leg's place while the call is armed: {0}")]
+    Held(&'static str),
     #[error("{}", reason::UNKNOWN_CALL)]
     UnknownCall,
     /// Not an error of the request: another node may take the call.
@@ -92,6 +95,23 @@ impl Calls {
             Request::List(list) => self.list_calls(list),
             Request::BlockDtmf(block) => self.block(&block, peer).await,
             Request::UnblockDtmf(unblock) => self.unblock(&unblock, peer).await,
+            Request::BlockMedia(media) => {
+                self.tell_legs(&media, |leg| MediaCommand::Block(leg, true))
+                    .await
+            }
+            Request::UnblockMedia(media) => {
+                self.tell_legs(&media, |leg| MediaCommand::Block(leg, false))
+                    .await
+            }
+            Request::SilenceMedia(media) => {
+                self.tell_legs(&media, |leg| MediaCommand::Silence(leg, true))
+                    .await
+            }
+            Request::UnsilenceMedia(media) => {
+                self.tell_legs(&media, |leg| MediaCommand::Silence(leg, false))
+                    .await
+            }
+            Request::Refused(refused) => self.refuse(&refused, peer).await,
         }
     }
 
@@ -101,9 +121,11 @@ impl Calls {
             let (id, sdp) = self.start(offer, &description, peer).await?;
             return Ok(self.agreed(&id, offer, sdp, peer).await);
         };
+        self.check_replaced(&id, offer, true, peer).await?;
         let (leg, agreed) = self
             .with_live(&id, |call| {
                 let leg = call.offering_leg(offer)?;
+                description.audio().check_family(call.leg(leg).address)?;
                 let how = self.how(offer);
                 Ok::<_, Refusal>((
                     leg,
@@ -117,9 +139,11 @@ impl Calls {
     async fn answer(&self, answer: &OfferRequest, peer: SocketAddr) -> Result<Reply, Refusal> {
         let description = self.describe(answer)?;
         let id = self.live_id(&answer.call_id).ok_or(Refusal::UnknownCall)?;
+        self.check_replaced(&id, answer, false, peer).await?;
         let (leg, agreed) = self
             .with_live(&id, |call| {
                 let leg = call.answering_leg(answer)?;
+                description.audio().check_family(call.leg(leg).address)?;
                 if call.recovered && leg == Leg::Caller {
                     check_recovered(&description)?;
                 }
@@ -133,21 +157,47 @@ impl Calls {
         self.agree(&id, leg, answer, agreed, peer).await
     }
 
+    /// Whoever joins while a payment runs would hear what is left to hear, and none who is in the call
+    /// asked for it: refused, and recorded.
+    async fn check_replaced(
+        &self,
+        id: &CallId,
+        message: &OfferRequest,
+        offers: bool,
+        peer: SocketAddr,
+    ) -> Result<(), Refusal> {
+        let replaces = self.with_live(id, |call| {
+            let (leg, tag) = if offers {
+                (call.offering_leg(message), Some(message.from_tag.as_str()))
+            } else {
+                (call.answering_leg(message), message.to_tag.as_deref())
+            };
+            call.armed && leg.is_ok_and(|leg| call.replaces(leg, tag))
+        });
+        if replaces == Some(true)
+            && let Some(holder) = self.other_holder(id, &message.call_id).await
+        {
+            let event = Event::AccessRefused {
+                action: format!("ng transfer or fork of {id}"),
+                reason: holder.to_owned(),
+            };
+            self.record(By::Peer(peer), Success::Failure, event).await;
+            return Err(Refusal::Held(holder));
+        }
+        Ok(())
+    }
+
     fn describe(&self, offer: &OfferRequest) -> Result<Description, Refusal> {
         let transport = offer.options.transport.as_deref();
         if !matches!(transport, None | Some("RTP/AVP" | "RTP/AVPF")) {
             return Err(Refusal::Transport);
         }
-        let description = Description::parse(&offer.sdp)?;
-        description
-            .audio()
-            .check_family(self.inner.settings.advertise)?;
-        Ok(description)
+        Ok(Description::parse(&offer.sdp)?)
     }
 
     fn how<'a>(&self, offer: &'a OfferRequest) -> How<'a> {
         How {
-            advertise: self.inner.settings.advertise,
+            maskable_only: self.inner.settings.maskable_only,
             source: self.inner.settings.source,
             options: &offer.options,
         }
@@ -162,7 +212,7 @@ impl Calls {
         agreed: Agreed,
         peer: SocketAddr,
     ) -> Result<Reply, Refusal> {
-        if let Err(refusal) = self.tell_media(id, agreed.recover, agreed.media).await {
+        if let Err(refusal) = self.tell_media(id, &agreed).await {
             self.with_live(id, |call| call.not_taken(leg));
             return Err(refusal);
         }
@@ -188,22 +238,16 @@ impl Calls {
         }
     }
 
-    /// Tells of a leg's media; an arming is waited for before, so that no SDP leaves without it.
-    async fn tell_media(
-        &self,
-        id: &CallId,
-        recover: bool,
-        media: Option<(Leg, LegMedia)>,
-    ) -> Result<(), Refusal> {
-        if recover {
+    /// Tells of the legs' media; an arming is waited for before, so that no SDP leaves without it.
+    async fn tell_media(&self, id: &CallId, agreed: &Agreed) -> Result<(), Refusal> {
+        if agreed.recover {
             self.arm_for(id, Holder::Recovered)
                 .await
                 .map_err(Refusal::Recovered)?;
         }
-        if let Some((leg, media)) = media {
-            self.inner
-                .media
-                .send(id, MediaCommand::SetLeg(leg, media))?;
+        for (leg, media) in agreed.media.iter().chain(&agreed.moved) {
+            let command = MediaCommand::SetLeg(*leg, media.clone());
+            self.inner.media.send(id, command)?;
         }
         Ok(())
     }
@@ -236,11 +280,19 @@ impl Calls {
         if recovered && first == Leg::Caller {
             check_recovered(description)?;
         }
-        let (caller_ports, caller_sockets) = inner.ports.allocate()?;
-        let (agent_ports, agent_sockets) = inner.ports.allocate()?;
+        let [near, far] = self.interfaces(offer, description)?;
+        let (towards_caller, towards_agent) = match first {
+            Leg::Caller => (near, far),
+            Leg::Agent => (far, near),
+        };
+        let (caller_ports, caller_sockets) = towards_caller.ports.allocate()?;
+        let (agent_ports, agent_sockets) = towards_agent.ports.allocate()?;
         let now = Timestamp::now();
         let id = self.new_id(now);
-        let ports: (PortPair, PortPair) = (caller_ports, agent_ports);
+        let ports = [
+            (caller_ports, towards_caller.advertise),
+            (agent_ports, towards_agent.advertise),
+        ];
         let mut record = Box::new(CallRecord::new(
             id.clone(),
             offer.call_id.as_str().into(),
@@ -252,6 +304,7 @@ impl Calls {
         record.recovered = recovered;
         record.armed = recovered;
         let leg = record.offering_leg(offer)?;
+        description.audio().check_family(record.leg(leg).address)?;
         // Nothing is to be armed yet: the other leg has no media.
         let agreed = record.offered(leg, offer, description, &self.how(offer), now);
         inner
@@ -263,6 +316,28 @@ impl Calls {
         self.note(By::Peer(peer), Success::Success, started);
         self.enter(record);
         Ok((id, agreed.sdp))
+    }
+
+    /// Our addresses towards whoever makes the first offer, and towards the other end.
+    fn interfaces(
+        &self,
+        offer: &OfferRequest,
+        description: &Description,
+    ) -> Result<[&Interface; 2], NoInterface> {
+        let options = &offer.options;
+        let networks = options.networks.as_ref();
+        let (ours, other) = networks
+            .map(|(ours, other)| (ours.as_str(), other.as_str()))
+            .unzip();
+        let address = description.audio().address;
+        let family = address.map(Family::of);
+        let all = &self.inner.interfaces;
+        let far = match options.ipv4 {
+            Some(true) => Some(Family::V4),
+            Some(false) => Some(Family::V6),
+            None => family,
+        };
+        Ok([all.choose(ours, family)?, all.choose(other, far)?])
     }
 
     fn new_id(&self, now: Timestamp) -> CallId {
@@ -291,9 +366,65 @@ impl Calls {
         {
             return not_found();
         }
+        if self.with_live(&id, |call| call.gives_up_a_fork(delete)) == Some(true) {
+            let body = self.statistics(&id);
+            return body.map_or_else(not_found, Reply::ok_with);
+        }
         self.end(&id, Instant::now())
             .await
             .map_or_else(not_found, Reply::ok_with)
+    }
+
+    /// Tells the media plane of the leg that is named, or of both where none is. What is armed stays
+    /// so, and keys are heard.
+    async fn tell_legs(
+        &self,
+        request: &MediaRequest,
+        command: impl Fn(Leg) -> MediaCommand,
+    ) -> Reply {
+        let _turn = self.turn(&request.call_id).await;
+        let Some(id) = self.live_id(&request.call_id) else {
+            return Reply::error(reason::UNKNOWN_CALL_BLOCK);
+        };
+        let named = self.with_live(&id, |call| match (&request.label, &request.from_tag) {
+            (Some(label), _) => call.leg_of_label(label).map(|leg| vec![leg]),
+            (None, Some(tag)) => call.leg_of_tag(tag).map(|leg| vec![leg]),
+            (None, None) => Some(vec![Leg::Caller, Leg::Agent]),
+        });
+        let Some(Some(legs)) = named else {
+            return Reply::error("No leg of the call has this from-tag or label");
+        };
+        for leg in legs {
+            let command = command(leg);
+            if let Err(error) = self.inner.media.send(&id, command.clone()) {
+                return Reply::error(error.to_string());
+            }
+            if let MediaCommand::Block(_, blocked) = command {
+                self.with_live(&id, |call| match leg {
+                    Leg::Caller => call.kept_back.0 = blocked,
+                    Leg::Agent => call.kept_back.1 = blocked,
+                });
+            }
+        }
+        Reply::ok()
+    }
+
+    /// A command that is not carried out; on an armed call somebody tried to hear what is masked.
+    async fn refuse(&self, refused: &RefusedRequest, peer: SocketAddr) -> Reply {
+        let RefusedRequest { command, call_id } = refused;
+        let armed = call_id.as_ref().and_then(|call_id| {
+            let id = self.live_id(call_id)?;
+            self.with_live(&id, |call| call.armed.then(|| call.id.clone()))?
+        });
+        if let Some(call) = armed {
+            let event = Event::AccessRefused {
+                action: format!("ng {command} of {call}"),
+                reason: "the call is armed".to_owned(),
+            };
+            self.record(By::Peer(peer), Success::Failure, event).await;
+            warn!(command, %call, "NG command refused on an armed call");
+        }
+        RequestError::Unsupported(command).into()
     }
 
     fn query(&self, query: &QueryRequest) -> Reply {

@@ -2,7 +2,6 @@
 
 use std::{
     collections::{HashMap, VecDeque},
-    net::IpAddr,
     sync::Arc,
     time::Instant,
 };
@@ -74,11 +73,11 @@ impl Ended {
     }
 
     /// The body that answers `delete` and `query`.
-    pub(super) fn body(&self, signalling_id: &str, ours: IpAddr) -> Option<Dict> {
+    pub(super) fn body(&self, signalling_id: &str) -> Option<Dict> {
         let Lingering {
             record, stats, at, ..
         } = self.lingering.get(signalling_id)?;
-        Some(statistics::body(record, stats, ours, *at))
+        Some(statistics::body(record, stats, *at))
     }
 
     /// The media plane has closed the call's sockets: its ports may rest. Whether it was waited for.

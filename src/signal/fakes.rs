@@ -8,7 +8,9 @@ use std::{
     time::Duration,
 };
 
-use super::{ArmedStore, AuditSink, BoxFuture, CallSettings, Calls, MediaPort};
+use super::{
+    ArmedStore, AuditSink, BoxFuture, CallSettings, Calls, Interface, Interfaces, MediaPort,
+};
 use crate::{
     audit_log::AuditError,
     journal::{ArmedRow, JournalError},
@@ -265,14 +267,24 @@ pub(super) struct House {
 }
 
 pub(super) fn settings() -> CallSettings {
-    let mut settings = CallSettings::new(
-        "acme".parse().unwrap(),
-        "node-1".parse().unwrap(),
-        "203.0.113.1".parse().unwrap(),
-        100,
-    );
+    let mut settings = CallSettings::new("acme".parse().unwrap(), "node-1".parse().unwrap(), 100);
     settings.arm_timeout = Duration::from_millis(100);
     settings
+}
+
+/// Ports of this machine that are told under another address.
+pub(super) fn interface(
+    name: &str,
+    address: IpAddr,
+    advertise: &str,
+    ports: RangeInclusive<u16>,
+) -> Interface {
+    let rest = Duration::from_secs(60);
+    Interface {
+        name: name.to_owned(),
+        ports: PortPool::new(address, ports, rest, SocketOptions::default()).unwrap(),
+        advertise: advertise.parse().unwrap(),
+    }
 }
 
 impl House {
@@ -282,19 +294,22 @@ impl House {
     }
 
     pub(super) fn with(settings: CallSettings, ports: RangeInclusive<u16>) -> Self {
-        let address = IpAddr::V4(Ipv4Addr::LOCALHOST);
-        let ports = PortPool::new(
-            address,
-            ports,
-            Duration::from_secs(60),
-            SocketOptions::default(),
-        )
-        .unwrap();
+        let first = interface("outside", Ipv4Addr::LOCALHOST.into(), "203.0.113.1", ports);
+        Self::between(settings, first, Vec::new())
+    }
+
+    pub(super) fn between(
+        settings: CallSettings,
+        first: Interface,
+        others: Vec<Interface>,
+    ) -> Self {
+        let ports = first.ports.clone();
+        let interfaces = Interfaces::new(first, others);
         let media = Arc::new(FakeMedia::default());
         let store = Arc::new(FakeStore::default());
         let audit = Arc::new(FakeAudit::default());
         let (media_port, armed, sink) = (media.clone(), store.clone(), audit.clone());
-        let calls = Calls::new(settings, media_port, ports.clone(), armed, sink);
+        let calls = Calls::new(settings, media_port, interfaces, armed, sink);
         *media.calls.lock().unwrap() = Some(calls.clone());
         Self {
             calls,

@@ -3,7 +3,9 @@
 mod arming;
 mod calls;
 mod commands;
+mod descriptions;
 mod ended;
+mod interfaces;
 mod networks;
 pub mod ng;
 mod parts;
@@ -17,6 +19,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 pub use calls::Calls;
+pub use interfaces::{Interface, Interfaces, NoInterface};
 pub use networks::{NetworkError, Networks};
 pub use parts::{ArmedStore, AuditSink, BoxFuture, MediaPort};
 pub use settings::{CallSettings, ShadowScope};

@@ -1,19 +1,25 @@
 //! What signalling knows of one call. No I/O here: each step returns what is to be sent.
 
-use std::{net::IpAddr, sync::Arc};
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
 
 use jiff::Timestamp;
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::CallView;
+use super::{
+    CallView,
+    descriptions::{Branch, Branches, Said, Sent},
+};
 use crate::{
     media::ports::PortPair,
     proto::{
         call::{ArmRefusal, LegMedia, SourcePolicy},
         id::CallId,
         leg::Leg,
-        ng::{OfferRequest, SdpOptions},
-        sdp::{Audio, Description, Rewrite},
+        ng::{DeleteRequest, OfferRequest, SdpOptions},
+        sdp::{Audio, CodecName, Description, Rewrite},
         shadow::TrunkName,
     },
 };
@@ -25,24 +31,34 @@ pub(super) struct LegRecord {
     pub(super) label: Option<Box<str>>,
     /// Our RTP port towards this leg, the same for the whole call; RTCP is the next.
     pub(super) port: u16,
-    /// Whether we offered rtcp-mux to this leg.
-    mux_offered: bool,
+    /// Our address towards it, as SDP has it.
+    pub(super) address: IpAddr,
+    /// Whether it offered rtcp-mux and may have it.
+    mux_wanted: bool,
     /// Whether this leg and we agreed on rtcp-mux.
     mux: bool,
+    /// Where it wants its RTCP without rtcp-mux.
+    reports: Option<SocketAddr>,
     /// What it wants; the last that was not on hold.
     pub(super) media: Option<LegMedia>,
+    said: Said,
+    sent: Sent,
 }
 
 impl LegRecord {
-    pub(super) const fn new(port: u16) -> Self {
+    pub(super) fn new(port: u16, address: IpAddr) -> Self {
         Self {
             tag: None,
             via_branch: None,
             label: None,
             port,
-            mux_offered: false,
+            address,
+            mux_wanted: false,
             mux: false,
+            reports: None,
             media: None,
+            said: Said::default(),
+            sent: Sent::default(),
         }
     }
 
@@ -53,17 +69,33 @@ impl LegRecord {
     /// Takes over what this leg's description says; tells whether it is new.
     fn set_media(&mut self, audio: &Audio, how: &How<'_>) -> Option<LegMedia> {
         let media = leg_media(audio, self.mux, how)?;
+        self.reports = audio.rtcp;
+        if let (Some(reports), Some(address)) = (&mut self.reports, how.options.source_address) {
+            reports.set_ip(address);
+        }
         if self.media.as_ref() == Some(&media) {
             return None;
         }
         self.media = Some(media.clone());
         Some(media)
     }
+
+    /// The other end has answered; tells where RTCP goes, if that is new.
+    fn set_mux(&mut self, mux: bool) -> Option<LegMedia> {
+        self.mux = mux;
+        let media = self.media.as_mut()?;
+        let rtcp = if mux { media.rtp } else { self.reports? };
+        if media.rtcp == rtcp {
+            return None;
+        }
+        media.rtcp = rtcp;
+        Some(media.clone())
+    }
 }
 
 /// What both `offer` and `answer` bring along.
 pub(super) struct How<'a> {
-    pub(super) advertise: IpAddr,
+    pub(super) maskable_only: bool,
     pub(super) source: SourcePolicy,
     pub(super) options: &'a SdpOptions,
 }
@@ -76,6 +108,8 @@ pub(super) struct Agreed {
     pub(super) recover: bool,
     /// Then it is to be told this.
     pub(super) media: Option<(Leg, LegMedia)>,
+    /// And this: the answer decided where the offerer gets its RTCP.
+    pub(super) moved: Option<(Leg, LegMedia)>,
 }
 
 /// Why tags do not fit a call.
@@ -122,8 +156,11 @@ pub(super) struct CallRecord {
     pub(super) block_wanted: bool,
     /// `block DTMF` holds it.
     pub(super) blocked: bool,
+    /// Legs whose media `block media` keeps from the other: the caller's, the agent's.
+    pub(super) kept_back: (bool, bool),
     pub(super) incident: bool,
     trunk: Trunk,
+    branches: Branches,
     /// Its ports, and its place among the calls that this node takes; until it ends.
     held: Option<((PortPair, PortPair), OwnedSemaphorePermit)>,
 }
@@ -133,10 +170,11 @@ impl CallRecord {
         id: CallId,
         signalling_id: Arc<str>,
         (first, sides_known): (Leg, bool),
-        (caller, agent): (PortPair, PortPair),
+        ports: [(PortPair, IpAddr); 2],
         place: OwnedSemaphorePermit,
         now: Timestamp,
     ) -> Self {
+        let [(caller, towards_caller), (agent, towards_agent)] = ports;
         Self {
             id,
             signalling_id,
@@ -144,15 +182,17 @@ impl CallRecord {
             last_signal: now,
             first,
             sides_known,
-            caller: LegRecord::new(caller.rtp_port()),
-            agent: LegRecord::new(agent.rtp_port()),
+            caller: LegRecord::new(caller.rtp_port(), towards_caller),
+            agent: LegRecord::new(agent.rtp_port(), towards_agent),
             armed: false,
             recovered: false,
             recovery_sent: false,
             block_wanted: false,
             blocked: false,
+            kept_back: (false, false),
             incident: false,
             trunk: Trunk::default(),
+            branches: Branches::default(),
             held: Some(((caller, agent), place)),
         }
     }
@@ -191,6 +231,14 @@ impl CallRecord {
     /// Whether both ends have agreed on media.
     pub(super) const fn answered(&self) -> bool {
         self.caller.media.is_some() && self.agent.media.is_some()
+    }
+
+    /// Whether `block media` keeps this leg's media from the other.
+    pub(super) const fn keeps_back(&self, leg: Leg) -> bool {
+        match leg {
+            Leg::Caller => self.kept_back.0,
+            Leg::Agent => self.kept_back.1,
+        }
     }
 
     /// Why it cannot be armed, if so.
@@ -254,11 +302,31 @@ impl CallRecord {
         // The other end's first message may be an offer of its own.
         let to = offer.to_tag.as_deref().and_then(|tag| self.leg_of_tag(tag));
         match to.map(Leg::other) {
-            Some(leg) if self.leg(leg).tag.is_none() => Ok(leg),
+            // Its first message, or somebody who takes its place: a transfer.
+            Some(leg) => Ok(leg),
             // An INVITE tried anew under the same Call-ID.
             None if !self.answered() => Ok(self.first),
-            Some(_) | None => Err(TagError::ThirdParty),
+            None => Err(TagError::ThirdParty),
         }
+    }
+
+    /// Whether a message of this tag puts somebody else in a leg's place: a transfer, or a fork that
+    /// is answered elsewhere.
+    pub(super) fn replaces(&self, leg: Leg, tag: Option<&str>) -> bool {
+        let known = self.leg(leg).tag.as_deref();
+        self.answered() && known.is_some() && known != tag
+    }
+
+    /// Whether a `delete` speaks of one fork that came to nothing, and others are left or answered.
+    pub(super) fn gives_up_a_fork(&mut self, delete: &DeleteRequest) -> bool {
+        if let Some(tag) = delete.to_tag.as_deref()
+            && self.answered()
+            && self.leg_of_tag(tag).is_none()
+        {
+            return true;
+        }
+        let branch = delete.via_branch.as_deref();
+        branch.is_some_and(|branch| self.branches.give_up(branch))
     }
 
     /// Which leg gives this answer: the one that did not offer.
@@ -288,15 +356,24 @@ impl CallRecord {
         if let Some(label) = &offer.label {
             offerer.label = Some(label.as_str().into());
         }
-        offerer.mux = audio.mux && !mux.reject;
+        offerer.mux_wanted = audio.mux && !mux.reject;
+        // Until the answer tells, as it was agreed before.
+        let accepted = mux.accept || mux.demux;
+        offerer.mux = offerer.mux_wanted && (offerer.mux || accepted);
         let set = offerer.set_media(audio, how);
-        let other = self.leg_mut(leg.other());
-        other.mux_offered = to_other;
-        let rewrite = rewrite(how, other.port, to_other, false);
+        let (sdp, codecs) = self.describe(leg, description, how, to_other, None);
+        self.branches.enter(Branch {
+            via: offer.via_branch.clone(),
+            from: leg,
+            mux_offered: to_other,
+            mux_accepted: accepted,
+            codecs,
+        });
         Agreed {
-            sdp: description.rewrite(&rewrite),
+            sdp,
             recover: self.recovers(),
             media: set.map(|media| (leg, media)),
+            moved: None,
         }
     }
 
@@ -317,14 +394,65 @@ impl CallRecord {
         if let Some(label) = &answer.label {
             answerer.label = Some(label.as_str().into());
         }
-        answerer.mux = audio.mux && answerer.mux_offered;
+        let offered = self
+            .branches
+            .find(leg.other(), answer.via_branch.as_deref());
+        let (mux_offered, mux_accepted, codecs) = offered
+            .map(|branch| {
+                let codecs = branch.codecs.clone();
+                (branch.mux_offered, branch.mux_accepted, Some(codecs))
+            })
+            .unwrap_or_default();
+        let answerer = self.leg_mut(leg);
+        answerer.mux = audio.mux && mux_offered;
+        let agreed = answerer.mux;
         let set = answerer.set_media(audio, how);
-        let offerer = self.leg(leg.other());
-        let rewrite = rewrite(how, offerer.port, offerer.mux, true);
+        let offerer = self.leg_mut(leg.other());
+        let moved = offerer.set_mux(offerer.mux_wanted && (agreed || mux_accepted));
+        let mux = offerer.mux;
+        let (sdp, _) = self.describe(leg, description, how, mux, Some(codecs.unwrap_or_default()));
         Agreed {
-            sdp: description.rewrite(&rewrite),
+            sdp,
             recover: self.recovers(),
             media: set.map(|media| (leg, media)),
+            moved: moved.map(|media| (leg.other(), media)),
+        }
+    }
+
+    /// What this leg's description becomes for the other end; an answer to these codecs.
+    fn describe(
+        &mut self,
+        from: Leg,
+        description: &Description,
+        how: &How<'_>,
+        mux: bool,
+        answers: Option<Vec<CodecName>>,
+    ) -> (String, Vec<CodecName>) {
+        let options = how.options;
+        let said = self.leg_mut(from).said.first(description, options);
+        let reader = self.leg_mut(from.other());
+        let rewrite = Rewrite {
+            address: options.media_address.unwrap_or(reader.address),
+            port: reader.port,
+            mux,
+            answer: answers.is_some(),
+            replace_origin: options.replace_origin,
+            replace_session_connection: options.replace_session_connection,
+            replace_zero_address: options.replace_zero_address,
+            user: said.user,
+            version: None,
+            session_name: said.session_name,
+            rtcp_attribute: !options.no_rtcp_attribute,
+            transport: options.transport.clone(),
+            codecs: options.codecs.clone(),
+            maskable_only: how.maskable_only,
+            // Without a list nothing is known of the offer: it came before a restart, say.
+            offered: answers.filter(|codecs| !codecs.is_empty()),
+        };
+        if options.replace_version {
+            reader.sent.versioned(description, rewrite)
+        } else {
+            description.rewrite(&rewrite)
         }
     }
 
@@ -343,21 +471,6 @@ impl CallRecord {
     }
 }
 
-fn rewrite(how: &How<'_>, port: u16, mux: bool, answer: bool) -> Rewrite {
-    Rewrite {
-        address: how.advertise,
-        port,
-        mux,
-        answer,
-        replace_origin: how.options.replace_origin,
-        replace_session_connection: how.options.replace_session_connection,
-        replace_zero_address: how.options.replace_zero_address,
-        rtcp_attribute: !how.options.no_rtcp_attribute,
-        transport: how.options.transport.clone(),
-        strip: how.options.strip_codecs.clone(),
-    }
-}
-
 fn leg_media(audio: &Audio, mux: bool, how: &How<'_>) -> Option<LegMedia> {
     let (mut rtp, mut rtcp) = (audio.rtp?, audio.rtcp?);
     if let Some(address) = how.options.source_address {
@@ -367,7 +480,11 @@ fn leg_media(audio: &Audio, mux: bool, how: &How<'_>) -> Option<LegMedia> {
     Some(LegMedia {
         rtp,
         rtcp: if mux { rtp } else { rtcp },
-        source: how.source,
+        source: if how.options.strict_source {
+            SourcePolicy::Exact
+        } else {
+            how.source
+        },
         payload_types: audio.payload_types.clone(),
         packet_time: audio.packet_time,
     })

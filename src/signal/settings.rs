@@ -1,6 +1,6 @@
 //! What the registry of calls is told once.
 
-use std::{net::IpAddr, time::Duration};
+use std::time::Duration;
 
 use crate::proto::{
     call::SourcePolicy,
@@ -16,10 +16,10 @@ pub struct CallSettings {
     pub tenant: Tenant,
     /// Which gateway of a fleet this is.
     pub node: Node,
-    /// The address that goes into SDP.
-    pub advertise: IpAddr,
     /// Which end is the customer unless an offer says (`tonewall-caller`).
     pub caller: CallerSide,
+    /// Whether codecs that cannot be masked are kept from both ends, where there are others.
+    pub maskable_only: bool,
     /// From where media is taken.
     pub source: SourcePolicy,
     /// Most calls at a time.
@@ -57,14 +57,14 @@ impl ShadowScope {
 }
 
 impl CallSettings {
-    /// The customer calls in, media is taken from where SDP says only, 10 minutes, 30 s, 250 ms.
+    /// The customer calls in, codecs can be masked, media is taken from where SDP says only, 10 minutes, 30 s, 250 ms.
     #[must_use]
-    pub const fn new(tenant: Tenant, node: Node, advertise: IpAddr, max_calls: usize) -> Self {
+    pub const fn new(tenant: Tenant, node: Node, max_calls: usize) -> Self {
         Self {
             tenant,
             node,
-            advertise,
             caller: CallerSide::Offerer,
+            maskable_only: true,
             source: SourcePolicy::Exact,
             max_calls,
             idle_timeout: Duration::from_mins(10),

@@ -51,7 +51,7 @@ const BAD_SDP: [(&str, &str, &str); 18] = [
     (
         "c=IN IP4 127.0.0.1",
         "c=IN IP6 2001:db8::1",
-        "address is IPv6; this gateway's media address is IPv4",
+        "No media address of the family IPv6 in the network",
     ),
     (
         "audio PORT",

@@ -1,6 +1,9 @@
 //! A worker without its thread: each step of a wake-up by hand.
 
-use std::{net::UdpSocket, sync::mpsc::sync_channel};
+use std::{
+    net::UdpSocket,
+    sync::mpsc::{SyncSender, sync_channel},
+};
 
 use super::*;
 use crate::{
@@ -41,6 +44,7 @@ struct Ends {
     id: CallId,
     caller: UdpSocket,
     agent: UdpSocket,
+    counts: Arc<CallCounts>,
 }
 
 fn call(worker: &mut Worker<Sockets>, serial: usize, now: Now) -> Ends {
@@ -51,6 +55,7 @@ fn call(worker: &mut Worker<Sockets>, serial: usize, now: Now) -> Ends {
         id: id.clone(),
         caller: socket(),
         agent: socket(),
+        counts: Arc::new(CallCounts::new(now.instant)),
     };
     let legs = [(); 2].map(|()| LegSockets {
         rtp: socket(),
@@ -65,7 +70,7 @@ fn call(worker: &mut Worker<Sockets>, serial: usize, now: Now) -> Ends {
         caller,
         agent,
         media: None,
-        counts: Arc::new(CallCounts::new(now.instant)),
+        counts: Arc::clone(&ends.counts),
     };
     worker.add(new, now);
     for (leg, end) in [(Leg::Caller, &ends.caller), (Leg::Agent, &ends.agent)] {
@@ -74,7 +79,11 @@ fn call(worker: &mut Worker<Sockets>, serial: usize, now: Now) -> Ends {
             rtp: address,
             rtcp: address,
             source: SourcePolicy::Exact,
-            payload_types: vec![(0, Encoding::Audio(AudioCodec::Pcmu))],
+            payload_types: vec![
+                (0, Encoding::Audio(AudioCodec::Pcmu)),
+                (9, Encoding::Audio(AudioCodec::G722)),
+                (101, Encoding::TelephoneEvent(8000)),
+            ],
             packet_time: Duration::from_millis(20),
         };
         worker.command(&id, MediaCommand::SetLeg(leg, media), now);
@@ -82,12 +91,16 @@ fn call(worker: &mut Worker<Sockets>, serial: usize, now: Now) -> Ends {
     ends
 }
 
-#[test]
-fn a_worker_that_fell_behind_relays_everything_and_leaves_shadow_mode_out() {
-    const CALLS: usize = 8;
-    const EACH: usize = 64;
-    let (orders, taken) = sync_channel(1);
-    let (events, mut told) = mpsc::channel(100);
+/// A worker, what would give it orders, and what it tells.
+fn worker(
+    calls: usize,
+) -> (
+    Worker<Sockets>,
+    SyncSender<Order>,
+    mpsc::Receiver<MediaEvent>,
+) {
+    let (sender, orders) = sync_channel(1);
+    let (events, told) = mpsc::channel(100);
     let shared = Shared {
         masking: Masking::default(),
         nap: Duration::ZERO,
@@ -97,10 +110,92 @@ fn a_worker_that_fell_behind_relays_everything_and_leaves_shadow_mode_out() {
         counters: Arc::default(),
     };
     let load = Arc::new(Load::default());
-    load.calls.store(CALLS, Ordering::Relaxed);
+    load.calls.store(calls, Ordering::Relaxed);
     let bell = Arc::new(Doorbell::new().unwrap());
     let wire = Sockets::new(&bell).unwrap();
-    let mut worker = Worker::new(wire, (taken, bell, load), shared);
+    let worker = Worker::new(wire, (orders, bell, load), shared);
+    (worker, sender, told)
+}
+
+#[test]
+fn blocked_media_is_counted_and_kept_back_until_it_may_pass() {
+    let (mut worker, _orders, _told) = worker(1);
+    let mut now = read_clocks();
+    let ends = call(&mut worker, 0, now);
+    let mut buffer = [0; 200];
+    let mut number = 0;
+    let mut passes = |worker: &mut Worker<Sockets>| {
+        let header = write_header(0, false, number, 160 * u32::from(number), 7);
+        number += 1;
+        let datagram = [&header[..], &[0xff; 160]].concat();
+        ends.caller.send(&datagram).unwrap();
+        worker.wire.wait(Duration::from_millis(20)).unwrap();
+        assert_eq!(worker.wake_up(now), Some(1));
+        now.instant += Duration::from_millis(20);
+        ends.agent.recv(&mut buffer).is_ok()
+    };
+    assert!(passes(&mut worker));
+    worker.command(
+        &ends.id,
+        MediaCommand::Block(Leg::Agent, true),
+        read_clocks(),
+    );
+    assert!(passes(&mut worker), "the other leg's");
+    worker.command(
+        &ends.id,
+        MediaCommand::Block(Leg::Caller, true),
+        read_clocks(),
+    );
+    assert!(!passes(&mut worker) && !passes(&mut worker));
+    worker.command(
+        &ends.id,
+        MediaCommand::Block(Leg::Caller, false),
+        read_clocks(),
+    );
+    assert!(passes(&mut worker));
+    let stats = ends.counts.read(now.instant).unwrap().caller;
+    assert_eq!((stats.packets, stats.errors), (5, 0));
+    let reception = stats.reception;
+    assert_eq!((reception.ssrc, reception.sequence), (Some(7), 4));
+    assert_eq!((reception.lost(), reception.jitter_ms()), (0, 0));
+}
+
+#[test]
+fn silenced_media_is_silence_and_its_events_pass() {
+    let (mut worker, _orders, _told) = worker(1);
+    let now = read_clocks();
+    let ends = call(&mut worker, 0, now);
+    let mut buffer = [0; 200];
+    let mut number = 0;
+    let mut heard = |worker: &mut Worker<Sockets>, payload_type, payload: &[u8]| {
+        let header = write_header(payload_type, false, number, 160 * u32::from(number), 7);
+        number += 1;
+        ends.caller.send(&[&header[..], payload].concat()).unwrap();
+        worker.wire.wait(Duration::from_millis(20)).unwrap();
+        assert_eq!(worker.wake_up(now), Some(1));
+        let length = ends.agent.recv(&mut buffer).ok()?;
+        Some(buffer[12..length].to_vec())
+    };
+    let speech = [0x31; 160];
+    assert_eq!(heard(&mut worker, 0, &speech), Some(speech.to_vec()));
+    worker.command(&ends.id, MediaCommand::Silence(Leg::Caller, true), now);
+    assert_eq!(heard(&mut worker, 0, &speech), Some(vec![0xff; 160]));
+    let event = [5, 10, 0, 160];
+    assert_eq!(heard(&mut worker, 101, &event), Some(event.to_vec()));
+    assert_eq!(
+        heard(&mut worker, 9, &speech),
+        None,
+        "no silence is known of it"
+    );
+    worker.command(&ends.id, MediaCommand::Silence(Leg::Caller, false), now);
+    assert_eq!(heard(&mut worker, 0, &speech), Some(speech.to_vec()));
+}
+
+#[test]
+fn a_worker_that_fell_behind_relays_everything_and_leaves_shadow_mode_out() {
+    const CALLS: usize = 8;
+    const EACH: usize = 64;
+    let (mut worker, _orders, mut told) = worker(CALLS);
     let now = read_clocks();
     let calls: Vec<_> = (0..CALLS).map(|n| call(&mut worker, n, now)).collect();
     let trunk: TrunkName = "t".parse().unwrap();
@@ -134,7 +229,6 @@ fn a_worker_that_fell_behind_relays_everything_and_leaves_shadow_mode_out() {
     }
     assert_eq!(came, (CALLS * EACH) as u64);
     assert_eq!(came - unheard, u64::from(SHADOWED));
-    drop(orders);
 }
 
 #[test]

@@ -16,8 +16,8 @@ mod value;
 pub use cookie::{CookieCache, split_cookie};
 pub use reply::{Reply, reason};
 pub use request::{
-    BlockRequest, CallerSide, DeleteRequest, ListRequest, MuxPolicy, OfferRequest, QueryRequest,
-    Request, RequestError, SdpOptions,
+    BlockRequest, CallerSide, DeleteRequest, ListRequest, MediaRequest, MuxPolicy, OfferRequest,
+    QueryRequest, RefusedRequest, Request, RequestError, SdpOptions, Security,
 };
 pub use value::{DecodeError, Dict, Encoding, Value, canonical, decode, encode};
 

@@ -4,7 +4,10 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::proto::shadow::{TrunkName, TrunkNameError};
+use crate::proto::{
+    encoding::CodecFilter,
+    shadow::{TrunkName, TrunkNameError},
+};
 
 use super::{
     reply::Reply,
@@ -31,6 +34,8 @@ pub struct MuxPolicy {
     pub demux: bool,
     /// Do not accept it from the end that sent this SDP.
     pub reject: bool,
+    /// Accept it from the end that sent this SDP whatever the other end says.
+    pub accept: bool,
 }
 
 /// How an SDP is to be rewritten.
@@ -42,16 +47,31 @@ pub struct SdpOptions {
     pub replace_session_connection: bool,
     /// `replace: zero-address`: a held `c=0.0.0.0` becomes ours too.
     pub replace_zero_address: bool,
+    /// `replace: username`: the user in `o=` stays that of the end's first description.
+    pub replace_user: bool,
+    /// `replace: session-name`: as the user.
+    pub replace_session_name: bool,
+    /// `replace: SDP-version`: the version in `o=` grows by one when what we say has changed.
+    pub replace_version: bool,
     /// `no-rtcp-attribute`: leave `a=rtcp` out.
     pub no_rtcp_attribute: bool,
-    /// `codec: strip`: names of codecs, lower case.
-    pub strip_codecs: Vec<String>,
+    /// `codec`.
+    pub codecs: CodecFilter,
     /// `rtcp-mux`.
     pub mux: MuxPolicy,
     /// `transport-protocol`, upper case.
     pub transport: Option<String>,
     /// With `SIP-source-address`, from where the SIP message came: it overrides the SDP's address.
     pub source_address: Option<IpAddr>,
+    /// `media-address`: to be said in place of our own.
+    pub media_address: Option<IpAddr>,
+    /// `address-family`: whether the end that will read this is to be met over IPv4, or IPv6.
+    pub ipv4: Option<bool>,
+    /// `direction`: the networks of the end that sent this, and of the other.
+    pub networks: Option<(String, String)>,
+    /// `strict-source` or `asymmetric`: take media from where the SDP says and nowhere else, whatever
+    /// the configuration allows.
+    pub strict_source: bool,
 }
 
 /// `offer` and `answer`.
@@ -91,6 +111,10 @@ pub struct DeleteRequest {
     pub call_id: String,
     /// If given, one of the call's tags.
     pub from_tag: Option<String>,
+    /// If given, the tag of the other end: of one place that the call rang at, if it was forked.
+    pub to_tag: Option<String>,
+    /// Branch of the INVITE that has come to nothing, if the call was forked.
+    pub via_branch: Option<String>,
     /// An unknown call is an error instead of a warning.
     pub fatal: bool,
 }
@@ -121,6 +145,40 @@ pub struct BlockRequest {
     /// Whether one leg is meant. Older clients send the tag without this flag and mean one leg,
     /// newer daemons ignore the tag then: the caller's leg is masked either way.
     pub directional: bool,
+    /// `DTMF-security`: what is to be heard in place of keys.
+    pub security: Option<Security>,
+}
+
+/// Words of `DTMF-security`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Security {
+    /// Nothing is blocked.
+    Off,
+    /// Keys become something else. What, is the operator's choice here: the profile and fill of
+    /// `[masking]`. Their words differ in how much of a key they let pass, and none passes here.
+    On,
+    /// Another word.
+    Unknown,
+}
+
+/// `block media`, `silence media`, and what takes them back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MediaRequest {
+    /// SIP Call-ID.
+    pub call_id: String,
+    /// The leg whose media is meant: its tag. Both where neither it nor a label is given.
+    pub from_tag: Option<String>,
+    /// The leg that is meant: its label.
+    pub label: Option<String>,
+}
+
+/// A command of this protocol that is not carried out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RefusedRequest {
+    /// Which one.
+    pub command: &'static str,
+    /// The call that it speaks of.
+    pub call_id: Option<String>,
 }
 
 /// A request.
@@ -142,6 +200,16 @@ pub enum Request {
     BlockDtmf(BlockRequest),
     /// Release.
     UnblockDtmf(BlockRequest),
+    /// Keep a leg's media from the other end.
+    BlockMedia(MediaRequest),
+    /// Let it pass again.
+    UnblockMedia(MediaRequest),
+    /// Let the other end hear silence in place of a leg's media.
+    SilenceMedia(MediaRequest),
+    /// Let it hear the thing itself again.
+    UnsilenceMedia(MediaRequest),
+    /// Nothing that is done here.
+    Refused(RefusedRequest),
 }
 
 /// Why a dictionary is no request. Never holds a value of the request.
@@ -197,16 +265,12 @@ const DEFAULT_LIST: usize = 32;
 const MAX_LIST: usize = 500;
 
 /// Commands of rtpengine's protocol that would play, record, fork or inject media.
-const UNSUPPORTED: [&str; 25] = [
+const UNSUPPORTED: [&str; 21] = [
     "start recording",
     "stop recording",
     "pause recording",
     "start forwarding",
     "stop forwarding",
-    "block media",
-    "unblock media",
-    "silence media",
-    "unsilence media",
     "play media",
     "stop media",
     "play DTMF",
@@ -240,6 +304,8 @@ impl Request {
             "delete" => Ok(Self::Delete(DeleteRequest {
                 call_id: keys.call_id()?,
                 from_tag: keys.id("from-tag")?,
+                to_tag: keys.id("to-tag")?,
+                via_branch: keys.id("via-branch")?,
                 fatal: keys.flag("fatal"),
             })),
             "query" => Ok(Self::Query(QueryRequest {
@@ -255,12 +321,18 @@ impl Request {
             })),
             "block-dtmf" => keys.block().map(Self::BlockDtmf),
             "unblock-dtmf" => keys.block().map(Self::UnblockDtmf),
-            other => Err(UNSUPPORTED
-                .iter()
-                .find(|name| canonical(name) == other)
-                .map_or(RequestError::Unrecognized, |name| {
-                    RequestError::Unsupported(name)
-                })),
+            "block-media" => keys.media().map(Self::BlockMedia),
+            "unblock-media" => keys.media().map(Self::UnblockMedia),
+            "silence-media" => keys.media().map(Self::SilenceMedia),
+            "unsilence-media" => keys.media().map(Self::UnsilenceMedia),
+            other => {
+                let known = UNSUPPORTED.iter().find(|name| canonical(name) == other);
+                let command = known.ok_or(RequestError::Unrecognized)?;
+                Ok(Self::Refused(RefusedRequest {
+                    command,
+                    call_id: keys.id("call-id")?,
+                }))
+            }
         }
     }
 
@@ -276,6 +348,11 @@ impl Request {
             Self::List(_) => "list",
             Self::BlockDtmf(_) => "block DTMF",
             Self::UnblockDtmf(_) => "unblock DTMF",
+            Self::BlockMedia(_) => "block media",
+            Self::UnblockMedia(_) => "unblock media",
+            Self::SilenceMedia(_) => "silence media",
+            Self::UnsilenceMedia(_) => "unsilence media",
+            Self::Refused(refused) => refused.command,
         }
     }
 }
@@ -339,7 +416,10 @@ impl<'a> Keys<'a> {
             from_tag: self.id("from-tag")?.ok_or(RequestError::NoFromTag)?,
             to_tag: self.id("to-tag")?,
             via_branch: self.id("via-branch")?,
-            label: self.id("label")?,
+            label: match self.id("set-label")? {
+                Some(label) => Some(label),
+                None => self.id("label")?,
+            },
             sdp: self.text("sdp").ok_or(RequestError::NoSdp)?,
             options: self.sdp_options(),
             caller: self.caller()?,
@@ -359,6 +439,22 @@ impl<'a> Keys<'a> {
             from_tag: self.id("from-tag")?,
             label: self.id("label")?,
             directional: self.flag("directional"),
+            security: self
+                .text("dtmf-security")
+                .map(|word| match canonical(&word).as_str() {
+                    "off" => Security::Off,
+                    "drop" | "silence" | "tone" | "random" | "zero" | "dtmf" => Security::On,
+                    _ => Security::Unknown,
+                }),
+        })
+    }
+
+    fn media(&self) -> Result<MediaRequest, RequestError> {
+        let all = self.flag("all");
+        Ok(MediaRequest {
+            call_id: self.call_id()?,
+            from_tag: self.id("from-tag")?.filter(|_| !all),
+            label: self.id("label")?.filter(|_| !all),
         })
     }
 
@@ -371,27 +467,20 @@ impl<'a> Keys<'a> {
         let muxes = |what: &str| {
             mux.iter().any(|word| word == what) || self.flag(&format!("rtcp-mux-{what}"))
         };
-        let strip = match self.get("codec") {
-            Some(Value::Dict(codec)) => codec.words("strip"),
-            Some(_) | None => Vec::new(),
-        };
-        let strip_flags = self
-            .flags
-            .iter()
-            .filter_map(|flag| flag.strip_prefix("codec-strip-"));
         SdpOptions {
             replace_origin: replaces("origin"),
             replace_session_connection: replaces("session-connection"),
             replace_zero_address: replaces("zero-address"),
+            replace_user: replaces("username"),
+            replace_session_name: replaces("session-name"),
+            replace_version: replaces("sdp-version"),
             no_rtcp_attribute: self.flag("no-rtcp-attribute"),
-            strip_codecs: strip_flags
-                .map(str::to_owned)
-                .chain(strip.iter().cloned())
-                .collect(),
+            codecs: self.codecs(),
             mux: MuxPolicy {
                 offer: muxes("offer") || muxes("require"),
                 demux: muxes("demux"),
                 reject: muxes("reject"),
+                accept: muxes("accept"),
             },
             transport: self
                 .text("transport-protocol")
@@ -400,6 +489,57 @@ impl<'a> Keys<'a> {
                 .flag("sip-source-address")
                 .then(|| self.received_from())
                 .flatten(),
+            media_address: self
+                .text("media-address")
+                .and_then(|text| text.parse().ok()),
+            ipv4: match self
+                .text("address-family")
+                .as_deref()
+                .map(canonical)
+                .as_deref()
+            {
+                Some("ip4" | "ipv4" | "inet") => Some(true),
+                Some("ip6" | "ipv6" | "inet6") => Some(false),
+                Some(_) | None => None,
+            },
+            networks: self.networks(),
+            strict_source: self.flag("strict-source") || self.flag("asymmetric"),
+        }
+    }
+
+    /// `direction` is a list of two names, or the same key twice in a string of flags.
+    fn networks(&self) -> Option<(String, String)> {
+        let entries = self.message.iter().chain(self.unparsed.iter());
+        let words: Vec<String> = entries
+            .filter(|(key, _)| canonical(key) == "direction")
+            .flat_map(|(_, value)| value.to_words())
+            .collect();
+        let [ours, other]: [String; 2] = words.try_into().ok()?;
+        Some((ours, other))
+    }
+
+    /// `codec` and its flags. What would be transcoded (`mask`, `consume`) is kept from the other end
+    /// likewise: the ends agree on what is left. `accept` and `transcode` would add to an answer what
+    /// the other end does not speak, and are not heard.
+    fn codecs(&self) -> CodecFilter {
+        let named = |names: &[&str]| {
+            let listed = names.iter().flat_map(|name| match self.get("codec") {
+                Some(Value::Dict(codec)) => codec.words(name),
+                Some(_) | None => Vec::new(),
+            });
+            let flags = names.iter().flat_map(|name| {
+                let prefix = format!("codec-{name}-");
+                let names = self.flags.iter();
+                names
+                    .filter_map(|flag| flag.strip_prefix(&prefix).map(str::to_owned))
+                    .collect::<Vec<_>>()
+            });
+            listed.chain(flags).collect()
+        };
+        CodecFilter {
+            strip: named(&["strip", "mask", "consume"]),
+            except: named(&["except"]),
+            order: named(&["offer"]),
         }
     }
 

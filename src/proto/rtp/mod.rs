@@ -2,6 +2,7 @@
 
 mod event;
 mod packet;
+mod reception;
 mod red;
 pub mod rtcp;
 mod timeline;
@@ -9,6 +10,7 @@ mod tone;
 
 pub use event::{EVENT_BYTES, NamedEvent, NamedEvents};
 pub use packet::{Kind, RtpError, RtpHeader, kind_of, shift, write_header};
+pub use reception::Reception;
 #[cfg(test)]
 pub(crate) use red::write_red;
 pub use red::{Red, RedBlock, RedError};

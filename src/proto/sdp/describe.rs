@@ -1,19 +1,18 @@
 //! What a session description says, parsed once.
 
 use std::{
+    hash::{Hash, Hasher},
     net::{IpAddr, Ipv4Addr, SocketAddr},
     time::Duration,
 };
 
-use sdp_types::{Attribute, Connection, Media, Session};
-
-use super::normalise::normalise;
+use super::lines::{Line, Media, Origin, Session, connection_of, value_of};
 use crate::proto::encoding::{AudioCodec, Encoding};
 
 /// Longest description; real ones have 200 to 6000 bytes.
 const MAX_BYTES: usize = 32 * 1024;
 /// Most media lines; real ones have 1 to 4.
-const MAX_MEDIA: usize = 32;
+pub(super) const MAX_MEDIA: usize = 32;
 /// Packet time where the description is silent (RFC 3551 §4.2).
 const DEFAULT_PACKET_TIME_MS: u32 = 20;
 
@@ -128,9 +127,17 @@ impl Direction {
         }
     }
 
-    fn of(attributes: &[Attribute]) -> Option<Self> {
-        let found = |direction: &Self| has(attributes, direction.as_str());
+    fn of(lines: &[Line]) -> Option<Self> {
+        let found = |direction: &Self| value_of(lines, direction.as_str()).is_some();
         Self::ALL.into_iter().find(found)
+    }
+
+    /// Without receiving: what an address of zeros says (RFC 3264 section 8.4).
+    const fn held(self) -> Self {
+        match self {
+            Self::SendRecv | Self::SendOnly => Self::SendOnly,
+            Self::RecvOnly | Self::Inactive => Self::Inactive,
+        }
     }
 }
 
@@ -139,6 +146,8 @@ impl Direction {
 pub struct Audio {
     /// Where this end wants its RTP. `None` while it wants none: port 0, or held by `c=0.0.0.0`.
     pub rtp: Option<SocketAddr>,
+    /// The address that it names, also where that is all zeros.
+    pub address: Option<IpAddr>,
     /// Where this end wants its RTCP unless both agree on rtcp-mux.
     pub rtcp: Option<SocketAddr>,
     /// Whether it offers or accepts rtcp-mux (RFC 5761).
@@ -147,7 +156,7 @@ pub struct Audio {
     pub payload_types: Vec<(u8, Encoding)>,
     /// 10 to 60 ms; 20 where the description is silent.
     pub packet_time: Duration,
-    /// Who sends.
+    /// Who sends; held where the address says so.
     pub direction: Direction,
     /// Whether the line is refused: port 0.
     pub refused: bool,
@@ -160,6 +169,11 @@ impl Audio {
         self.payload_types
             .iter()
             .any(|(_, encoding)| encoding.audio().is_some())
+    }
+
+    /// The payload types' numbers.
+    pub(super) fn numbers(&self) -> impl Iterator<Item = u8> + '_ {
+        self.payload_types.iter().map(|(number, _)| *number)
     }
 
     /// Refuses an address that cannot be reached from ours.
@@ -193,11 +207,7 @@ impl Description {
         if text.len() > MAX_BYTES {
             return Err(SdpError::TooLong(text.len()));
         }
-        let session = Session::parse(normalise(text).as_bytes())
-            .map_err(|error| SdpError::Syntax(syntax(&error)))?;
-        if session.medias.len() > MAX_MEDIA {
-            return Err(SdpError::TooManyMedia(session.medias.len()));
-        }
+        let session = Session::parse(text)?;
         let index = audio_index(&session)?;
         let audio = read_audio(&session, &session.medias[index])?;
         Ok(Self {
@@ -212,40 +222,64 @@ impl Description {
     pub const fn audio(&self) -> &Audio {
         &self.audio
     }
+
+    /// Who made the session, and its version.
+    #[must_use]
+    pub fn origin(&self) -> Option<Origin> {
+        let line = self.session.lines.iter().find(|line| line.kind == b'o')?;
+        Origin::parse(&line.value)
+    }
+
+    /// Feeds all lines but `o=` to a hasher, which tells whether anything but the version has changed.
+    pub fn hash_without_origin(&self, hasher: &mut impl Hasher) {
+        let session = self.session.lines.iter().filter(|line| line.kind != b'o');
+        for line in session {
+            line.hash(hasher);
+        }
+        self.session.medias.hash(hasher);
+    }
+
+    /// The session's name.
+    #[must_use]
+    pub fn session_name(&self) -> Option<&str> {
+        let line = self.session.lines.iter().find(|line| line.kind == b's')?;
+        Some(&line.value)
+    }
 }
 
 /// The first audio line that is not refused; else the first.
 fn audio_index(session: &Session) -> Result<usize, SdpError> {
-    let is_audio = |media: &Media| media.media.eq_ignore_ascii_case("audio");
-    let live = |media: &Media| is_audio(media) && media.port != 0;
+    let live = |media: &Media| media.is_audio() && media.port != 0;
     let position = session.medias.iter().position(live);
     position
-        .or_else(|| session.medias.iter().position(is_audio))
+        .or_else(|| session.medias.iter().position(Media::is_audio))
         .ok_or(SdpError::NoAudio)
 }
 
 fn read_audio(session: &Session, media: &Media) -> Result<Audio, SdpError> {
-    check_transport(&media.proto)?;
+    check_transport(&media.transport)?;
     let refused = media.port == 0;
-    let connection = media.connections.first().or(session.connection.as_ref());
-    let (rtp, rtcp) = if refused {
-        (None, None)
-    } else {
+    let connection = media.connection().or_else(|| connection_of(&session.lines));
+    let direction = Direction::of(&media.lines)
+        .or_else(|| Direction::of(&session.lines))
+        .unwrap_or(Direction::SendRecv);
+    let (mut address, mut rtp, mut rtcp, mut held) = (None, None, None, false);
+    if !refused {
         let ip = address_of(connection.ok_or(SdpError::NoAddress)?)?;
-        let rtcp = rtcp_of(media, ip)?;
-        let held = ip.is_unspecified();
-        let kept = |address: SocketAddr| (!held).then_some(address);
-        (kept(SocketAddr::new(ip, media.port)), kept(rtcp))
-    };
+        let reports = rtcp_of(media, ip)?;
+        address = Some(ip);
+        held = ip.is_unspecified();
+        rtp = (!held).then_some(SocketAddr::new(ip, media.port));
+        rtcp = (!held).then_some(reports);
+    }
     Ok(Audio {
         rtp,
+        address,
         rtcp,
-        mux: has(&media.attributes, "rtcp-mux"),
+        mux: value_of(&media.lines, "rtcp-mux").is_some(),
         payload_types: payload_types(media),
         packet_time: packet_time(media),
-        direction: Direction::of(&media.attributes)
-            .or_else(|| Direction::of(&session.attributes))
-            .unwrap_or(Direction::SendRecv),
+        direction: if held { direction.held() } else { direction },
         refused,
     })
 }
@@ -267,9 +301,19 @@ fn check_transport(transport: &str) -> Result<(), SdpError> {
     }
 }
 
-fn address_of(connection: &Connection) -> Result<IpAddr, SdpError> {
-    let address = connection.try_address().map_err(|_| SdpError::Address)?;
-    of_one_host(address.ip)
+/// Of `IN IP4 ADDRESS[/TTL]` or `IN IP6 ADDRESS`.
+pub(super) fn address_of(connection: &str) -> Result<IpAddr, SdpError> {
+    let mut words = connection.split_whitespace();
+    let (Some("IN"), Some(family), Some(address)) = (words.next(), words.next(), words.next())
+    else {
+        return Err(SdpError::Address);
+    };
+    let address = address.split_once('/').map_or(address, |(ip, _)| ip);
+    let ip: IpAddr = address.parse().map_err(|_| SdpError::Address)?;
+    if (family == "IP4") != ip.is_ipv4() {
+        return Err(SdpError::Address);
+    }
+    of_one_host(ip)
 }
 
 fn of_one_host(ip: IpAddr) -> Result<IpAddr, SdpError> {
@@ -280,7 +324,7 @@ fn of_one_host(ip: IpAddr) -> Result<IpAddr, SdpError> {
 /// `a=rtcp:PORT [IN IP4 ADDRESS]` (RFC 3605), else the port after that of RTP. An address of zeros,
 /// which to send to would mean this machine, says no more than none.
 fn rtcp_of(media: &Media, rtp: IpAddr) -> Result<SocketAddr, SdpError> {
-    let Some(value) = value_of(&media.attributes, "rtcp") else {
+    let Some(value) = value_of(&media.lines, "rtcp") else {
         let port = media.port.checked_add(1).ok_or(SdpError::Port)?;
         return Ok(SocketAddr::new(rtp, port));
     };
@@ -300,7 +344,7 @@ fn rtcp_of(media: &Media, rtp: IpAddr) -> Result<SocketAddr, SdpError> {
 /// Formats that are no payload type are left out: they are stripped as what cannot be masked.
 fn payload_types(media: &Media) -> Vec<(u8, Encoding)> {
     let mut found: Vec<(u8, Encoding)> = Vec::new();
-    for format in media.fmt.split_whitespace() {
+    for format in &media.formats {
         let payload_type = format.parse().ok().filter(|number: &u8| *number < 128);
         let Some(payload_type) = payload_type else {
             continue;
@@ -317,55 +361,26 @@ fn payload_types(media: &Media) -> Vec<(u8, Encoding)> {
 
 /// What `a=rtpmap` says of this payload type.
 pub(super) fn rtpmap_of(media: &Media, payload_type: u8) -> Option<&str> {
-    media.attributes.iter().find_map(|attribute| {
-        (payload_type_of(attribute, "rtpmap")? == payload_type)
-            .then(|| attribute.value.as_deref()?.trim().split_once(' '))
+    media.lines.iter().find_map(|line| {
+        (payload_type_of(line, "rtpmap")? == payload_type)
+            .then(|| line.attribute()?.1?.trim().split_once(' '))
             .flatten()
             .map(|(_, encoding)| encoding)
     })
 }
 
 /// The payload type that an attribute of this name speaks of.
-pub(super) fn payload_type_of(attribute: &Attribute, name: &str) -> Option<u8> {
-    if !attribute.attribute.eq_ignore_ascii_case(name) {
+pub(super) fn payload_type_of(line: &Line, name: &str) -> Option<u8> {
+    let (found, value) = line.attribute()?;
+    if !found.eq_ignore_ascii_case(name) {
         return None;
     }
-    attribute
-        .value
-        .as_deref()?
-        .split_whitespace()
-        .next()?
-        .parse()
-        .ok()
+    value?.split_whitespace().next()?.parse().ok()
 }
 
 fn packet_time(media: &Media) -> Duration {
-    let ms = value_of(&media.attributes, "ptime")
+    let ms = value_of(&media.lines, "ptime")
         .and_then(|value| value.trim().split('.').next()?.parse().ok())
         .unwrap_or(DEFAULT_PACKET_TIME_MS);
     Duration::from_millis(u64::from(ms.clamp(10, 60)))
-}
-
-pub(super) fn has(attributes: &[Attribute], name: &str) -> bool {
-    attributes
-        .iter()
-        .any(|attribute| attribute.attribute.eq_ignore_ascii_case(name))
-}
-
-fn value_of<'a>(attributes: &'a [Attribute], name: &str) -> Option<&'a str> {
-    attributes
-        .iter()
-        .find(|attribute| attribute.attribute.eq_ignore_ascii_case(name))?
-        .value
-        .as_deref()
-}
-
-/// The parser's word without what it quotes of the line.
-fn syntax(error: &sdp_types::ParserError) -> String {
-    match error {
-        sdp_types::ParserError::InvalidVersion(line, _) => {
-            format!("line {line} is no version; expected v=0")
-        }
-        other => other.to_string(),
-    }
 }

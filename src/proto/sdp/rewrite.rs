@@ -1,15 +1,20 @@
 //! The same description with the gateway in its place.
 //!
-//! Order of an audio line's attributes: `rtpmap` and `fmtp` in the order of the payload types, the
-//! rest as it came, then the direction, `rtcp` and `rtcp-mux`: what proxies and their tests expect.
+//! Lines stay in their order. Those of the audio line are followed by the attributes that nobody asked
+//! to change, `rtpmap` and `fmtp` in the order of the payload types, the direction, `rtcp`, `rtcp-mux`
+//! and `ptime`: what proxies and their tests expect.
 
-use std::net::IpAddr;
+use std::{
+    fmt::Write as _,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+};
 
-use sdp_types::{Attribute, Connection, Media, Session};
-
-use crate::proto::encoding::{AudioCodec, Encoding};
-
-use super::describe::{Audio, Description, Direction, payload_type_of, rtpmap_of};
+use super::{
+    codecs::{Choice, CodecName, names, static_rtpmap},
+    describe::{Audio, Description, Direction, address_of, payload_type_of},
+    lines::{Line, Media, Origin, connection_of, value_of},
+};
+use crate::proto::encoding::CodecFilter;
 
 /// Attributes that speak of what the gateway does not do (ICE, SRTP, DTLS, bundling) or says
 /// itself. Those of ICE begin with `ice-`.
@@ -47,209 +52,231 @@ pub struct Rewrite {
     pub answer: bool,
     /// Rewrite the address in `o=`.
     pub replace_origin: bool,
-    /// Rewrite the session's `c=` even where the audio has its own.
+    /// Rewrite the session's `c=` even where all media have their own.
     pub replace_session_connection: bool,
     /// Rewrite a held `c=0.0.0.0`; otherwise it stays, for the other end shall know.
     pub replace_zero_address: bool,
+    /// User name for `o=`, where another than its own.
+    pub user: Option<String>,
+    /// Version for `o=`, where another than its own.
+    pub version: Option<u64>,
+    /// Session name, where another than its own.
+    pub session_name: Option<String>,
     /// Say `a=rtcp` (RFC 3605).
     pub rtcp_attribute: bool,
     /// Transport for the audio line, where another than its own.
     pub transport: Option<String>,
-    /// Names of codecs to strip, lower case, besides those that cannot be masked.
-    pub strip: Vec<String>,
+    /// What the client asks about codecs.
+    pub codecs: CodecFilter,
+    /// Strip what cannot be masked, unless nothing would be left.
+    pub maskable_only: bool,
+    /// The codecs that this answers, in an answer.
+    pub offered: Option<Vec<CodecName>>,
 }
 
 impl Description {
-    /// The description with the gateway in the place of the end that sent it.
+    /// The description with the gateway in the place of the end that sent it, and the codecs that it
+    /// names.
     #[must_use]
-    pub fn rewrite(&self, to: &Rewrite) -> String {
-        let mut session = self.session.clone();
-        let audio_has_address = !session.medias[self.index].connections.is_empty();
-        if to.replace_origin {
-            session.origin.set_unicast_ip_address(to.address);
-        }
-        if let Some(connection) = &mut session.connection
-            && (to.replace_session_connection || !audio_has_address)
-        {
-            to.replace_address(connection);
-        }
-        let needs_address = session.connection.is_none();
-        session.key = None;
-        clean(&mut session.attributes);
-        // Repeated at the audio line, for which alone it counts.
-        session
-            .attributes
-            .retain(|attribute| !is_direction(attribute));
-        for (index, media) in session.medias.iter_mut().enumerate() {
-            if index == self.index {
-                to.rewrite_audio(media, self.audio());
+    pub fn rewrite(&self, to: &Rewrite) -> (String, Vec<CodecName>) {
+        let audio = &self.session.medias[self.index];
+        let kept = to.kept(audio, self.audio());
+        let mut out = String::with_capacity(1024);
+        to.write_session(&mut out, self);
+        let own_address = connection_of(&self.session.lines).is_some();
+        for (index, media) in self.session.medias.iter().enumerate() {
+            if index == self.index && !self.audio().refused {
+                to.write_audio(&mut out, media, self.audio(), kept.as_deref());
             } else {
-                to.refuse(media, needs_address);
+                to.refuse(&mut out, media, !own_address);
             }
         }
-        write(&session)
+        let told = kept.unwrap_or_else(|| self.audio().numbers().collect());
+        (out, names(audio, told.into_iter()))
     }
 }
 
 impl Rewrite {
-    fn rewrite_audio(&self, media: &mut Media, audio: &Audio) {
-        media.num_ports = None;
-        media.key = None;
-        media.connections.truncate(1);
-        for connection in &mut media.connections {
-            self.replace_address(connection);
-        }
-        if let Some(transport) = &self.transport {
-            media.proto.clone_from(transport);
-        }
-        clean(&mut media.attributes);
-        let kept = self.kept(media, audio);
-        if let Some(kept) = &kept {
-            let formats: Vec<String> = kept.iter().map(u8::to_string).collect();
-            media.fmt = formats.join(" ");
-        }
-        self.order_attributes(media, audio, kept.as_deref());
-        if audio.refused {
-            media.port = 0;
-            return;
-        }
-        media.port = self.port;
-        let direction = audio.direction.as_str();
-        media.attributes.push(Attribute::new(direction));
-        let rtcp = if self.mux && self.answer {
-            self.port
-        } else {
-            self.port + 1
+    fn kept(&self, media: &Media, audio: &Audio) -> Option<Vec<u8>> {
+        let choice = Choice {
+            filter: &self.codecs,
+            maskable_only: self.maskable_only,
+            offered: self.offered.as_deref(),
         };
+        choice.kept(media, audio)
+    }
+
+    fn write_session(&self, out: &mut String, description: &Description) {
+        let session = &description.session;
+        let needed = session
+            .medias
+            .iter()
+            .any(|media| media.connection().is_none());
+        for line in &session.lines {
+            match line.kind {
+                b'o' => put(out, 'o', &self.origin(&line.value)),
+                b's' => put(
+                    out,
+                    's',
+                    self.session_name.as_deref().unwrap_or(&line.value),
+                ),
+                b'c' if needed || self.replace_session_connection => {
+                    put(out, 'c', &self.connection(&line.value));
+                }
+                // Repeated at the audio line, for which alone it counts.
+                b'a' if is_direction(line) || is_removed(line) => {}
+                b'k' => {}
+                kind => put(out, char::from(kind), &line.value),
+            }
+        }
+    }
+
+    fn origin(&self, found: &str) -> String {
+        let Some(mut origin) = Origin::parse(found) else {
+            return found.to_owned();
+        };
+        if let Some(user) = &self.user {
+            origin.user.clone_from(user);
+        }
+        if let Some(version) = self.version {
+            origin.version = version;
+        }
+        if self.replace_origin {
+            origin.place = connection(self.address);
+        }
+        let Origin {
+            user,
+            id,
+            version,
+            place,
+        } = origin;
+        format!("{user} {id} {version} {place}")
+    }
+
+    fn write_audio(&self, out: &mut String, media: &Media, audio: &Audio, kept: Option<&[u8]>) {
+        let transport = self.transport.as_ref().unwrap_or(&media.transport);
+        let formats = match kept {
+            Some(kept) => kept.iter().map(u8::to_string).collect::<Vec<_>>().join(" "),
+            None => media.formats.join(" "),
+        };
+        let kind = &media.kind;
+        put(
+            out,
+            'm',
+            &format!("{kind} {} {transport} {formats}", self.port),
+        );
+        let mut connected = false;
+        for line in media.lines.iter().filter(|line| line.kind != b'a') {
+            match line.kind {
+                b'c' if connected => {}
+                b'c' => {
+                    connected = true;
+                    put(out, 'c', &self.connection(&line.value));
+                }
+                b'k' => {}
+                kind => put(out, char::from(kind), &line.value),
+            }
+        }
+        for line in media.lines.iter().filter(|line| stays(line)) {
+            put(out, 'a', &line.value);
+        }
+        write_codecs(out, media, audio, kept);
+        put(out, 'a', audio.direction.as_str());
         if self.rtcp_attribute {
-            media.attributes.push(Attribute::with_value("rtcp", rtcp));
+            let port = if self.mux && self.answer {
+                self.port
+            } else {
+                self.port + 1
+            };
+            put(out, 'a', &format!("rtcp:{port}"));
         }
         if self.mux {
-            media.attributes.push(Attribute::new("rtcp-mux"));
+            put(out, 'a', "rtcp-mux");
         }
-    }
-
-    /// Which payload types stay: `None` leaves all, because stripping would leave no speech.
-    fn kept(&self, media: &Media, audio: &Audio) -> Option<Vec<u8>> {
-        let stripped = |payload_type: u8, encoding: Encoding| {
-            let name = match encoding {
-                Encoding::Audio(codec) => codec.name(),
-                Encoding::TelephoneEvent(_) => "telephone-event",
-                Encoding::Tone(_) => "tone",
-                Encoding::Red => "red",
-                Encoding::Other => rtpmap_of(media, payload_type)
-                    .and_then(|encoding| encoding.split('/').next())
-                    .unwrap_or_default(),
-            };
-            self.strip
-                .iter()
-                .any(|word| word.eq_ignore_ascii_case(name))
-        };
-        let keep = |maskable_only: bool| -> Option<Vec<u8>> {
-            let kept: Vec<(u8, Encoding)> = audio
-                .payload_types
-                .iter()
-                .copied()
-                .filter(|(_, encoding)| !maskable_only || passes(*encoding))
-                .filter(|(payload_type, encoding)| !stripped(*payload_type, *encoding))
-                .collect();
-            let speech = |(_, encoding): &(u8, Encoding)| {
-                encoding.audio().is_some() || (!maskable_only && *encoding == Encoding::Other)
-            };
-            kept.iter()
-                .any(speech)
-                .then(|| kept.iter().map(|(payload_type, _)| *payload_type).collect())
-        };
-        if audio.is_maskable() {
-            keep(true).or_else(|| keep(false))
-        } else {
-            keep(false)
+        if let Some(packet_time) = value_of(&media.lines, "ptime") {
+            put(out, 'a', &format!("ptime:{packet_time}"));
         }
-    }
-
-    /// Codecs first, missing `rtpmap`s of G.711 added, then the rest without directions.
-    fn order_attributes(&self, media: &mut Media, audio: &Audio, kept: Option<&[u8]>) {
-        let (codecs, mut rest): (Vec<Attribute>, Vec<Attribute>) =
-            std::mem::take(&mut media.attributes)
-                .into_iter()
-                .partition(|attribute| codec_attribute(attribute).is_some());
-        rest.retain(|attribute| !is_direction(attribute));
-        for (payload_type, encoding) in &audio.payload_types {
-            if kept.is_some_and(|kept| !kept.contains(payload_type)) {
-                continue;
-            }
-            let own = |attribute: &&Attribute| codec_attribute(attribute) == Some(*payload_type);
-            let mapped = |attribute: &Attribute| attribute.attribute.eq_ignore_ascii_case("rtpmap");
-            if !codecs.iter().filter(own).any(mapped) {
-                let name = encoding.audio().map(AudioCodec::rtpmap);
-                media.attributes.extend(
-                    name.map(|name| {
-                        Attribute::with_value("rtpmap", format!("{payload_type} {name}"))
-                    }),
-                );
-            }
-            media.attributes.extend(codecs.iter().filter(own).cloned());
-        }
-        media.attributes.append(&mut rest);
     }
 
     /// A line that is not relayed: port 0, and nothing that could be taken for more.
-    fn refuse(&self, media: &mut Media, needs_address: bool) {
-        media.port = 0;
-        media.num_ports = None;
-        media.key = None;
-        media.bandwidths.clear();
-        media.attributes.clear();
-        media.connections.clear();
+    fn refuse(&self, out: &mut String, media: &Media, needs_address: bool) {
+        put(out, 'm', &format!("{} 0 {}", media.kind, media.tail));
         if needs_address {
-            media
-                .connections
-                .push(Connection::from_ip_addr(self.address));
+            put(out, 'c', &connection(self.address));
+        }
+        if let Some(name) = value_of(&media.lines, "mid") {
+            put(out, 'a', &format!("mid:{name}"));
         }
     }
 
-    fn replace_address(&self, connection: &mut Connection) {
-        let held = connection
-            .try_address()
-            .is_ok_and(|address| address.ip.is_unspecified());
-        if !held || self.replace_zero_address {
-            connection.set_connection_ip_address(self.address);
+    fn connection(&self, found: &str) -> String {
+        let held = address_of(found).is_ok_and(|ip| ip.is_unspecified());
+        connection(match self.address {
+            address if !held || self.replace_zero_address => address,
+            IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+            IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+        })
+    }
+}
+
+fn connection(address: IpAddr) -> String {
+    let family = if address.is_ipv4() { "IP4" } else { "IP6" };
+    format!("IN {family} {address}")
+}
+
+fn put(out: &mut String, kind: char, value: &str) {
+    // Writing into memory does not fail.
+    let _ = write!(out, "{kind}={value}\r\n");
+}
+
+/// What is said of the payload types that stay, missing `rtpmap`s added.
+fn write_codecs(out: &mut String, media: &Media, audio: &Audio, kept: Option<&[u8]>) {
+    let numbers = kept.map_or_else(|| audio.numbers().collect(), <[u8]>::to_vec);
+    for number in numbers {
+        let named = |name| move |line: &&Line| payload_type_of(line, name) == Some(number);
+        if !media.lines.iter().any(|line| named("rtpmap")(&line))
+            && let Some(name) = static_rtpmap(number)
+        {
+            put(out, 'a', &format!("rtpmap:{number} {name}"));
+        }
+        for line in &media.lines {
+            if codec_attribute(line) == Some(number) {
+                put(out, 'a', &line.value);
+            }
         }
     }
 }
 
-/// What both ends are let agree on where there is speech that can be masked. Tones that are described
-/// and redundancy are heard if they come all the same; neither is needed to talk.
-const fn passes(encoding: Encoding) -> bool {
-    match encoding {
-        Encoding::Audio(_) | Encoding::TelephoneEvent(_) => true,
-        Encoding::Tone(_) | Encoding::Red | Encoding::Other => false,
-    }
+/// Whether an attribute of the audio line is handed on as it is, where it stands.
+fn stays(line: &Line) -> bool {
+    let Some((name, _)) = line.attribute() else {
+        return false;
+    };
+    !(is_removed(line)
+        || is_direction(line)
+        || codec_attribute(line).is_some()
+        || name.eq_ignore_ascii_case("ptime"))
 }
 
-fn clean(attributes: &mut Vec<Attribute>) {
-    attributes.retain(|attribute| {
-        let name = attribute.attribute.to_ascii_lowercase();
-        !name.starts_with("ice-") && !REMOVED.contains(&name.as_str())
-    });
+fn is_removed(line: &Line) -> bool {
+    let Some((name, _)) = line.attribute() else {
+        return false;
+    };
+    let name = name.to_ascii_lowercase();
+    name.starts_with("ice-") || REMOVED.contains(&name.as_str())
 }
 
-fn is_direction(attribute: &Attribute) -> bool {
-    Direction::ALL
-        .iter()
-        .any(|direction| attribute.attribute.eq_ignore_ascii_case(direction.as_str()))
+fn is_direction(line: &Line) -> bool {
+    let Some((name, _)) = line.attribute() else {
+        return false;
+    };
+    let named = |direction: &Direction| name.eq_ignore_ascii_case(direction.as_str());
+    Direction::ALL.iter().any(named)
 }
 
 /// The payload type of an attribute that belongs to one. `rtcp-fb:*` belongs to none.
-fn codec_attribute(attribute: &Attribute) -> Option<u8> {
+fn codec_attribute(line: &Line) -> Option<u8> {
     ["rtpmap", "fmtp", "rtcp-fb"]
         .into_iter()
-        .find_map(|name| payload_type_of(attribute, name))
-}
-
-fn write(session: &Session) -> String {
-    let mut out = Vec::with_capacity(1024);
-    // Writing into memory does not fail, and all parts are strings.
-    let _ = session.write(&mut out);
-    String::from_utf8_lossy(&out).into_owned()
+        .find_map(|name| payload_type_of(line, name))
 }

@@ -9,7 +9,7 @@ use crate::{
     proto::{
         id::CallId,
         leg::Leg,
-        ng::{CallerSide, DeleteRequest, MuxPolicy, OfferRequest, Request, SdpOptions, reason},
+        ng::{CallerSide, DeleteRequest, OfferRequest, Request, SdpOptions, reason},
         shadow::TrunkName,
     },
     signal::Calls,
@@ -97,12 +97,7 @@ impl Media {
             options: SdpOptions {
                 replace_origin: true,
                 replace_session_connection: true,
-                replace_zero_address: false,
-                no_rtcp_attribute: false,
-                strip_codecs: Vec::new(),
-                mux: MuxPolicy::default(),
-                transport: None,
-                source_address: None,
+                ..SdpOptions::default()
             },
             caller: Some(match from {
                 Leg::Caller => CallerSide::Offerer,
@@ -141,6 +136,8 @@ impl Media {
             let delete = DeleteRequest {
                 call_id: self.call_id.clone(),
                 from_tag: None,
+                to_tag: None,
+                via_branch: None,
                 fatal: false,
             };
             self.calls

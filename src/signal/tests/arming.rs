@@ -16,12 +16,12 @@ use crate::{
     signal::fakes::*,
 };
 
-fn payment() -> Holder {
+pub(super) fn payment() -> Holder {
     let serial = ulid::Ulid::from_parts(1, 1);
     Holder::Payment(PaymentId::new(tenant(), "node-1".parse().unwrap(), serial))
 }
 
-fn armed_row(call_id: &str, holder: Holder) -> ArmedRow {
+pub(super) fn armed_row(call_id: &str, holder: Holder) -> ArmedRow {
     ArmedRow {
         tenant: tenant(),
         signalling_id: call_id.to_owned(),

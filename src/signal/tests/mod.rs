@@ -1,4 +1,6 @@
 mod arming;
+mod clients;
+mod rtpengine;
 mod shadow;
 mod storm;
 
@@ -159,7 +161,8 @@ async fn rtcp_mux_is_agreed_with_each_end_for_itself() {
     let offered = message("offer", "c1")
         .with("from-tag", "a")
         .with("sdp", mux(4000));
-    let offered = house.ask(offered).await;
+    let accepted = offered.with("rtcp-mux", vec!["accept".into()]);
+    let offered = house.ask(accepted).await;
     assert!(offered.text("sdp").unwrap().contains("a=rtcp-mux"));
     let answered = house.ask(answer("c1")).await;
     assert!(

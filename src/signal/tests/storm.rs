@@ -27,7 +27,7 @@ use crate::{
         rtp::write_header,
         secret::KeySlot,
     },
-    signal::{Calls, Networks, ng::NgServer},
+    signal::{Calls, Interface, Interfaces, Networks, ng::NgServer},
 };
 
 struct Nothing;
@@ -72,7 +72,13 @@ impl Street {
             Arc::new(FakeStore::default()),
             Arc::new(FakeAudit::default()),
         );
-        let calls = Calls::new(settings(), Arc::new(media), ports.clone(), store, audit);
+        let interface = Interface {
+            name: "outside".to_owned(),
+            ports: ports.clone(),
+            advertise: address,
+        };
+        let interfaces = Interfaces::new(interface, Vec::new());
+        let calls = Calls::new(settings(), Arc::new(media), interfaces, store, audit);
         let told = calls.clone();
         tokio::spawn(async move {
             while let Some(event) = events.recv().await {

@@ -479,9 +479,11 @@ impl Media for Fakes {
             MediaCommand::Release(_) => "release".to_owned(),
             MediaCommand::OpenCapture { .. } => "open".to_owned(),
             MediaCommand::CloseCapture(_) => "close".to_owned(),
-            MediaCommand::SetLeg(..) | MediaCommand::Shadow(_) | MediaCommand::HangUp => {
-                "other".to_owned()
-            }
+            MediaCommand::SetLeg(..)
+            | MediaCommand::Block(..)
+            | MediaCommand::Silence(..)
+            | MediaCommand::Shadow(_)
+            | MediaCommand::HangUp => "other".to_owned(),
         });
         stage.commands.push(command.clone());
         let arming = stage.arming.clone();
