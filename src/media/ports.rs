@@ -123,7 +123,6 @@ impl PortPool {
 
     /// A random free pair, bound and non-blocking.
     pub fn allocate(&self) -> Result<(PortPair, LegSockets), PortError> {
-        let mut refused = None;
         for _ in 0..BIND_TRIES {
             let Some(rtp_port) = self.shared.take(Instant::now()) else {
                 break;
@@ -135,16 +134,17 @@ impl PortPool {
             };
             match bind(self.shared.address, rtp_port, self.shared.options) {
                 Ok(sockets) => return Ok((pair, sockets)),
-                Err(error) => refused = Some(error),
+                Err(error) if error.kind() == io::ErrorKind::AddrInUse => {}
+                // No more descriptors, say: with another pair it would be the same.
+                Err(source) => {
+                    return Err(PortError::Bind {
+                        address: self.shared.address,
+                        source,
+                    });
+                }
             }
         }
-        match refused {
-            Some(source) if source.kind() != io::ErrorKind::AddrInUse => Err(PortError::Bind {
-                address: self.shared.address,
-                source,
-            }),
-            Some(_) | None => Err(PortError::Empty),
-        }
+        Err(PortError::Empty)
     }
 
     /// How many pairs are free now.

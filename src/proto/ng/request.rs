@@ -434,6 +434,10 @@ impl<'a> Keys<'a> {
     }
 
     fn block(&self) -> Result<BlockRequest, RequestError> {
+        // Off until the caller dials something: from the beginning, since more is masked and not less.
+        let by_trigger = ["trigger", "dtmf-security-trigger"]
+            .iter()
+            .any(|key| self.get(key).is_some());
         Ok(BlockRequest {
             call_id: self.call_id()?,
             from_tag: self.id("from-tag")?,
@@ -442,8 +446,10 @@ impl<'a> Keys<'a> {
             security: self
                 .text("dtmf-security")
                 .map(|word| match canonical(&word).as_str() {
-                    "off" => Security::Off,
-                    "drop" | "silence" | "tone" | "random" | "zero" | "dtmf" => Security::On,
+                    "off" if !by_trigger => Security::Off,
+                    "off" | "drop" | "silence" | "tone" | "random" | "zero" | "dtmf" => {
+                        Security::On
+                    }
                     _ => Security::Unknown,
                 }),
         })

@@ -148,6 +148,20 @@ async fn any_dtmf_security_but_off_masks_and_another_word_is_refused() {
     }
     assert!(reason(&house.ask(block("whisper")).await).contains("DTMF-security"));
     assert!(house.calls.list(&tenant())[0].armed);
+    // Until the caller dials the trigger, a relay that knows it would let everything pass.
+    for (trigger, keys) in [
+        ("trigger", "12"),
+        ("trigger", ""),
+        ("DTMF-security-trigger", "silence"),
+    ] {
+        let reply = house.ask(block("off").with(trigger, keys)).await;
+        assert_eq!(
+            reply.words("tonewall-masked"),
+            ["a"],
+            "{trigger}: {reply:?}"
+        );
+    }
+    assert!(house.calls.list(&tenant())[0].armed);
     assert_eq!(result(&house.ask(block("off")).await), "ok");
     assert!(
         house
