@@ -144,9 +144,11 @@ impl Sip {
             ));
         }
         let peers: Result<Vec<_>, _> = self.peer.iter().map(|peer| self.peer(peer)).collect();
+        let peers = peers?;
+        told_apart(&listeners, &peers)?;
         Ok(Some(SipSettings {
             listeners,
-            peers: peers?,
+            peers,
             requests_per_second: self.requests_per_second,
             burst: self.burst,
             session_expires,
@@ -237,5 +239,121 @@ impl Sip {
             keepalive: peer.keepalive.0,
             secret,
         })
+    }
+}
+
+/// Who keys the card is told by the side, and the side by the address.
+fn told_apart(listeners: &[Listener], peers: &[Peer]) -> Result<(), (&'static str, String)> {
+    for (place, peer) in peers.iter().enumerate() {
+        let name = peer.name.as_str();
+        if listeners
+            .iter()
+            .any(|l| peer.address == l.address || peer.address == l.advertise)
+        {
+            let problem = format!("{name}: found {}, which is our own", peer.address);
+            return Err(("sip.peer.address", problem));
+        }
+        let mut others = peers.iter().take(place);
+        let other = others.find(|other| {
+            other.leg != peer.leg
+                && other.transport == peer.transport
+                && (other.sources.overlaps(&peer.sources)
+                    || other.is_at(peer.address.ip())
+                    || peer.is_at(other.address.ip()))
+        });
+        if let Some(other) = other {
+            let problem = format!(
+                "{name}: found addresses that are {}'s too, who is on the other side; expected each address on one side, for it tells who keys the card",
+                other.name.as_str()
+            );
+            return Err(("sip.peer.sources", problem));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOOD: &str = r#"
+        [[listen]]
+        transport = "udp"
+        address = "192.0.2.10:5060"
+        [[peer]]
+        name = "carrier"
+        side = "trunk"
+        address = "198.51.100.7:5060"
+        sources = ["198.51.100.0/24"]
+        calls_go_to = "pbx"
+        [[peer]]
+        name = "pbx"
+        side = "pbx"
+        address = "10.0.5.20:5060"
+        calls_go_to = "carrier"
+    "#;
+
+    fn settings(text: &str) -> Result<Option<SipSettings>, (&'static str, String)> {
+        toml::from_str::<Sip>(text).unwrap().settings()
+    }
+
+    #[test]
+    fn a_trunk_and_a_pbx_are_two_sides() {
+        let settings = settings(GOOD).unwrap().unwrap();
+        assert_eq!(settings.peers[0].leg, Leg::Caller);
+        assert_eq!(
+            (settings.peers[1].leg, settings.peers[1].to),
+            (Leg::Agent, 0)
+        );
+        assert_eq!(super::Sip::default().settings().unwrap().map(|_| ()), None);
+    }
+
+    #[test]
+    fn what_could_be_taken_two_ways_is_refused_by_its_key() {
+        let more = "[[listen]]\ntransport = \"udp\"\naddress = \"192.0.2.11:5060\"\n";
+        for (found, instead, key) in [
+            ("\"198.51.100.0/24\"", "\"10.0.0.0/8\"", "sip.peer.sources"),
+            ("198.51.100.7:5060", "10.0.5.20:5070", "sip.peer.sources"),
+            ("10.0.5.20", "198.51.100.9", "sip.peer.sources"),
+            ("10.0.5.20:5060", "192.0.2.10:5060", "sip.peer.address"),
+            ("\"198.51.100.0/24\"", "\"here\"", "sip.peer.sources"),
+            (
+                "= \"pbx\"\n        address",
+                "= \"trunk\"\n        address",
+                "sip.peer.calls_go_to",
+            ),
+            ("name = \"pbx\"", "name = \"carrier\"", "sip.peer.name"),
+            ("192.0.2.10:5060", "0.0.0.0:5060", "sip.listen.advertise"),
+            ("[[peer]]", more, "sip.listen"),
+            (
+                "calls_go_to = \"pbx\"",
+                "calls_go_to = \"pbx\"\nusername = \"x\"",
+                "sip.peer.password_file",
+            ),
+        ] {
+            let text = match key {
+                "sip.listen" => format!("{more}{GOOD}"),
+                _ => GOOD.replacen(found, instead, 1),
+            };
+            assert_eq!(
+                settings(&text).map_err(|(key, _)| key).err(),
+                Some(key),
+                "{text}"
+            );
+        }
+        assert_eq!(
+            settings("session_expires = \"89s\"\n".to_owned().as_str()).err(),
+            None
+        );
+        let text = format!("session_expires = \"89s\"\n{GOOD}");
+        assert_eq!(
+            settings(&text).map_err(|(key, _)| key).err(),
+            Some("sip.session_expires")
+        );
+        let peers = &GOOD[GOOD.find("[[peer]]").unwrap()..];
+        assert_eq!(
+            settings(peers).map_err(|(key, _)| key).err(),
+            Some("sip.listen")
+        );
     }
 }

@@ -94,7 +94,8 @@ pub struct Peer {
 
 impl Peer {
     /// Whether this address is one of its.
-    pub(super) fn is_at(&self, address: IpAddr) -> bool {
+    #[must_use]
+    pub fn is_at(&self, address: IpAddr) -> bool {
         self.sources.contains(address) || self.address.ip() == address.to_canonical()
     }
 }
