@@ -8,7 +8,10 @@ use rsipstack::sip::{
     Version, typed,
 };
 
-use super::header::{ALLOW, field, value, values};
+use super::{
+    header::{ALLOW, field, value, values},
+    uri::{as_read, user_of},
+};
 
 /// How the gateway names itself in what it makes.
 const AGENT: &str = "tonewall";
@@ -72,6 +75,8 @@ pub struct Dialog {
     cseq: u32,
     remote_cseq: Option<u32>,
     home: Home,
+    /// `To` and target of a call of ours, as they were before anybody answered.
+    first: Option<(String, Uri)>,
 }
 
 impl Dialog {
@@ -100,6 +105,7 @@ impl Dialog {
             cseq: 0,
             remote_cseq: Some(number(&invite.headers)?),
             home,
+            first: None,
         })
     }
 
@@ -118,12 +124,38 @@ impl Dialog {
             local_tag: local_tag.to_owned(),
             remote: remote.to_owned(),
             remote_tag: None,
+            first: Some((remote.to_owned(), target.clone())),
             target,
             routes: Vec::new(),
             cseq: 0,
             remote_cseq: None,
             home,
         }
+    }
+
+    /// The dialog of an answer to our INVITE that another answer has outrun (RFC 3261 section 13.2.2.4).
+    ///
+    /// # Errors
+    /// [`DialogError::Field`] when the answer lacks what a dialog needs.
+    pub fn outrun(answer: &Response, home: Home) -> Result<Self, DialogError> {
+        let from = answer
+            .from_header()
+            .map_err(|_| DialogError::Field("From"))?;
+        let mut dialog = Self {
+            call_id: call_id(&answer.headers)?,
+            local: from.value().to_owned(),
+            local_tag: String::new(),
+            remote: String::new(),
+            remote_tag: None,
+            target: contact(&answer.headers)?,
+            routes: Vec::new(),
+            cseq: number(&answer.headers)?,
+            remote_cseq: None,
+            home,
+            first: None,
+        };
+        dialog.learn(answer);
+        Ok(dialog)
     }
 
     /// Its Call-ID.
@@ -221,6 +253,15 @@ impl Dialog {
         let mut routes = route_list(&response.headers);
         routes.reverse();
         self.routes = routes;
+    }
+
+    /// The INVITE that was to make the dialog is over, and what it made so far is none: the next goes
+    /// where the first went.
+    pub fn forget(&mut self) {
+        if let (Some((remote, target)), Some(_)) = (self.first.clone(), self.remote_tag.take()) {
+            (self.remote, self.target) = (remote, target);
+            self.routes.clear();
+        }
     }
 
     /// A request or response that may name a new contact did so (RFC 3261 section 12.2).
@@ -347,7 +388,7 @@ pub fn at_host(named: &str, host: &str) -> String {
     let Ok(address) = parsed else {
         return format!("<sip:anonymous@{host}>");
     };
-    let user = address.uri.user().map(|user| format!("{user}@"));
+    let user = user_of(address.uri).map(|user| format!("{user}@"));
     let uri = format!("sip:{}{host}", user.unwrap_or_default());
     match address.display_name.filter(|name| !name.is_empty()) {
         Some(name) => format!("\"{}\" <{uri}>", name.replace(['"', '\\'], "")),
@@ -385,7 +426,8 @@ fn contact(headers: &Headers) -> Result<Uri, DialogError> {
     let error = DialogError::Field("Contact");
     let text = value(headers, "Contact").ok_or(error)?;
     let list = typed::Contact::parse_header_list(text).map_err(|_| error)?;
-    list.into_iter().next().map(|found| found.uri).ok_or(error)
+    let found = list.into_iter().next().ok_or(error)?;
+    Ok(as_read(found.uri))
 }
 
 /// `Record-Route`, one entry each.
@@ -393,7 +435,7 @@ fn route_list(headers: &Headers) -> Vec<String> {
     values(headers, "Record-Route")
         .filter_map(|value| typed::RecordRoute::parse_header_list(value).ok())
         .flatten()
-        .map(|route| format!("<{}>", route.uri))
+        .map(|route| format!("<{}>", as_read(route.uri)))
         .collect()
 }
 
@@ -511,6 +553,10 @@ mod tests {
         assert_eq!(
             at_host("\"A B\" <sip:+4930@10.9.8.7:5062;x=y>;tag=1", "192.0.2.1"),
             "\"A B\" <sip:+4930@192.0.2.1>"
+        );
+        assert_eq!(
+            at_host("<sip:+4930;cpc=ordinary@10.9.8.7>;tag=1", "192.0.2.1"),
+            "<sip:+4930;cpc=ordinary@192.0.2.1>"
         );
         assert_eq!(at_host("sip:10.9.8.7", "192.0.2.1"), "<sip:192.0.2.1>");
     }

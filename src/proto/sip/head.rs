@@ -5,6 +5,8 @@ use std::ops::Range;
 
 use thiserror::Error;
 
+use super::strict::{is_request_uri, names_hops, quotes_end, tag};
+
 /// Longest start line and header together.
 pub const MAX_HEAD_BYTES: usize = 16_384;
 /// Longest body.
@@ -56,6 +58,33 @@ impl HeadError {
     }
 }
 
+/// The fields that are needed of a caller's message while the call is armed. Whatever else it says, it
+/// says to nobody.
+const NEEDED: &[(&str, &str)] = &[
+    ("Allow", ""),
+    ("Call-ID", "i"),
+    ("Contact", "m"),
+    ("Content-Disposition", ""),
+    ("Content-Encoding", "e"),
+    ("Content-Length", "l"),
+    ("Content-Type", "c"),
+    ("CSeq", ""),
+    ("From", "f"),
+    ("Max-Forwards", ""),
+    ("Min-SE", ""),
+    ("Proxy-Authenticate", ""),
+    ("RAck", ""),
+    ("Record-Route", ""),
+    ("Require", ""),
+    ("Retry-After", ""),
+    ("RSeq", ""),
+    ("Session-Expires", "x"),
+    ("Supported", "k"),
+    ("To", "t"),
+    ("Via", "v"),
+    ("WWW-Authenticate", ""),
+];
+
 /// What is told of a message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Head<'a> {
@@ -67,16 +96,35 @@ pub struct Head<'a> {
     pub cseq: u32,
     /// `Call-ID`.
     pub call_id: &'a str,
-    /// Whether `To` has a tag: the request is within a dialog.
-    pub in_dialog: bool,
-    /// `Content-Type` without parameters.
-    pub content_type: Option<&'a str>,
-    /// `Event` without parameters.
-    pub event: Option<&'a str>,
+    /// The tag in `From`; each request has one.
+    pub from_tag: Option<&'a str>,
+    /// The tag in `To`, where there is one: a request with one is within a dialog.
+    pub to_tag: Option<&'a str>,
+    /// `Content-Type` with its parameters, and its place.
+    pub content_type: Option<(&'a str, Range<usize>)>,
+    /// The place of what `Content-Length` says, where there is one.
+    pub length_told: Option<Range<usize>>,
     /// Where the body is.
     pub body: Range<usize>,
-    /// Whether `Content-Length` told so.
-    pub length_told: bool,
+    /// The places of what the fields say that nothing here needs.
+    pub not_needed: Vec<Range<usize>>,
+}
+
+impl Head<'_> {
+    /// What kind of body it has: `Content-Type` without parameters, or nothing.
+    #[must_use]
+    pub fn kind(&self) -> &str {
+        self.content_type
+            .as_ref()
+            .map_or("", |(value, _)| bare(value))
+    }
+
+    /// Whether it is of those messages that describe sessions (RFC 3261 section 13.2.1, RFC 3262,
+    /// RFC 3311).
+    #[must_use]
+    pub fn may_describe_session(&self) -> bool {
+        matches!(self.method, "INVITE" | "ACK" | "PRACK" | "UPDATE")
+    }
 }
 
 /// Reads the head of a datagram.
@@ -92,22 +140,41 @@ pub fn read_head(message: &[u8]) -> Result<Head<'_>, HeadError> {
     let text = checked_text(head)?;
     let (start, rest) = text.split_once("\r\n").unwrap_or((text, ""));
     let (status, request) = start_line(start)?;
-    let fields = Fields::read(rest)?;
+    let fields = Fields::read(rest, text.len() - rest.len())?;
     let (cseq, method) = cseq(fields.one("CSeq", "")?)?;
     if request.is_some_and(|request| request != method) {
         return Err(HeadError::Value("CSeq"));
     }
-    fields.one("From", "f")?;
-    let to = fields.one("To", "t")?;
+    let from_tag = tag(fields.one("From", "f")?);
+    if status.is_none() && from_tag.is_none() {
+        // RFC 3261 section 8.1.1.3. What came before it is not spoken here.
+        return Err(HeadError::Value("From"));
+    }
+    let to_tag = tag(fields.one("To", "t")?);
+    let call_id = fields.one("Call-ID", "i")?;
+    if call_id.contains(char::is_whitespace) {
+        // Two readers could join the lines of one that is folded differently.
+        return Err(HeadError::Value("Call-ID"));
+    }
+    for (name, short) in [("From", "f"), ("To", "t"), ("Contact", "m")] {
+        if !fields.all(name, short).all(quotes_end) {
+            return Err(HeadError::Value(name));
+        }
+    }
     if fields.all("Via", "v").next().is_none() {
         return Err(HeadError::NotOne("Via"));
+    }
+    if !fields.all("Via", "v").all(names_hops) {
+        return Err(HeadError::Value("Via"));
     }
     if let Some(hops) = fields.at_most_one("Max-Forwards", "")?
         && number(hops, 255).is_none()
     {
         return Err(HeadError::Value("Max-Forwards"));
     }
+    fields.at_most_one("Event", "o")?;
     let came = message.len() - end - 4;
+    let length_told = fields.place("Content-Length", "l");
     let told = fields
         .at_most_one("Content-Length", "l")?
         .map(|value| number(value, u32::MAX).ok_or(HeadError::Value("Content-Length")))
@@ -119,78 +186,23 @@ pub fn read_head(message: &[u8]) -> Result<Head<'_>, HeadError> {
     if length > came {
         return Err(HeadError::Short);
     }
+    let kind = fields.at_most_one("Content-Type", "c")?;
     Ok(Head {
         status,
         method,
         cseq,
-        call_id: fields.one("Call-ID", "i")?,
-        in_dialog: to.contains(";tag=") || to.contains("; tag="),
-        content_type: fields.at_most_one("Content-Type", "c")?.map(bare),
-        event: fields.at_most_one("Event", "o")?.map(bare),
+        call_id,
+        from_tag,
+        to_tag,
+        content_type: kind.zip(fields.place("Content-Type", "c")),
+        length_told,
         body: end + 4..end + 4 + length,
-        length_told: told.is_some(),
+        not_needed: fields.not_needed(),
     })
 }
 
-/// A response to a request that goes no further: made of its own lines, so that nothing has to be
-/// understood. `None` where those are not there, or it is an ACK or a response itself.
-#[must_use]
-pub fn refusal(message: &[u8], status: u16, reason: &str, fields: &str) -> Option<Vec<u8>> {
-    let end = find_end(message)
-        .unwrap_or(message.len())
-        .min(MAX_HEAD_BYTES);
-    let text = std::str::from_utf8(message.get(..end)?).ok()?;
-    let (start, rest) = text.split_once("\r\n")?;
-    if start.starts_with("SIP/") || start.starts_with("ACK ") {
-        return None;
-    }
-    let mut response = format!("SIP/2.0 {status} {reason}\r\n");
-    let mut found = [false; 5];
-    let mut copied = false;
-    for line in rest.split("\r\n") {
-        if line.starts_with([' ', '\t']) {
-            // Folded: it belongs to the line before it.
-            if copied {
-                response.truncate(response.len() - 2);
-                response.push_str(line);
-                response.push_str("\r\n");
-            }
-            continue;
-        }
-        let name = line.split(':').next().unwrap_or_default().trim();
-        let place = [
-            ["Via", "v"],
-            ["From", "f"],
-            ["To", "t"],
-            ["Call-ID", "i"],
-            ["CSeq", ""],
-        ]
-        .iter()
-        .position(|names| names.iter().any(|n| n.eq_ignore_ascii_case(name)));
-        copied = place.is_some();
-        if let Some(place) = place {
-            // A second one may contradict the first; but a message has a Via a hop.
-            if place > 0 && std::mem::replace(&mut found[place], true) {
-                return None;
-            }
-            found[place] = true;
-            response.push_str(line);
-            if place == 2 && !line.contains(";tag=") {
-                response.push_str(";tag=refused");
-            }
-            response.push_str("\r\n");
-        }
-    }
-    if found != [true; 5] || response.bytes().any(|byte| byte == 0) {
-        return None;
-    }
-    response.push_str(fields);
-    response.push_str("Content-Length: 0\r\n\r\n");
-    Some(response.into_bytes())
-}
-
 /// Where the header ends: the place of the empty line's `CRLF CRLF`.
-fn find_end(message: &[u8]) -> Option<usize> {
+pub(super) fn find_end(message: &[u8]) -> Option<usize> {
     message.windows(4).position(|four| four == b"\r\n\r\n")
 }
 
@@ -230,10 +242,7 @@ fn start_line(line: &str) -> Result<(Option<u16>, Option<&str>), HeadError> {
     let mut words = line.split(' ');
     match (words.next(), words.next(), words.next(), words.next()) {
         (Some(method), Some(uri), Some(version), None)
-            if !method.is_empty()
-                && method.bytes().all(is_token)
-                && !uri.is_empty()
-                && !uri.contains(['<', '>', '"', '\t']) =>
+            if !method.is_empty() && method.bytes().all(is_token) && is_request_uri(uri) =>
         {
             match version {
                 "SIP/2.0" => Ok((None, Some(method))),
@@ -245,11 +254,20 @@ fn start_line(line: &str) -> Result<(Option<u16>, Option<&str>), HeadError> {
     }
 }
 
-struct Fields<'a>(Vec<(&'a str, &'a str)>);
+/// Header fields, in their order.
+pub(super) struct Fields<'a>(Vec<Field<'a>>);
+
+struct Field<'a> {
+    name: &'a str,
+    value: &'a str,
+    /// Where the value is, with what white space is around it.
+    place: Range<usize>,
+}
 
 impl<'a> Fields<'a> {
-    fn read(text: &'a str) -> Result<Self, HeadError> {
-        let mut fields: Vec<(&str, &str)> = Vec::new();
+    /// `text` begins at this place of the message.
+    pub(super) fn read(text: &'a str, at: usize) -> Result<Self, HeadError> {
+        let mut fields: Vec<Field<'_>> = Vec::new();
         let mut begin = 0;
         while begin < text.len() {
             let rest = text.get(begin..).unwrap_or_default();
@@ -268,27 +286,44 @@ impl<'a> Fields<'a> {
             }
             let line = rest.get(..end).unwrap_or(rest);
             let (name, value) = line.split_once(':').ok_or(HeadError::Field)?;
+            let before = at + begin + name.len() + 1;
             let name = name.trim_end_matches([' ', '\t']);
             if name.is_empty() || !name.bytes().all(is_token) || fields.len() == MAX_FIELDS {
                 return Err(HeadError::Field);
             }
-            fields.push((name, value.trim()));
+            fields.push(Field {
+                name,
+                value: value.trim(),
+                place: before..before + value.len(),
+            });
             begin += end + 2;
         }
         Ok(Self(fields))
     }
 
-    fn all(&self, name: &'static str, short: &'static str) -> impl Iterator<Item = &'a str> {
-        self.0
-            .iter()
-            .filter(move |(found, _)| {
-                found.eq_ignore_ascii_case(name)
-                    || (!short.is_empty() && found.eq_ignore_ascii_case(short))
-            })
-            .map(|(_, value)| *value)
+    fn found(&self, name: &'static str, short: &'static str) -> impl Iterator<Item = &Field<'a>> {
+        self.0.iter().filter(move |field| field.is(name, short))
     }
 
-    fn at_most_one(
+    fn all(&self, name: &'static str, short: &'static str) -> impl Iterator<Item = &'a str> {
+        self.found(name, short).map(|field| field.value)
+    }
+
+    fn place(&self, name: &'static str, short: &'static str) -> Option<Range<usize>> {
+        let field = self.found(name, short).next();
+        field.map(|field| field.place.clone())
+    }
+
+    fn not_needed(&self) -> Vec<Range<usize>> {
+        let needed = |field: &&Field<'_>| !NEEDED.iter().any(|(name, short)| field.is(name, short));
+        self.0
+            .iter()
+            .filter(needed)
+            .map(|field| field.place.clone())
+            .collect()
+    }
+
+    pub(super) fn at_most_one(
         &self,
         name: &'static str,
         short: &'static str,
@@ -305,6 +340,13 @@ impl<'a> Fields<'a> {
         found
             .filter(|value| !value.is_empty())
             .ok_or(HeadError::NotOne(name))
+    }
+}
+
+impl Field<'_> {
+    fn is(&self, name: &str, short: &str) -> bool {
+        self.name.eq_ignore_ascii_case(name)
+            || (!short.is_empty() && self.name.eq_ignore_ascii_case(short))
     }
 }
 
@@ -334,7 +376,8 @@ fn number(text: &str, most: u32) -> Option<u32> {
     u32::try_from(value).ok().filter(|value| *value <= most)
 }
 
-fn bare(value: &str) -> &str {
+/// A value without its parameters.
+pub(super) fn bare(value: &str) -> &str {
     value.split(';').next().unwrap_or_default().trim()
 }
 
@@ -367,17 +410,15 @@ mod tests {
         let message = invite("l: 3\r\nc: application/sdp; charset=x\r\n", "v=0more");
         let head = read_head(&message).unwrap();
         assert_eq!((head.method, head.cseq, head.status), ("INVITE", 7, None));
-        assert_eq!(
-            (head.call_id, head.content_type),
-            ("a@b", Some("application/sdp"))
-        );
+        assert_eq!((head.call_id, head.kind()), ("a@b", "application/sdp"));
+        assert_eq!((head.from_tag, head.to_tag), (Some("f"), None));
         assert_eq!(&message[head.body], b"v=0");
     }
 
     #[test]
     fn a_folded_field_is_one_field() {
         let message = invite("Content-Length:\r\n  0\r\nSubject: a\r\n b: c\r\n", "");
-        assert!(read_head(&message).unwrap().length_told);
+        assert!(read_head(&message).unwrap().length_told.is_some());
     }
 
     #[test]
@@ -404,6 +445,7 @@ mod tests {
             ("Call-ID: other\r\n", HeadError::NotOne("Call-ID")),
             ("i: other\r\n", HeadError::NotOne("Call-ID")),
             ("CSeq: 8 INVITE\r\n", HeadError::NotOne("CSeq")),
+            ("o: a\r\nEvent: b\r\n", HeadError::NotOne("Event")),
             ("Max-Forwards: 256\r\n", HeadError::Value("Max-Forwards")),
             ("no colon\r\n", HeadError::Field),
             ("Subject: a\nContent-Length: 0\r\n", HeadError::Bytes),
@@ -420,32 +462,22 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_is_made_of_the_requests_own_lines() {
-        let message = invite("Via: SIP/2.0/UDP 192.0.2.3\r\n", "");
-        let text = String::from_utf8(refusal(&message, 503, "Full", "Retry-After: 5\r\n").unwrap());
-        let text = text.unwrap();
-        assert!(
-            text.starts_with("SIP/2.0 503 Full\r\nVia: SIP/2.0/UDP 192.0.2.2"),
-            "{text}"
-        );
-        assert_eq!(text.matches("Via:").count(), 2);
-        assert!(
-            text.contains("To: <sip:1@192.0.2.1>;tag=refused\r\n"),
-            "{text}"
-        );
-        assert!(
-            text.ends_with("Retry-After: 5\r\nContent-Length: 0\r\n\r\n"),
-            "{text}"
-        );
-        assert_eq!(refusal(b"SIP/2.0 200 OK\r\n\r\n", 400, "", ""), None);
-        assert_eq!(refusal(&message[..60], 400, "", ""), None);
+    fn what_nothing_here_needs_is_found_to_the_byte() {
+        let message = invite("X-Digits: 5\r\n 6\r\nl: 0\r\nSignal :7\r\nk: timer\r\n", "");
+        let head = read_head(&message).unwrap();
+        let found: Vec<_> = head
+            .not_needed
+            .iter()
+            .map(|r| &message[r.clone()])
+            .collect();
+        assert_eq!(found, [&b" 5\r\n 6"[..], b"7"]);
+        assert_eq!(&message[head.length_told.unwrap()], b" 0");
     }
 
     proptest! {
         #[test]
         fn no_bytes_panic(bytes in proptest::collection::vec(any::<u8>(), 0..600)) {
             let _ = read_head(&bytes);
-            let _ = refusal(&bytes, 400, "Bad Request", "");
         }
 
         #[test]
@@ -458,7 +490,6 @@ mod tests {
             }
             message.truncate(message.len() - cut.min(message.len()));
             let _ = read_head(&message);
-            let _ = refusal(&message, 400, "Bad Request", "");
         }
     }
 }

@@ -6,6 +6,8 @@
 
 use rsipstack::sip::{Header, Headers, headers::make_header};
 
+use super::head::bare;
+
 /// Passes with any request or response.
 const PASSED: &[&str] = &[
     "Accept",
@@ -34,6 +36,14 @@ const PASSED: &[&str] = &[
 ];
 /// Passes from the caller's leg of an armed call: no place for a key.
 const PASSED_ARMED: &[&str] = &["RSeq", "Retry-After"];
+/// Passes with a body that is passed as it is.
+const OF_BODY: &[&str] = &[
+    "Content-Disposition",
+    "Content-Encoding",
+    "Content-Language",
+    "Content-Type",
+    "MIME-Version",
+];
 /// Extensions that pass from end to end (`Supported`, `Require`).
 const EXTENSIONS: &[&str] = &["100rel", "replaces", "norefersub", "histinfo"];
 /// The one that each leg has for itself (RFC 4028).
@@ -112,26 +122,30 @@ pub fn unknown_extensions(required: &[String]) -> Vec<String> {
         .collect()
 }
 
-/// Whether a body of this type tells keys: it never passes from the caller of an armed call.
+/// Whether a body of this type, in an INFO, is one that tells a key and can be read.
 #[must_use]
 pub fn tells_keys(content_type: &str) -> bool {
-    let kind = content_type.split(';').next().unwrap_or_default().trim();
-    [
-        "application/dtmf-relay",
-        "application/dtmf",
-        "audio/telephone-event",
-    ]
-    .iter()
-    .any(|known| known.eq_ignore_ascii_case(kind))
+    ["application/dtmf-relay", "application/dtmf"]
+        .iter()
+        .any(|known| known.eq_ignore_ascii_case(bare(content_type)))
+}
+
+/// The fields that tell how a body is to be read; they pass with it.
+#[must_use]
+pub fn of_body(headers: &Headers) -> Vec<Header> {
+    let is_one = |header: &&Header| {
+        OF_BODY
+            .iter()
+            .any(|name| name.eq_ignore_ascii_case(header.name()))
+    };
+    headers.iter().filter(is_one).cloned().collect()
 }
 
 /// Whether it is a session description.
 #[must_use]
 pub fn is_sdp(headers: &Headers) -> bool {
-    value(headers, "Content-Type").is_some_and(|kind| {
-        let kind = kind.split(';').next().unwrap_or_default().trim();
-        kind.eq_ignore_ascii_case("application/sdp")
-    })
+    value(headers, "Content-Type")
+        .is_some_and(|kind| bare(kind).eq_ignore_ascii_case("application/sdp"))
 }
 
 #[cfg(test)]

@@ -4,18 +4,27 @@
 //! Deliberately absent: transactions and their timers, which are the stack's.
 
 mod dialog;
+mod edit;
 mod head;
 mod header;
 mod info;
 mod limit;
+mod multipart;
+mod refusal;
 mod session_timer;
+mod strict;
+mod uri;
 
 pub use dialog::{Dialog, DialogError, Home, at_host, bare_response, cancel, number};
-pub use head::{Head, HeadError, MAX_BODY_BYTES, MAX_HEAD_BYTES, read_head, refusal};
+pub use edit::{Cover, Edit};
+pub use head::{Head, HeadError, MAX_BODY_BYTES, MAX_HEAD_BYTES, read_head};
 pub use header::{
-    ALLOW, extensions, field, is_sdp, passed, passed_extensions, tells_keys, unknown_extensions,
-    value, values,
+    ALLOW, extensions, field, is_sdp, of_body, passed, passed_extensions, tells_keys,
+    unknown_extensions, value, values,
 };
 pub use info::{InfoError, read_key};
 pub use limit::Buckets;
+pub use multipart::{has_parts, session_part};
+pub use refusal::refusal;
 pub use session_timer::{MIN_SE, Refresher, SessionExpires, SessionTimer};
+pub use uri::{as_read, user_of};

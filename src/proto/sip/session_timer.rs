@@ -46,26 +46,42 @@ impl SessionExpires {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SessionTimer {
     interval: Duration,
+    /// Seconds that our refresh asks for.
+    asks: u32,
     refresher: Refresher,
     since: Instant,
-    asked: bool,
+    /// When we refresh, unless a refresh is on its way.
+    refresh: Option<Instant>,
 }
 
 impl SessionTimer {
     /// A timer that begins (again) now.
     #[must_use]
-    pub const fn new(seconds: u32, refresher: Refresher, now: Instant) -> Self {
+    pub fn new(seconds: u32, refresher: Refresher, now: Instant) -> Self {
+        let interval = Duration::from_secs(u64::from(seconds));
         Self {
-            interval: Duration::from_secs(seconds as u64),
+            interval,
+            asks: seconds,
             refresher,
             since: now,
-            asked: false,
+            // Half of the interval before its end (RFC 4028 section 10).
+            refresh: (refresher == Refresher::Us).then(|| now + interval / 2),
         }
     }
 
     /// A refresh of ours is on its way.
     pub const fn asked(&mut self) {
-        self.asked = true;
+        self.refresh = None;
+    }
+
+    /// The far end wants no less than this; what is over when stays as it was told.
+    pub fn lengthen(&mut self, seconds: u32) {
+        self.asks = self.asks.max(seconds);
+    }
+
+    /// A refresh of ours came to nothing; the next is sent then.
+    pub const fn again_at(&mut self, at: Instant) {
+        self.refresh = Some(at);
     }
 
     /// Whether the gateway has to refresh.
@@ -74,16 +90,16 @@ impl SessionTimer {
         matches!(self.refresher, Refresher::Us)
     }
 
-    /// Seconds.
+    /// Seconds that the next refresh asks for.
     #[must_use]
-    pub const fn seconds(&self) -> u64 {
-        self.interval.as_secs()
+    pub const fn seconds(&self) -> u32 {
+        self.asks
     }
 
-    /// When we refresh: half of the interval before its end (RFC 4028 section 10).
+    /// When we refresh next.
     #[must_use]
-    pub fn refresh_at(&self) -> Option<Instant> {
-        (self.is_ours() && !self.asked).then(|| self.since + self.interval / 2)
+    pub const fn refresh_at(&self) -> Option<Instant> {
+        self.refresh
     }
 
     /// When a leg that was not refreshed is over: the lesser of 32 s and a third of the interval
@@ -119,9 +135,13 @@ mod tests {
     }
 
     #[test]
-    fn a_refresh_is_asked_for_once() {
-        let mut ours = SessionTimer::new(1800, Refresher::Us, Instant::now());
+    fn a_refresh_is_asked_for_once_unless_it_came_to_nothing() {
+        let start = Instant::now();
+        let mut ours = SessionTimer::new(1800, Refresher::Us, start);
         ours.asked();
         assert_eq!(ours.refresh_at(), None);
+        ours.again_at(start + Duration::from_secs(901));
+        assert_eq!(ours.refresh_at(), Some(start + Duration::from_secs(901)));
+        assert_eq!(ours.over_at(), start + Duration::from_secs(1768));
     }
 }

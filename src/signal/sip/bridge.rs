@@ -50,8 +50,13 @@ pub(super) enum Event {
     },
     /// What a request of its own came to.
     Client { id: u64, told: Told },
-    /// The registry has ended the call.
+    /// A 2xx to the first INVITE, of another than the one that took the call.
+    Outrun { leg: Leg, response: Box<Response> },
+    /// The registry may have ended the call.
     MediaEnded,
+    /// What the clock will say.
+    #[cfg(test)]
+    Time(Instant),
 }
 
 /// One leg.
@@ -170,8 +175,11 @@ impl Bridge {
                 Told::Response(response) => self.on_response(id, *response).await,
                 Told::SentAnew(request) => self.sent_anew(id, *request),
             },
+            Event::Outrun { leg, response } => self.on_outrun(leg, &response).await,
+            #[cfg(test)]
+            Event::Time(now) => self.on_time(now).await,
             Event::MediaEnded => {
-                if self.ending.is_none() {
+                if self.ending.is_none() && self.media.is_gone() {
                     warn!(call_id = %self.call_id, "the gateway has ended the call; both legs are hung up");
                     self.end(None, StatusCode::ServerInternalError).await;
                 }
@@ -197,12 +205,39 @@ impl Bridge {
 
     fn sent_anew(&mut self, id: u64, request: Request) {
         let cseq = number(&request.headers).unwrap_or_default();
-        let Some(pending) = self.pending.get_mut(&id) else {
+        let to = if let Some(pending) = self.pending.get_mut(&id) {
+            pending.request = request;
+            pending.from.other()
+        } else if let Some((leg, refresh)) = self.refreshing.get_mut(&id) {
+            *refresh = request;
+            *leg
+        } else {
             return;
         };
-        let to = pending.from.other();
-        pending.request = request;
         self.side_mut(to).dialog.took_number(cseq);
+    }
+
+    /// Takes over what a response to the first INVITE tells of the far end.
+    pub(super) fn learn(&mut self, leg: Leg, response: &Response) {
+        let side = self.side_mut(leg);
+        side.dialog.learn(response);
+        side.registered
+            .entry
+            .set_remote_tag(side.dialog.remote_tag());
+    }
+
+    /// Whether an INVITE is under way on either leg (RFC 3261 section 14).
+    pub(super) fn is_inviting(&self) -> bool {
+        let inviting = |request: &Request| request.method == Method::Invite;
+        !self.acks.is_empty()
+            || self
+                .pending
+                .values()
+                .any(|pending| inviting(&pending.request))
+            || self
+                .refreshing
+                .values()
+                .any(|(_, request)| inviting(request))
     }
 
     pub(super) const fn side(&self, leg: Leg) -> &Side {
@@ -231,8 +266,12 @@ impl Bridge {
     /// Where the next message of a leg goes: where its dialog says, if that is an address of the
     /// peer, else where the leg was found. A contact must not make us send elsewhere.
     pub(super) fn way(&self, leg: Leg) -> Way {
+        self.way_to(leg, &self.side(leg).dialog)
+    }
+
+    fn way_to(&self, leg: Leg, dialog: &Dialog) -> Way {
         let side = self.side(leg);
-        let hop = side.dialog.next_hop();
+        let hop = dialog.next_hop();
         let named = match hop.host() {
             Host::IpAddr(ip) if self.peer(leg).is_some_and(|peer| peer.is_at(*ip)) => {
                 let port = hop.host_with_port.port.map_or(5060, |port| port.value());
@@ -305,6 +344,36 @@ impl Bridge {
         }
     }
 
+    /// Takes and hangs up what a forked INVITE made beside the call. Each repetition of it gets the
+    /// same again.
+    async fn on_outrun(&mut self, leg: Leg, response: &Response) {
+        let Some(home) = self.peer(leg).map(|peer| self.ua.home(peer)) else {
+            return;
+        };
+        let mut dialog = match Dialog::outrun(response, home) {
+            Ok(dialog) => dialog,
+            Err(error) => {
+                debug!(%error, "an answer beside the call cannot be hung up");
+                return;
+            }
+        };
+        let way = self.way_to(leg, &dialog);
+        let mut ack = dialog.ack(dialog.last_number(), &branch());
+        ack.headers.push(field("Content-Length", "0"));
+        if let Err(error) = way
+            .connection
+            .send(ack.into(), Some(&way.destination))
+            .await
+        {
+            debug!(%error, "an ACK could not be sent");
+        }
+        let (id, bye) = (self.next_id(), dialog.request(Method::Bye, &branch()));
+        let credential = self.peer(leg).and_then(|peer| peer.secret.as_ref());
+        let credential = credential.map(super::Secret::credential);
+        let events = self.events.clone();
+        send(&self.ua.endpoint, bye, &way, credential, id, events);
+    }
+
     /// Hangs up a leg that is up.
     pub(super) fn bye(&mut self, leg: Leg, mut more: Vec<rsipstack::sip::Header>) {
         let id = self.next_id();
@@ -371,7 +440,13 @@ pub(super) async fn ended_calls(ua: Arc<Ua>) {
                 }
             }
             Ok(CallChange::Started(_)) => {}
-            Err(RecvError::Lagged(missed)) => warn!(missed, "SIP missed ends of calls"),
+            Err(RecvError::Lagged(missed)) => {
+                warn!(missed, "SIP missed ends of calls; each looks for itself");
+                let all: Vec<_> = ua.dialogs.lock().values().cloned().collect();
+                for entry in all {
+                    let _ = entry.events.try_send(Event::MediaEnded);
+                }
+            }
             Err(RecvError::Closed) => return,
         }
     }

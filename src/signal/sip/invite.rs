@@ -14,23 +14,22 @@ use tokio::sync::mpsc;
 use tracing::{info, warn};
 
 use super::{
-    CALL_EVENTS, DialogEntry, Peer, RETRY_AFTER, Registered, Ua,
+    CALL_EVENTS, DialogEntry, Registered, Ua,
     bridge::{AckWait, Bridge, Pending, Reliable, Side},
+    keys::Turns,
     media::Media,
+    terms::{Problem, acceptable, hop, past_us, takes_update, with_extensions, with_sdp},
     transactions::{REQUEST_TIMEOUT, Server, branch, tag},
 };
 use crate::proto::{
     leg::Leg,
     sip::{
-        Dialog, MIN_SE, SessionExpires, at_host, bare_response, extensions, field, is_sdp, passed,
-        passed_extensions, unknown_extensions, value,
+        Dialog, as_read, at_host, bare_response, extensions, field, is_sdp, number, passed, value,
     },
 };
 
 /// T1 (RFC 3261 section 17.1.1.1).
 const T1: Duration = Duration::from_millis(500);
-
-type Problem = (StatusCode, Vec<(&'static str, String)>);
 
 impl Bridge {
     /// Takes an INVITE that begins a call, and sends it on; `None` when it was answered already.
@@ -45,8 +44,7 @@ impl Bridge {
         let mut server = Server::keep(transaction, 0, events.clone());
         let request = server.request().clone();
         let refuse = |server: &mut Server, (status, fields): Problem| {
-            let fields: Vec<_> = fields.iter().map(|(n, v)| (*n, v.as_str())).collect();
-            server.refuse(status, &fields);
+            server.refuse_with(status, &fields);
         };
         let from = ua.settings.peers.get(peer)?;
         let to = ua.settings.peers.get(from.to)?;
@@ -81,16 +79,24 @@ impl Bridge {
         };
         let home = ua.home(to);
         let there_id = format!("{}@{}", tag() + &tag(), home.host.host);
-        let entry = |leg, peer| DialogEntry {
+        let entry = |leg, peer, local_tag: &str| DialogEntry {
             registered_as: call_id.clone(),
             leg,
             peer,
             events: events.clone(),
-            told: Mutex::default(),
+            local_tag: local_tag.to_owned(),
+            remote_tag: Mutex::default(),
+            turns: Mutex::default(),
             acks: Mutex::default(),
         };
-        let here = Registered::new(&ua.dialogs, &call_id, entry(first, peer));
-        let there = Registered::new(&ua.dialogs, &there_id, entry(first.other(), from.to));
+        let entry_here = DialogEntry {
+            remote_tag: Mutex::new(dialog.remote_tag().map(str::to_owned)),
+            turns: Mutex::new(Turns::since(number(&request.headers).unwrap_or_default())),
+            ..entry(first, peer, &tag_here)
+        };
+        let entry_there = entry(first.other(), from.to, &tag_there);
+        let here = Registered::new(&ua.dialogs, &call_id, entry_here);
+        let there = Registered::new(&ua.dialogs, &there_id, entry_there);
         let (Some(here), Some(there)) = (here, there) else {
             refuse(&mut server, (StatusCode::LoopDetected, Vec::new()));
             return None;
@@ -140,7 +146,7 @@ impl Bridge {
             ),
             Uri {
                 scheme: Some(Scheme::Sip),
-                auth: request.uri.auth.clone(),
+                auth: as_read(request.uri.clone()).auth,
                 host_with_port: to.address.into(),
                 ..Uri::default()
             },
@@ -227,7 +233,7 @@ impl Bridge {
         let (from, initial, offered) = (pending.from, pending.initial, pending.offered);
         let to = from.other();
         if initial {
-            self.side_mut(to).dialog.learn(&response);
+            self.learn(to, &response);
         }
         let mut sdp = None;
         if is_sdp(&response.headers) && !response.body.is_empty() {
@@ -285,12 +291,12 @@ impl Bridge {
         } = pending;
         let to = from.other();
         if initial {
-            self.side_mut(to).dialog.learn(&response);
+            self.learn(to, &response);
         } else {
             self.side_mut(to).dialog.learn_target(&response.headers);
         }
         self.side_mut(to).takes_update = takes_update(&response.headers);
-        if cancelled {
+        if cancelled && server.is_answered() {
             // It crossed the CANCEL: taken, and hung up at once (RFC 3261 section 15).
             self.ack(to, &request, None).await;
             if initial {
@@ -352,9 +358,9 @@ impl Bridge {
             return;
         };
         let (from, initial) = (pending.from, pending.initial);
-        if !pending.cancelled {
+        if !pending.server.is_answered() {
             let mut ours = self.passed_on_to(from, pending.server.request(), &response);
-            if (300..400).contains(&response.status_code.code()) {
+            if initial && (300..400).contains(&response.status_code.code()) {
                 // Where to look instead: the caller's side decides whether it does.
                 for contact in crate::proto::sip::values(&response.headers, "Contact") {
                     ours.headers.push(field("Contact", contact));
@@ -389,12 +395,14 @@ impl Bridge {
         response: &Response,
     ) -> Response {
         let to = from.other();
+        let armed = to == Leg::Caller && self.media.is_armed();
         let status = match response.status_code.code() {
             // What the trunk asks for is ours to know, and nobody else's.
             401 | 407 => StatusCode::Forbidden,
+            // Without the words that came with it.
+            code if armed => StatusCode::from(code),
             _ => response.status_code.clone(),
         };
-        let armed = to == Leg::Caller && self.media.is_armed();
         let mut ours = self.side(from).dialog.response(request, status);
         if !armed {
             ours.wire_reason.clone_from(&response.wire_reason);
@@ -437,6 +445,12 @@ impl Bridge {
             return;
         };
         let (from, initial) = (pending.from, pending.initial);
+        if !initial {
+            // The other end says what became of it: a session that it has changed already must not be
+            // told unchanged here.
+            self.take_back(id);
+            return;
+        }
         let request = pending.server.request().clone();
         let terminated = self
             .side(from)
@@ -447,10 +461,8 @@ impl Bridge {
             pending.server.respond(terminated);
         }
         self.take_back(id);
-        if initial {
-            self.ending.get_or_insert(Instant::now() + REQUEST_TIMEOUT);
-            self.media.delete().await;
-        }
+        self.ending.get_or_insert(Instant::now() + REQUEST_TIMEOUT);
+        self.media.delete().await;
     }
 }
 
@@ -475,94 +487,4 @@ impl Pending {
             reliable: None,
         }
     }
-}
-
-/// Whether an INVITE is one that we can take.
-pub(super) fn acceptable(request: &Request) -> Result<(), Problem> {
-    let headers = &request.headers;
-    if value(headers, "Max-Forwards") == Some("0") {
-        return Err((StatusCode::TooManyHops, Vec::new()));
-    }
-    let unknown = unknown_extensions(&extensions(headers, "Require"));
-    if !unknown.is_empty() {
-        return Err((
-            StatusCode::BadExtension,
-            vec![("Unsupported", unknown.join(", "))],
-        ));
-    }
-    if !request.body.is_empty() && !is_sdp(headers) {
-        let accept = vec![("Accept", "application/sdp".to_owned())];
-        return Err((StatusCode::UnsupportedMediaType, accept));
-    }
-    let wanted = value(headers, "Session-Expires").and_then(SessionExpires::parse);
-    if wanted.is_some_and(|wanted| wanted.seconds < MIN_SE) {
-        return Err((
-            StatusCode::SessionIntervalTooSmall,
-            vec![("Min-SE", MIN_SE.to_string())],
-        ));
-    }
-    Ok(())
-}
-
-/// Sends a call on without us, if there is a way.
-fn past_us(peer: &Peer, request: &Request) -> Problem {
-    match peer.bypass {
-        Some(address) => {
-            let user = request
-                .uri
-                .user()
-                .map(|user| format!("{user}@"))
-                .unwrap_or_default();
-            let contact = format!("<sip:{user}{address}>");
-            (StatusCode::MovedTemporarily, vec![("Contact", contact)])
-        }
-        None => (
-            StatusCode::ServiceUnavailable,
-            vec![("Retry-After", RETRY_AFTER.to_owned())],
-        ),
-    }
-}
-
-/// One hop fewer than the request that it is made of (RFC 3261 section 16.6, against loops).
-pub(super) fn hop(ours: &mut Request, theirs: &Request) {
-    let left = value(&theirs.headers, "Max-Forwards").and_then(|hops| hops.parse::<u32>().ok());
-    let left = left.unwrap_or(70).saturating_sub(1).to_string();
-    ours.headers
-        .retain(|h| !h.name().eq_ignore_ascii_case("Max-Forwards"));
-    ours.headers.push(field("Max-Forwards", left));
-}
-
-/// `Supported` and `Require` of what passes, and the session timer of the leg.
-pub(super) fn with_extensions(ours: &mut Request, theirs: &Request, session: Option<u32>) {
-    let mut supported = passed_extensions(&extensions(&theirs.headers, "Supported"));
-    let required = passed_extensions(&extensions(&theirs.headers, "Require"));
-    if let Some(seconds) = session {
-        supported.push("timer");
-        ours.headers
-            .push(field("Session-Expires", seconds.to_string()));
-        ours.headers.push(field("Min-SE", MIN_SE.to_string()));
-    }
-    if !supported.is_empty() {
-        ours.headers.push(field("Supported", supported.join(", ")));
-    }
-    if !required.is_empty() {
-        ours.headers.push(field("Require", required.join(", ")));
-    }
-}
-
-pub(super) fn with_sdp(
-    headers: &mut rsipstack::sip::Headers,
-    body: &mut Vec<u8>,
-    sdp: Option<Vec<u8>>,
-) {
-    if let Some(sdp) = sdp {
-        headers.push(field("Content-Type", "application/sdp"));
-        *body = sdp;
-    }
-}
-
-pub(super) fn takes_update(headers: &rsipstack::sip::Headers) -> bool {
-    crate::proto::sip::values(headers, "Allow")
-        .flat_map(|value| value.split(','))
-        .any(|method| method.trim().eq_ignore_ascii_case("UPDATE"))
 }

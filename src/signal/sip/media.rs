@@ -58,6 +58,11 @@ impl Media {
         self.calls.live_id(&self.call_id)
     }
 
+    /// Whether the registry had the call and has it no more.
+    pub(super) fn is_gone(&self) -> bool {
+        self.begun && self.id().is_none()
+    }
+
     /// Whether the call is armed now.
     pub(super) fn is_armed(&self) -> bool {
         self.id().is_some_and(|id| self.calls.is_armed(&id))
@@ -97,6 +102,8 @@ impl Media {
             options: SdpOptions {
                 replace_origin: true,
                 replace_session_connection: true,
+                replace_user: true,
+                replace_session_name: true,
                 ..SdpOptions::default()
             },
             caller: Some(match from {

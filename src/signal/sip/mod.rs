@@ -12,6 +12,7 @@ mod peers;
 mod requests;
 mod screen;
 mod settings;
+mod terms;
 mod timers;
 mod transactions;
 
@@ -40,12 +41,13 @@ use tracing::{debug, info};
 
 pub use settings::{Listener, Peer, Secret, SipSettings, SipTransport};
 
-use self::{bridge::Bridge, peers::Presence, screen::Screen, transactions::answer};
+use self::{
+    bridge::Bridge, peers::Presence, screen::Screen, terms::understood, transactions::answer,
+};
 use super::Calls;
 use crate::{
     media::SlotSource,
     proto::{
-        call::InfoForward,
         leg::Leg,
         sip::{ALLOW, Home, number, value},
     },
@@ -90,8 +92,12 @@ struct DialogEntry {
     /// Whose messages belong into it.
     peer: usize,
     events: mpsc::Sender<bridge::Event>,
-    /// The last INFO of this leg that told a key, and what became of it: it may come again.
-    told: Mutex<Option<(u32, InfoForward)>>,
+    /// Our tag.
+    local_tag: String,
+    /// The far end's, once it is known.
+    remote_tag: Mutex<Option<String>>,
+    /// What the screen has seen of the far end's requests.
+    turns: Mutex<keys::Turns>,
     /// The ACKs of 2xx, which may be asked for again.
     acks: Mutex<Vec<SentAck>>,
 }
@@ -141,6 +147,21 @@ impl Dialogs {
 
     fn find(&self, call_id: &str) -> Option<Arc<DialogEntry>> {
         self.lock().get(call_id).cloned()
+    }
+}
+
+impl DialogEntry {
+    fn remote_tag(&self) -> Option<String> {
+        let tag = self.remote_tag.lock();
+        tag.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn set_remote_tag(&self, found: Option<&str>) {
+        let mut tag = self
+            .remote_tag
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        *tag = found.map(str::to_owned);
     }
 }
 
@@ -316,15 +337,14 @@ async fn dispatch(ua: Arc<Ua>, mut incoming: TransactionReceiver) {
         match request.method {
             Method::Invite => begin(&ua, transaction, call_id),
             Method::Options => {
-                let status = match (ua.may_serve)() {
-                    Ok(()) => StatusCode::OK,
-                    Err(_) => StatusCode::ServiceUnavailable,
+                let (status, fields) = match (understood(request), (ua.may_serve)()) {
+                    (Err(problem), _) => problem,
+                    (Ok(()), Ok(())) => (StatusCode::OK, Vec::new()),
+                    (Ok(()), Err(_)) => (StatusCode::ServiceUnavailable, Vec::new()),
                 };
-                answer(
-                    transaction,
-                    status,
-                    &[("Allow", ALLOW), ("Accept", "application/sdp")],
-                );
+                let mut all = vec![("Allow", ALLOW), ("Accept", "application/sdp")];
+                all.extend(fields.iter().map(|(n, v)| (*n, v.as_str())));
+                answer(transaction, status, &all);
             }
             _ => {
                 ua.counts.method.fetch_add(1, Ordering::Relaxed);
@@ -382,20 +402,34 @@ impl TransportEventInspector for AcksAgain {
         let to = rsipstack::sip::HeadersExt::to_header(response).ok()?;
         let tag = to.tag().ok().flatten().map(|tag| tag.value().to_owned());
         let cseq = number(&response.headers).ok()?;
-        let again = {
+        let (again, answered) = {
             let acks = entry.acks.lock().unwrap_or_else(PoisonError::into_inner);
-            acks.iter()
-                .find(|sent| sent.cseq == cseq && tag.as_deref() == Some(&sent.remote_tag))
+            let of_invite = |sent: &&SentAck| sent.cseq == cseq;
+            let again = acks
+                .iter()
+                .filter(of_invite)
+                .find(|sent| tag.as_deref() == Some(&sent.remote_tag))
                 .map(|sent| {
                     (
                         sent.ack.clone(),
                         sent.connection.clone(),
                         sent.destination.clone(),
                     )
-                })
+                });
+            (again, acks.iter().any(|sent| of_invite(&sent)))
         };
         let Some((ack, connection, destination)) = again else {
-            return Some(event);
+            if !answered {
+                return Some(event);
+            }
+            // A proxy has forked, and this one took the call too late. A call that is that busy hears
+            // of it again.
+            let response = Box::new(response.clone());
+            let leg = entry.leg;
+            let _ = entry
+                .events
+                .try_send(bridge::Event::Outrun { leg, response });
+            return None;
         };
         if let Err(error) = connection.send(ack.into(), Some(&destination)).await {
             debug!(%error, "an ACK could not be sent again");

@@ -8,12 +8,12 @@ use tracing::debug;
 
 use super::{
     bridge::{Bridge, Pending},
-    invite::{acceptable, hop, takes_update, with_extensions, with_sdp},
+    terms::{acceptable, hop, takes_update, understood, with_extensions, with_sdp},
     transactions::{Server, branch},
 };
 use crate::proto::{
     leg::Leg,
-    sip::{DialogError, field, is_sdp, number, passed, value},
+    sip::{DialogError, field, is_sdp, number, of_body, passed, value},
 };
 
 impl Bridge {
@@ -33,6 +33,10 @@ impl Bridge {
         }
         if self.ending.is_some() {
             server.refuse(StatusCode::CallTransactionDoesNotExist, &[]);
+            return;
+        }
+        if let Err((status, fields)) = understood(&request) {
+            server.refuse_with(status, &fields);
             return;
         }
         match request.method {
@@ -70,8 +74,7 @@ impl Bridge {
         let request = server.request().clone();
         let other = leg.other();
         if let Err((status, fields)) = acceptable(&request) {
-            let fields: Vec<_> = fields.iter().map(|(n, v)| (*n, v.as_str())).collect();
-            server.refuse(status, &fields);
+            server.refuse_with(status, &fields);
             return;
         }
         self.side_mut(leg).dialog.learn_target(&request.headers);
@@ -85,12 +88,8 @@ impl Bridge {
             server.respond(ours);
             return;
         }
-        let busy = self.pending.values().any(|pending| {
-            pending.request.method == Method::Invite && request.method == Method::Invite
-        });
-        if busy || !self.acks.is_empty() && request.method == Method::Invite {
-            // RFC 3261 section 14.2.
-            server.refuse(StatusCode::RequestPending, &[]);
+        if let Some(status) = self.in_the_way(leg, request.method) {
+            server.refuse(status, &[("Retry-After", "1")]);
             return;
         }
         if self.side(other).dialog.remote_tag().is_none() {
@@ -130,26 +129,42 @@ impl Bridge {
         self.pending.insert(id, pending);
     }
 
+    /// What answers an offer that comes while another has no answer.
+    fn in_the_way(&self, leg: Leg, method: Method) -> Option<StatusCode> {
+        if method == Method::Invite {
+            // RFC 3261 section 14.2.
+            return self.is_inviting().then_some(StatusCode::RequestPending);
+        }
+        let mut offers = self.pending.values();
+        let other = offers.find(|offer| offer.offered && offer.request.method == Method::Update)?;
+        // RFC 3311 section 5.2.
+        Some(if other.from == leg {
+            StatusCode::ServerInternalError
+        } else {
+            StatusCode::RequestPending
+        })
+    }
+
     /// The acknowledgement of a reliable provisional response goes to whom it came from (RFC 3262).
     async fn on_prack(&mut self, leg: Leg, id: u64, mut server: Server) {
         let request = server.request().clone();
         let other = leg.other();
-        let words: Vec<_> = value(&request.headers, "RAck")
-            .map(|rack| rack.split_whitespace().map(str::to_owned).collect())
-            .unwrap_or_default();
+        let rack = value(&request.headers, "RAck").and_then(rack);
         let invite = self.pending.iter().find(|(_, pending)| {
-            pending.from == leg
-                && words.get(1).and_then(|word| word.parse().ok())
-                    == number(&pending.server.request().headers).ok()
+            let of = number(&pending.server.request().headers).ok();
+            pending.from == leg && of.is_some() && of == rack.map(|(_, cseq)| cseq)
         });
-        let (Some((&invite, pending)), Some(rseq)) = (invite, words.first()) else {
+        let (Some((&invite, pending)), Some((rseq, _))) = (invite, rack) else {
             self.respond_here(leg, &mut server, StatusCode::CallTransactionDoesNotExist);
             return;
         };
         let cseq = number(&pending.request.headers).unwrap_or_default();
         let invited_with_offer = pending.offered;
         if let Some(pending) = self.pending.get_mut(&invite) {
-            pending.reliable = None;
+            pending.reliable.take_if(|reliable| {
+                let told = value(&reliable.response.headers, "RSeq");
+                told.and_then(|told| told.parse().ok()) == Some(rseq)
+            });
         }
         let mut sdp = None;
         let has_sdp = is_sdp(&request.headers) && !request.body.is_empty();
@@ -210,9 +225,7 @@ impl Bridge {
         self.pass(leg, &request, &mut ours);
         with_extensions(&mut ours, &request, None);
         if !request.body.is_empty() {
-            let kind =
-                value(&request.headers, "Content-Type").unwrap_or("application/octet-stream");
-            ours.headers.push(field("Content-Type", kind));
+            ours.headers.extend(of_body(&request.headers));
             ours.body.clone_from(&request.body);
         }
         self.send(other, id, ours.clone());
@@ -273,4 +286,10 @@ impl Bridge {
             self.end(Some(gone), StatusCode::RequestTerminated).await;
         }
     }
+}
+
+/// `RAck`: the number of the response, and of the INVITE that it answers (RFC 3262 section 7.2).
+fn rack(value: &str) -> Option<(u32, u32)> {
+    let mut words = value.split_whitespace();
+    Some((words.next()?.parse().ok()?, words.next()?.parse().ok()?))
 }

@@ -6,7 +6,11 @@ use std::{
     time::Instant,
 };
 
-use rsipstack::platform::net::UdpSocket as StackSocket;
+use rsipstack::{
+    platform::net::UdpSocket as StackSocket,
+    sip::SipMessage,
+    transaction::key::{TransactionKey, TransactionRole},
+};
 use tokio::net::UdpSocket;
 use tracing::debug;
 use zeroize::Zeroize;
@@ -14,7 +18,7 @@ use zeroize::Zeroize;
 use super::{Counts, DialogEntry, Dialogs, RETRY_AFTER, SipSettings, SipTransport, keys::Keys};
 use crate::{
     media::SlotSource,
-    proto::sip::{Buckets, Head, read_head, refusal},
+    proto::sip::{ALLOW, Buckets, Edit, Head, read_head, refusal},
     signal::Calls,
 };
 
@@ -78,41 +82,41 @@ impl Screen {
                 self.counts.malformed.fetch_add(1, Ordering::Relaxed);
                 debug!(%source, %error, "SIP message refused");
                 let (status, reason) = error.status();
-                return refusal(message, status, reason, "")
-                    .map_or(Judgement::Drop, Judgement::Answer);
+                return refused(message, status, reason, "");
             }
         };
         let of_another = |entry: Arc<DialogEntry>| entry.peer != peer;
-        if head.status.is_none() && self.dialogs.find(head.call_id).is_some_and(of_another) {
-            // The stack would take a repeated request for what it answered, whoever repeats it.
-            let (status, reason) = if head.in_dialog {
-                (481, "Call/Transaction Does Not Exist")
-            } else {
-                (482, "Loop Detected")
+        if self.dialogs.find(head.call_id).is_some_and(of_another) {
+            // The stack would take a repeated request for what it answered, whoever repeats it, and
+            // a response for that of the far end, whoever guesses its branch.
+            let (status, reason) = match (head.status, head.to_tag) {
+                (Some(_), _) => return Judgement::Drop,
+                (None, Some(_)) => (481, "Call/Transaction Does Not Exist"),
+                (None, None) => (482, "Loop Detected"),
             };
-            return refusal(message, status, reason, "").map_or(Judgement::Drop, Judgement::Answer);
+            return refused(message, status, reason, "");
         }
         if !self.admits(&head, source) {
             self.counts.limited.fetch_add(1, Ordering::Relaxed);
             let after = format!("Retry-After: {RETRY_AFTER}\r\n");
-            return refusal(message, 503, "Service Unavailable", &after)
-                .map_or(Judgement::Drop, Judgement::Answer);
+            return refused(message, 503, "Service Unavailable", &after);
         }
-        let (body, told) = (head.body.clone(), head.length_told);
-        let keep = self.keys.take(message, &head_of(&head), peer).await;
-        if keep && let Some(body) = message.get_mut(body.clone()) {
-            body.zeroize();
+        if head.status.is_none() && !is_allowed(head.method) {
+            self.counts.method.fetch_add(1, Ordering::Relaxed);
+            let allow = format!("Allow: {ALLOW}\r\n");
+            return refused(message, 405, "Method Not Allowed", &allow);
         }
-        // What a datagram holds beyond its body belongs to nobody.
-        message[body.end..].zeroize();
-        message.truncate(body.end);
-        if !told && !body.is_empty() {
-            // The stack takes a datagram without it for one without a body.
-            let field = format!("\r\nContent-Length: {}", body.len());
-            let place = body.start - 4;
-            message.splice(place..place, field.into_bytes());
+        let edit = Edit::of(message, &head);
+        let cover = self.keys.take(message, &head, &edit, peer).await;
+        edit.carry_out(message, cover);
+        // What the stack cannot read it would drop without a word.
+        match SipMessage::try_from(message.as_slice()) {
+            Ok(parsed) if can_be_placed(&parsed) => Judgement::Pass,
+            _ => {
+                self.counts.malformed.fetch_add(1, Ordering::Relaxed);
+                refused(message, 400, "Bad Request", "")
+            }
         }
-        Judgement::Pass
     }
 
     /// New requests are limited; those of calls that are up are not.
@@ -128,25 +132,26 @@ impl Screen {
     }
 }
 
-/// What of a head outlives the borrow of its message.
-pub(super) struct OwnedHead {
-    pub(super) is_request: bool,
-    pub(super) method: String,
-    pub(super) cseq: u32,
-    pub(super) call_id: String,
-    pub(super) content_type: Option<String>,
-    pub(super) body: std::ops::Range<usize>,
+fn refused(message: &[u8], status: u16, reason: &str, fields: &str) -> Judgement {
+    refusal(message, status, reason, fields).map_or(Judgement::Drop, Judgement::Answer)
 }
 
-fn head_of(head: &Head<'_>) -> OwnedHead {
-    OwnedHead {
-        is_request: head.status.is_none(),
-        method: head.method.to_owned(),
-        cseq: head.cseq,
-        call_id: head.call_id.to_owned(),
-        content_type: head.content_type.map(str::to_owned),
-        body: head.body.clone(),
-    }
+/// Methods are told apart by case (RFC 3261 section 7.1), which the stack does not do.
+fn is_allowed(method: &str) -> bool {
+    ALLOW.split(", ").any(|allowed| allowed == method)
+}
+
+/// Whether the stack can tell of which transaction a message is.
+fn can_be_placed(message: &SipMessage) -> bool {
+    let key = match message {
+        SipMessage::Request(request) => {
+            TransactionKey::from_request(request, TransactionRole::Server)
+        }
+        SipMessage::Response(response) => {
+            TransactionKey::from_response(response, TransactionRole::Client)
+        }
+    };
+    key.is_ok()
 }
 
 /// A socket whose datagrams the stack gets only once they have been judged.
@@ -181,6 +186,10 @@ impl StackSocket for Datagrams {
             // An empty line keeps a NAT's mapping alive.
             if message.iter().all(u8::is_ascii_whitespace) {
                 continue;
+            }
+            // RFC 3261 section 7.5.
+            while message.starts_with(b"\r\n") {
+                message.drain(..2);
             }
             match self
                 .screen

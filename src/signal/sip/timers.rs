@@ -1,15 +1,19 @@
 //! Session timers of both legs, and what else has its time.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rsipstack::sip::{Method, Request, Response, StatusCode};
 use tracing::warn;
 
-use super::{bridge::Bridge, invite::with_sdp, transactions::branch};
+use super::{bridge::Bridge, terms::with_sdp, transactions::branch};
 use crate::proto::{
     leg::Leg,
     sip::{MIN_SE, Refresher, SessionExpires, SessionTimer, extensions, field, value},
 };
+
+/// How long a refresh that came to nothing waits before it is tried again: more than 4 s, which is
+/// longer than the far end waits after a 491 (RFC 3261 section 14.1).
+const REFRESH_PAUSE: Duration = Duration::from_millis(4_100);
 
 impl Bridge {
     pub(super) async fn on_time(&mut self, now: Instant) {
@@ -46,13 +50,19 @@ impl Bridge {
 
     /// Tells the far end that the session goes on: by UPDATE, or by an INVITE with what it knows.
     fn refresh(&mut self, leg: Leg, mut timer: SessionTimer) {
-        let id = self.next_id();
-        let side = self.side_mut(leg);
-        let method = if side.takes_update {
+        let method = if self.side(leg).takes_update {
             Method::Update
         } else {
             Method::Invite
         };
+        if method == Method::Invite && self.is_inviting() {
+            // RFC 3261 section 14.1.
+            timer.again_at(Instant::now() + REFRESH_PAUSE);
+            self.side_mut(leg).timer = Some(timer);
+            return;
+        }
+        let id = self.next_id();
+        let side = self.side_mut(leg);
         let mut request = side.dialog.request(method, &branch());
         let expires = format!("{};refresher=uac", timer.seconds());
         request.headers.push(field("Supported", "timer"));
@@ -87,7 +97,16 @@ impl Bridge {
                 self.side_mut(leg).confirmed = false;
                 self.end(Some(leg), StatusCode::RequestTimeout).await;
             }
-            _ => {}
+            // An offer of its own was under way (491), or it cannot now.
+            _ => {
+                let least = value(&response.headers, "Min-SE").and_then(SessionExpires::parse);
+                if let Some(timer) = &mut self.side_mut(leg).timer {
+                    if let Some(least) = least.filter(|_| code == 422) {
+                        timer.lengthen(least.seconds);
+                    }
+                    timer.again_at(Instant::now() + REFRESH_PAUSE);
+                }
+            }
         }
     }
 
@@ -141,7 +160,11 @@ impl Bridge {
         };
         pending.longer = true;
         let to = pending.from.other();
-        let old = pending.request.clone();
+        let (old, initial) = (pending.request.clone(), pending.initial);
+        if initial {
+            // What rang before was of the INVITE that is over.
+            self.side_mut(to).dialog.forget();
+        }
         let mut request = self.side_mut(to).dialog.request(Method::Invite, &branch());
         let made = [
             "Via",

@@ -66,6 +66,11 @@ impl Server {
         &self.request
     }
 
+    /// Whether it has its answer for good.
+    pub(super) const fn is_answered(&self) -> bool {
+        self.answered
+    }
+
     /// Answers, provisionally or for good; what comes after that is not sent.
     pub(super) fn respond(&mut self, mut response: Response) {
         if self.answered {
@@ -85,6 +90,14 @@ impl Server {
             response.headers.push(field(name, *value));
         }
         self.respond(response);
+    }
+}
+
+impl Server {
+    /// As [`Self::refuse`].
+    pub(super) fn refuse_with(&mut self, status: StatusCode, fields: &[(&'static str, String)]) {
+        let fields: Vec<_> = fields.iter().map(|(n, v)| (*n, v.as_str())).collect();
+        self.refuse(status, &fields);
     }
 }
 

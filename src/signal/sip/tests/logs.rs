@@ -5,13 +5,14 @@ use std::{
     sync::{Arc, Mutex},
 };
 
+use tracing::subscriber::DefaultGuard;
 use tracing_subscriber::{EnvFilter, fmt, prelude::*};
 
 use super::*;
 use crate::gateway::no_messages;
 
 #[derive(Clone, Default)]
-struct Pages(Arc<Mutex<Vec<u8>>>);
+pub(super) struct Pages(Arc<Mutex<Vec<u8>>>);
 
 impl io::Write for Pages {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
@@ -25,14 +26,13 @@ impl io::Write for Pages {
 }
 
 impl Pages {
-    fn text(&self) -> String {
+    pub(super) fn text(&self) -> String {
         String::from_utf8_lossy(&self.0.lock().unwrap()).into_owned()
     }
 }
 
-/// A call with secrets in it, with everything logged that may be.
-async fn logged(silenced: bool, ports: std::ops::RangeInclusive<u16>) -> String {
-    let pages = Pages::default();
+/// Everything is logged that may be, until the guard is dropped.
+pub(super) fn listen(pages: &Pages, silenced: bool) -> DefaultGuard {
     let writer = pages.clone();
     // What an operator could ask for at most.
     let filter = EnvFilter::new("trace,rsipstack=trace");
@@ -41,7 +41,13 @@ async fn logged(silenced: bool, ports: std::ops::RangeInclusive<u16>) -> String 
         .with_writer(move || writer.clone());
     let registry = tracing_subscriber::registry().with(filter);
     let silence = silenced.then(no_messages);
-    let _guard = registry.with(silence).with(page).set_default();
+    registry.with(silence).with(page).set_default()
+}
+
+/// A call with secrets in it, with everything logged that may be.
+async fn logged(silenced: bool, ports: std::ops::RangeInclusive<u16>) -> String {
+    let pages = Pages::default();
+    let _guard = listen(&pages, silenced);
     let world = World::new(ports).await;
     let canary = "Authorization: Digest response=\"canary-auth\"\r\n";
     let crypto = sdp(4_000) + "a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:canary-sdes\r\n";

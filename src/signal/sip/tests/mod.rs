@@ -3,6 +3,9 @@
 mod calls;
 mod guarded;
 mod logs;
+mod races;
+mod shapes;
+mod torture;
 
 use std::{
     net::SocketAddr,
@@ -22,7 +25,10 @@ use crate::{
         call::Holder,
         secret::{KeySlot, plain},
     },
-    signal::{CallView, Networks, fakes::House},
+    signal::{
+        CallView, Networks,
+        fakes::{self, House},
+    },
 };
 
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -210,6 +216,7 @@ impl Phone {
 }
 
 /// A dialog as a telephone knows it.
+#[derive(Clone)]
 struct Dialog2 {
     call_id: String,
     local: String,
@@ -252,7 +259,17 @@ impl World {
         ports: std::ops::RangeInclusive<u16>,
         change: impl FnOnce(&mut SipSettings),
     ) -> Self {
-        let house = House::new(ports);
+        Self::of(House::new(ports), change).await
+    }
+
+    /// With room for so many calls.
+    async fn full(ports: std::ops::RangeInclusive<u16>, max_calls: usize) -> Self {
+        let mut settings = fakes::settings();
+        settings.max_calls = max_calls;
+        Self::of(House::with(settings, ports), |_| {}).await
+    }
+
+    async fn of(house: House, change: impl FnOnce(&mut SipSettings)) -> Self {
         // A free port, for the stack wants to know it before it is bound.
         let address = {
             let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
