@@ -2,14 +2,16 @@
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
+use rustls::pki_types::ServerName;
 use serde::Deserialize;
 
 use super::Span;
 use crate::{
+    http::TlsFiles,
     proto::{leg::Leg, shadow::TrunkName, sip::MIN_SE},
     signal::{
         Networks,
-        sip::{Listener, Peer, Secret, SipSettings, SipTransport},
+        sip::{Listener, Peer, Secret, SipSettings, SipTransport, TlsSettings},
     },
 };
 
@@ -33,12 +35,21 @@ pub struct Sip {
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SipListen {
-    /// `udp`.
+    /// `udp`, `tcp` or `tls`.
     pub transport: SipTransport,
     /// The address to bind.
     pub address: SocketAddr,
     /// The address that peers are told, where it differs (NAT, or an unspecified `address`).
     pub advertise: Option<SocketAddr>,
+    /// With `tls`: a file with the certificate chain that peers are shown, our own first.
+    #[serde(default)]
+    pub certificate: Option<PathBuf>,
+    /// With `tls`: a file with its private key.
+    #[serde(default)]
+    pub key: Option<PathBuf>,
+    /// With `tls`: a file with the certificates of the authorities that peers' are by.
+    #[serde(default)]
+    pub authorities: Option<PathBuf>,
 }
 
 /// On which side of the gateway a peer is.
@@ -76,6 +87,9 @@ pub struct SipPeer {
     /// From where it may send; from `address` only where empty.
     #[serde(default)]
     pub sources: Vec<String>,
+    /// What its certificate names, over TLS: a host name or an address; `address` where not named.
+    #[serde(default)]
+    pub certificate_name: Option<String>,
     /// The peer that its calls go to, on the other side.
     pub calls_go_to: TrunkName,
     /// Where its calls are sent (302) while the gateway must not serve; 503 where not named.
@@ -173,6 +187,7 @@ impl Sip {
                 transport: listen.transport,
                 address: listen.address,
                 advertise,
+                tls: listen.tls()?,
             });
         }
         Ok(listeners)
@@ -210,6 +225,14 @@ impl Sip {
         };
         let sources = Networks::parse(sources.iter().map(String::as_str))
             .map_err(|error| ("sip.peer.sources", format!("{name}: {error}")))?;
+        let certificate_name = match &peer.certificate_name {
+            None => ServerName::from(peer.address.ip()),
+            Some(found) => ServerName::try_from(found.clone()).map_err(|_| {
+                let problem =
+                    format!("{name}: found {found:?}; expected a host name or an address");
+                ("sip.peer.certificate_name", problem)
+            })?,
+        };
         let secret = match (&peer.username, &peer.password_file) {
             (Some(username), Some(path)) => {
                 let password = std::fs::read_to_string(path).map_err(|error| {
@@ -233,12 +256,39 @@ impl Sip {
             transport: peer.transport,
             address: peer.address,
             sources,
+            certificate_name,
             to,
             bypass: peer.bypass,
             pass_headers: peer.pass_headers.clone(),
             keepalive: peer.keepalive.0,
             secret,
         })
+    }
+}
+
+impl SipListen {
+    fn tls(&self) -> Result<Option<TlsSettings>, (&'static str, String)> {
+        match (&self.certificate, &self.key, &self.authorities) {
+            (None, None, None) if self.transport != SipTransport::Tls => Ok(None),
+            (Some(certificate), Some(key), Some(authorities))
+                if self.transport == SipTransport::Tls =>
+            {
+                Ok(Some(TlsSettings {
+                    files: TlsFiles {
+                        certificate: certificate.clone(),
+                        key: key.clone(),
+                    },
+                    authorities: authorities.clone(),
+                }))
+            }
+            _ => {
+                let problem = format!(
+                    "found {} with some of certificate, key and authorities; expected all three with tls, and none without",
+                    self.transport
+                );
+                Err(("sip.listen.certificate", problem))
+            }
+        }
     }
 }
 

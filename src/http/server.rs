@@ -81,7 +81,7 @@ impl Settings {
 }
 
 /// PEM files.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TlsFiles {
     /// The certificate chain, the server's own first.
     pub certificate: PathBuf,
@@ -96,6 +96,29 @@ impl TlsFiles {
     /// [`ServeError`], which names the file and what is wrong with it.
     pub fn check(&self) -> Result<(), ServeError> {
         tls_config(self).map(|_| ())
+    }
+
+    /// The certificate chain and its key.
+    ///
+    /// # Errors
+    /// [`ServeError`], which names the file and what is wrong with it.
+    pub(crate) fn read(
+        &self,
+    ) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), ServeError> {
+        let chain: Vec<_> =
+            CertificateDer::pem_slice_iter(&read(&self.certificate, "a certificate chain")?)
+                .collect::<Result<_, _>>()
+                .map_err(|error| pem(&self.certificate, error, "a certificate chain"))?;
+        if chain.is_empty() {
+            return Err(pem(
+                &self.certificate,
+                "no certificate",
+                "a certificate chain",
+            ));
+        }
+        let key = PrivateKeyDer::from_pem_slice(&read(&self.key, "one private key")?)
+            .map_err(|error| pem(&self.key, error, "one private key"))?;
+        Ok((chain, key))
     }
 }
 
@@ -324,19 +347,7 @@ impl<S> Accept<TcpStream, S> for Limit {
 }
 
 fn tls_config(files: &TlsFiles) -> Result<Arc<ServerConfig>, ServeError> {
-    let certificates: Vec<_> =
-        CertificateDer::pem_slice_iter(&read(&files.certificate, "a certificate chain")?)
-            .collect::<Result<_, _>>()
-            .map_err(|error| pem(&files.certificate, error, "a certificate chain"))?;
-    if certificates.is_empty() {
-        return Err(pem(
-            &files.certificate,
-            "no certificate",
-            "a certificate chain",
-        ));
-    }
-    let key = PrivateKeyDer::from_pem_slice(&read(&files.key, "one private key")?)
-        .map_err(|error| pem(&files.key, error, "one private key"))?;
+    let (certificates, key) = files.read()?;
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let mut config = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()?

@@ -175,14 +175,11 @@ pub fn read_head(message: &[u8]) -> Result<Head<'_>, HeadError> {
     fields.at_most_one("Event", "o")?;
     let came = message.len() - end - 4;
     let length_told = fields.place("Content-Length", "l");
-    let told = fields
-        .at_most_one("Content-Length", "l")?
-        .map(|value| number(value, u32::MAX).ok_or(HeadError::Value("Content-Length")))
-        .transpose()?;
-    let length = told.map_or(came, |told| usize::try_from(told).unwrap_or(usize::MAX));
-    if length > MAX_BODY_BYTES {
+    let told = fields.length()?;
+    if told.is_none() && came > MAX_BODY_BYTES {
         return Err(HeadError::TooLarge);
     }
+    let length = told.unwrap_or(came);
     if length > came {
         return Err(HeadError::Short);
     }
@@ -199,6 +196,16 @@ pub fn read_head(message: &[u8]) -> Result<Head<'_>, HeadError> {
         body: end + 4..end + 4 + length,
         not_needed: fields.not_needed(),
     })
+}
+
+/// How long the body is, by what the header that ends there tells.
+pub(super) fn told_length(message: &[u8], end: usize) -> Result<Option<usize>, HeadError> {
+    if end > MAX_HEAD_BYTES {
+        return Err(HeadError::TooLarge);
+    }
+    let text = checked_text(message.get(..end).ok_or(HeadError::Endless)?)?;
+    let (_, rest) = text.split_once("\r\n").unwrap_or((text, ""));
+    Fields::read(rest, 0)?.length()
 }
 
 /// Where the header ends: the place of the empty line's `CRLF CRLF`.
@@ -321,6 +328,18 @@ impl<'a> Fields<'a> {
             .filter(needed)
             .map(|field| field.place.clone())
             .collect()
+    }
+
+    /// What `Content-Length` tells.
+    fn length(&self) -> Result<Option<usize>, HeadError> {
+        let Some(value) = self.at_most_one("Content-Length", "l")? else {
+            return Ok(None);
+        };
+        let told = number(value, u32::MAX).ok_or(HeadError::Value("Content-Length"))?;
+        let told = usize::try_from(told).ok();
+        told.filter(|told| *told <= MAX_BODY_BYTES)
+            .map(Some)
+            .ok_or(HeadError::TooLarge)
     }
 
     pub(super) fn at_most_one(

@@ -5,6 +5,7 @@
 
 mod dialog;
 mod edit;
+mod framing;
 mod head;
 mod header;
 mod info;
@@ -17,6 +18,7 @@ mod uri;
 
 pub use dialog::{Dialog, DialogError, Home, at_host, bare_response, cancel, number};
 pub use edit::{Cover, Edit};
+pub use framing::{Framed, frame};
 pub use head::{Head, HeadError, MAX_BODY_BYTES, MAX_HEAD_BYTES, read_head};
 pub use header::{
     ALLOW, extensions, field, is_sdp, of_body, passed, passed_extensions, tells_keys,

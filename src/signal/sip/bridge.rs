@@ -8,9 +8,9 @@ use std::{
 };
 
 use rsipstack::{
-    sip::{Host, Method, Request, Response, StatusCode, Transport},
+    sip::{Host, Method, Request, Response, StatusCode},
     transaction::Transaction,
-    transport::SipAddr,
+    transport::{SipAddr, SipConnection},
 };
 use tokio::{
     sync::{broadcast::error::RecvError, mpsc},
@@ -65,6 +65,10 @@ pub(super) struct Side {
     pub(super) peer: usize,
     /// Where its messages go unless its dialog names another address of the peer.
     pub(super) address: SocketAddr,
+    /// What its peer is sent messages by.
+    pub(super) connection: SipConnection,
+    /// The connection that it called by, which is used for as long as it is open.
+    pub(super) called_by: Option<SipConnection>,
     pub(super) registered: Registered,
     /// Both ends of it know that the call is taken.
     pub(super) confirmed: bool,
@@ -279,9 +283,19 @@ impl Bridge {
             }
             _ => None,
         };
+        let is_open = |connection: &&SipConnection| {
+            connection
+                .cancel_token()
+                .is_none_or(|token| !token.is_cancelled())
+        };
+        let called_by = side.called_by.as_ref().filter(is_open);
+        let transport = self
+            .peer(leg)
+            .map(|peer| peer.transport)
+            .unwrap_or_default();
         Way {
-            connection: self.ua.datagrams.clone(),
-            destination: SipAddr::new(Transport::Udp, named.unwrap_or(side.address).into()),
+            connection: called_by.unwrap_or(&side.connection).clone(),
+            destination: SipAddr::new(transport.into(), named.unwrap_or(side.address).into()),
         }
     }
 

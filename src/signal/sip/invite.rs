@@ -9,6 +9,7 @@ use std::{
 use rsipstack::{
     sip::{Method, Request, Response, Scheme, StatusCode, Uri},
     transaction::Transaction,
+    transport::SipConnection,
 };
 use tokio::sync::mpsc;
 use tracing::{info, warn};
@@ -41,6 +42,10 @@ impl Bridge {
         source: SocketAddr,
     ) -> Option<Self> {
         let (events, inbox) = mpsc::channel(CALL_EVENTS);
+        let called_by = transaction
+            .connection
+            .clone()
+            .filter(SipConnection::is_reliable);
         let mut server = Server::keep(transaction, 0, events.clone());
         let request = server.request().clone();
         let refuse = |server: &mut Server, (status, fields): Problem| {
@@ -48,6 +53,10 @@ impl Bridge {
         };
         let from = ua.settings.peers.get(peer)?;
         let to = ua.settings.peers.get(from.to)?;
+        let ways = (
+            ua.connections.get(peer)?.clone(),
+            ua.connections.get(from.to)?.clone(),
+        );
         if let Err(problem) = acceptable(&request) {
             refuse(&mut server, problem);
             return None;
@@ -163,19 +172,22 @@ impl Bridge {
         info!(%call_id, from = from.name.as_str(), to = to.name.as_str(), "SIP call");
 
         let (to_peer, to_address) = (from.to, to.address);
-        let side = |dialog, peer, address, registered| Side {
+        let side = |dialog, peer, address, connection, registered| Side {
             dialog,
             peer,
             address,
+            connection,
+            called_by: None,
             registered,
             confirmed: false,
             timer: None,
             takes_update: false,
             sdp: None,
         };
-        let mut here = side(dialog, peer, source, here);
+        let mut here = side(dialog, peer, source, ways.0, here);
+        here.called_by = called_by;
         here.takes_update = takes_update(&request.headers);
-        let mut there = side(called, to_peer, to_address, there);
+        let mut there = side(called, to_peer, to_address, ways.1, there);
         there.sdp = sdp;
         let offered = there.sdp.is_some();
         let (caller, agent) = match first {

@@ -12,14 +12,17 @@ mod peers;
 mod requests;
 mod screen;
 mod settings;
+mod streams;
 mod terms;
 mod timers;
+mod tls;
 mod transactions;
 
 use std::{
     collections::HashMap,
     io,
     net::SocketAddr,
+    path::PathBuf,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -28,24 +31,32 @@ use std::{
 
 use rsipstack::{
     EndpointBuilder,
-    platform::CancellationToken,
+    platform::{CancellationToken, mpsc::unbounded_channel},
     sip::{Method, Request, SipMessage, StatusCode},
     transaction::{
         Transaction, TransactionReceiver,
         endpoint::{EndpointInnerRef, EndpointOption, TransportEventInspector},
     },
-    transport::{SipAddr, SipConnection, TransportEvent, TransportLayer, udp::UdpConnection},
+    transport::{
+        SipAddr, SipConnection, TransportEvent, TransportLayer, channel::ChannelConnection,
+        udp::UdpConnection,
+    },
 };
-use tokio::{net::UdpSocket, sync::mpsc};
+use tokio::{
+    net::{TcpListener, UdpSocket},
+    sync::mpsc,
+};
 use tracing::{debug, info};
 
-pub use settings::{Listener, Peer, Secret, SipSettings, SipTransport};
+pub use settings::{Listener, Peer, Secret, SipSettings, SipTransport, TlsSettings};
 
 use self::{
-    bridge::Bridge, peers::Presence, screen::Screen, terms::understood, transactions::answer,
+    bridge::Bridge, peers::Presence, screen::Screen, streams::Streams, terms::understood, tls::Tls,
+    transactions::answer,
 };
 use super::Calls;
 use crate::{
+    http::ServeError,
     media::SlotSource,
     proto::{
         leg::Leg,
@@ -73,8 +84,8 @@ struct Ua {
     calls: Calls,
     may_serve: MayServe,
     endpoint: EndpointInnerRef,
-    /// What sends datagrams.
-    datagrams: SipConnection,
+    /// What each peer is sent messages by.
+    connections: Vec<SipConnection>,
     dialogs: Dialogs,
     counts: Arc<Counts>,
     presence: Vec<Presence>,
@@ -133,10 +144,30 @@ pub enum SipError {
     },
     /// The stack does not start.
     #[error("the SIP stack does not start: {0}")]
-    Stack(#[from] rsipstack::Error),
-    /// No listener that can carry it.
-    #[error("no listener for udp; name one as [[sip.listen]]")]
-    NoListener,
+    Stack(Box<rsipstack::Error>),
+    /// A peer without a listener of its transport.
+    #[error("no listener for {0}; name one as [[sip.listen]]")]
+    NoListener(SipTransport),
+    /// Our certificate or its key.
+    #[error(transparent)]
+    Certificate(#[from] ServeError),
+    /// The authorities of peers' certificates.
+    #[error("{path}: {found}; expected certificates in PEM")]
+    Authorities {
+        /// The file.
+        path: PathBuf,
+        /// What was found.
+        found: String,
+    },
+    /// Certificate and key do not belong to each other, say.
+    #[error("SIP over TLS: {0}")]
+    Tls(#[from] rustls::Error),
+}
+
+impl From<rsipstack::Error> for SipError {
+    fn from(error: rsipstack::Error) -> Self {
+        Self::Stack(Box::new(error))
+    }
 }
 
 impl Dialogs {
@@ -206,16 +237,6 @@ impl SipServer {
         slots: Arc<dyn SlotSource>,
         may_serve: MayServe,
     ) -> Result<Self, SipError> {
-        let listener = settings
-            .listener(SipTransport::Udp)
-            .ok_or(SipError::NoListener)?
-            .clone();
-        let socket = UdpSocket::bind(listener.address)
-            .await
-            .map_err(|cause| SipError::Bind {
-                address: listener.address,
-                cause,
-            })?;
         let (dialogs, counts) = (Dialogs::default(), Arc::new(Counts::default()));
         let screen = Screen::new(
             &settings,
@@ -225,16 +246,8 @@ impl SipServer {
             slots,
         );
         let stop = CancellationToken::new();
-        let socket = screen::Datagrams::new(socket, Arc::new(screen), SipTransport::Udp);
-        let datagrams = UdpConnection::from_socket(
-            Arc::new(socket),
-            Some(listener.advertise),
-            Some(stop.child_token()),
-        )
-        .await?;
-        let datagrams = SipConnection::Udp(datagrams);
         let layer = TransportLayer::new(stop.clone());
-        layer.add_transport(datagrams.clone());
+        let connections = doors(&settings, &Arc::new(screen), &layer, &stop).await?;
         let endpoint = EndpointBuilder::new()
             .with_user_agent("tonewall")
             .with_transport_layer(layer)
@@ -253,7 +266,7 @@ impl SipServer {
             calls,
             may_serve,
             endpoint: Arc::clone(&endpoint.inner),
-            datagrams,
+            connections,
             dialogs,
             counts,
             presence,
@@ -262,7 +275,10 @@ impl SipServer {
         tokio::spawn(dispatch(Arc::clone(&ua), incoming));
         tokio::spawn(bridge::ended_calls(Arc::clone(&ua)));
         peers::watch(&ua);
-        info!(udp = %listener.address, peers = ua.settings.peers.len(), "SIP is taken");
+        for listener in &ua.settings.listeners {
+            let (transport, address) = (listener.transport, listener.address);
+            info!(%transport, %address, peers = ua.settings.peers.len(), "SIP is taken");
+        }
         Ok(Self { ua })
     }
 
@@ -296,10 +312,59 @@ impl Ua {
         let listener = self.settings.listener(peer.transport);
         let address = listener.map_or(peer.address, |listener| listener.advertise);
         Home {
-            transport: rsipstack::sip::Transport::Udp,
+            transport: peer.transport.into(),
             host: address.into(),
         }
     }
+}
+
+/// Opens the listeners, and answers what each peer is sent messages by.
+async fn doors(
+    settings: &SipSettings,
+    screen: &Arc<Screen>,
+    layer: &TransportLayer,
+    stop: &CancellationToken,
+) -> Result<Vec<SipConnection>, SipError> {
+    let mut datagrams = None;
+    let mut streams = HashMap::new();
+    for listener in &settings.listeners {
+        let address = listener.address;
+        let bind = |cause| SipError::Bind { address, cause };
+        let transport = listener.transport;
+        if transport == SipTransport::Udp {
+            let socket = UdpSocket::bind(address).await.map_err(bind)?;
+            let socket = screen::Datagrams::new(socket, Arc::clone(screen), transport);
+            let (told, stop) = (Some(listener.advertise), Some(stop.child_token()));
+            let connection = UdpConnection::from_socket(Arc::new(socket), told, stop).await?;
+            let connection = SipConnection::Udp(connection);
+            layer.add_transport(connection.clone());
+            datagrams = Some(connection);
+            continue;
+        }
+        let socket = TcpListener::bind(address).await.map_err(bind)?;
+        let tls = listener.tls.as_ref().map(Tls::new).transpose()?;
+        // One queue for all that connections bring; nothing is ever sent to it.
+        let (sender, incoming) = unbounded_channel();
+        let (nowhere, _) = unbounded_channel();
+        let name = SipAddr::new(transport.into(), address.into());
+        let queue = ChannelConnection::create_connection(incoming, nowhere, name, None).await?;
+        layer.add_connection(SipConnection::Channel(queue));
+        let of_transport = Streams::new(transport, tls, Arc::clone(screen), sender);
+        let of_transport = Arc::new(of_transport);
+        tokio::spawn(Arc::clone(&of_transport).take_all(socket));
+        streams.insert(transport, of_transport);
+    }
+    let mut connections = Vec::new();
+    for peer in &settings.peers {
+        connections.push(match (peer.transport, streams.get(&peer.transport)) {
+            (_, Some(streams)) => Arc::clone(streams).to(peer).await?,
+            (transport, None) => {
+                let datagrams = datagrams.clone().filter(|_| transport == SipTransport::Udp);
+                datagrams.ok_or(SipError::NoListener(transport))?
+            }
+        });
+    }
+    Ok(connections)
 }
 
 /// Gives each request to its call, or begins one.
@@ -313,7 +378,7 @@ async fn dispatch(ua: Arc<Ua>, mut incoming: TransactionReceiver) {
             .to_owned();
         if tagged {
             let peer = source_of(&transaction)
-                .and_then(|source| ua.settings.peer_at(SipTransport::Udp, source.ip()));
+                .and_then(|(transport, source)| ua.settings.peer_at(transport, source.ip()));
             let entry = ua.dialogs.find(&call_id);
             let Some(entry) = entry.filter(|entry| Some(entry.peer) == peer) else {
                 answer(transaction, StatusCode::CallTransactionDoesNotExist, &[]);
@@ -359,14 +424,14 @@ async fn dispatch(ua: Arc<Ua>, mut incoming: TransactionReceiver) {
 }
 
 /// From where a request came.
-fn source_of(transaction: &Transaction) -> Option<SocketAddr> {
-    let connection = transaction.connection.as_ref()?;
-    connection.get_remote_addr()?.get_socketaddr().ok()
+fn source_of(transaction: &Transaction) -> Option<(SipTransport, SocketAddr)> {
+    let address = transaction.connection.as_ref()?.get_remote_addr()?;
+    Some((SipTransport::of(address)?, address.get_socketaddr().ok()?))
 }
 
 fn begin(ua: &Arc<Ua>, transaction: Transaction, call_id: String) {
-    let Some((source, peer)) = source_of(&transaction).and_then(|source| {
-        let peer = ua.settings.peer_at(SipTransport::Udp, source.ip())?;
+    let Some((source, peer)) = source_of(&transaction).and_then(|(transport, source)| {
+        let peer = ua.settings.peer_at(transport, source.ip())?;
         Some((source, peer))
     }) else {
         answer(transaction, StatusCode::Forbidden, &[]);

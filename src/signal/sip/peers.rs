@@ -9,7 +9,7 @@ use std::{
 };
 
 use rsipstack::{
-    sip::{Method, Scheme, Transport, Uri},
+    sip::{Method, Scheme, Uri},
     transport::SipAddr,
 };
 use tokio::{sync::mpsc, time::timeout};
@@ -51,8 +51,11 @@ pub(super) fn watch(ua: &Arc<Ua>) {
 }
 
 async fn ask(ua: Arc<Ua>, place: usize) {
-    let (Some(peer), Some(presence)) = (ua.settings.peers.get(place), ua.presence.get(place))
-    else {
+    let (Some(peer), Some(presence), Some(connection)) = (
+        ua.settings.peers.get(place),
+        ua.presence.get(place),
+        ua.connections.get(place),
+    ) else {
         return;
     };
     loop {
@@ -71,8 +74,8 @@ async fn ask(ua: Arc<Ua>, place: usize) {
         let mut options = asking.request(Method::Options, &branch());
         options.headers.push(field("Accept", "application/sdp"));
         let way = Way {
-            connection: ua.datagrams.clone(),
-            destination: SipAddr::new(Transport::Udp, peer.address.into()),
+            connection: connection.clone(),
+            destination: SipAddr::new(peer.transport.into(), peer.address.into()),
         };
         let (events, mut told) = mpsc::channel(4);
         send(&ua.endpoint, options, &way, None, 0, events);

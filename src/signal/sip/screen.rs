@@ -1,7 +1,7 @@
 //! What stands between the network and the stack: every message is read here first.
 
 use std::{
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     sync::{Arc, Mutex, PoisonError, atomic::Ordering},
     time::Instant,
 };
@@ -11,6 +11,7 @@ use rsipstack::{
     sip::SipMessage,
     transaction::key::{TransactionKey, TransactionRole},
 };
+use rustls::pki_types::ServerName;
 use tokio::net::UdpSocket;
 use tracing::debug;
 use zeroize::Zeroize;
@@ -61,6 +62,22 @@ impl Screen {
             counts,
             buckets: Mutex::new(buckets),
         }
+    }
+
+    /// What was turned away.
+    pub(super) fn counts(&self) -> &Counts {
+        &self.counts
+    }
+
+    /// What a certificate of the peer that an address belongs to names.
+    pub(super) fn name_at(
+        &self,
+        transport: SipTransport,
+        address: IpAddr,
+    ) -> Option<ServerName<'static>> {
+        let peer = self.settings.peer_at(transport, address)?;
+        let peer = self.settings.peers.get(peer)?;
+        Some(peer.certificate_name.clone())
     }
 
     /// Judges a whole message. Where it told a key that the call keeps, its body is overwritten.

@@ -1,10 +1,18 @@
 //! What the SIP door is told once.
 
-use std::{fmt, net::IpAddr, net::SocketAddr, time::Duration};
+use std::{
+    fmt,
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+    time::Duration,
+};
 
+use rsipstack::transport::SipAddr;
+use rustls::pki_types::ServerName;
 use serde::Deserialize;
 
 use crate::{
+    http::TlsFiles,
     proto::{leg::Leg, shadow::TrunkName},
     signal::Networks,
 };
@@ -16,12 +24,37 @@ pub enum SipTransport {
     /// Datagrams.
     #[default]
     Udp,
+    /// Connections.
+    Tcp,
+    /// Connections with a certificate at each end.
+    Tls,
+}
+
+impl From<SipTransport> for rsipstack::sip::Transport {
+    fn from(transport: SipTransport) -> Self {
+        match transport {
+            SipTransport::Udp => Self::Udp,
+            SipTransport::Tcp => Self::Tcp,
+            SipTransport::Tls => Self::Tls,
+        }
+    }
+}
+
+impl SipTransport {
+    /// Of an address of the stack.
+    pub(super) fn of(address: &SipAddr) -> Option<Self> {
+        [Self::Udp, Self::Tcp, Self::Tls]
+            .into_iter()
+            .find(|known| address.r#type == Some((*known).into()))
+    }
 }
 
 impl fmt::Display for SipTransport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Udp => "udp",
+            Self::Tcp => "tcp",
+            Self::Tls => "tls",
         })
     }
 }
@@ -35,6 +68,17 @@ pub struct Listener {
     pub address: SocketAddr,
     /// The address that peers are told.
     pub advertise: SocketAddr,
+    /// What TLS needs; with [`SipTransport::Tls`], and with nothing else.
+    pub tls: Option<TlsSettings>,
+}
+
+/// What TLS with peers needs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TlsSettings {
+    /// Our certificate, which peers are shown in either direction, and its key.
+    pub files: TlsFiles,
+    /// The certificates of the authorities that peers' are by, in PEM.
+    pub authorities: PathBuf,
 }
 
 /// What a peer asks for with 401 or 407. It is shown nowhere.
@@ -80,6 +124,8 @@ pub struct Peer {
     pub address: SocketAddr,
     /// From where it may send.
     pub sources: Networks,
+    /// What its certificate names, over TLS.
+    pub certificate_name: ServerName<'static>,
     /// The place, among the peers, of the one that its calls go to.
     pub to: usize,
     /// Where its calls are sent while the gateway must not serve.

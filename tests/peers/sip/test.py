@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""tonewall in line between two SIPp ends: many calls at once with hold and INFO, calls that are
-cancelled, and a payment whose card is keyed by SIP INFO alone, of which the agent's end gets nothing.
+"""tonewall in line between two SIPp ends: many calls at once with hold and INFO, by datagrams and by a
+connection, calls that are cancelled, and a payment whose card is keyed by SIP INFO alone, of which the agent's end gets nothing.
 Usage: test.py PATH_OF_TONEWALL [--ci]"""
 
 import hashlib
@@ -168,6 +168,7 @@ def main():
     work = Path(tempfile.mkdtemp(prefix="tonewall-sip-"))
     sip, caller_sip, agent_sip = (helpers.free_port(socket.SOCK_DGRAM) for _ in range(3))
     ng, api_port, metrics = helpers.free_port(socket.SOCK_DGRAM), helpers.free_port(), helpers.free_port()
+    sip_tcp = helpers.free_port()
     digest_key = secrets.token_hex(32)
     config = work / "tonewall.toml"
     config.write_text(f"""
@@ -190,6 +191,16 @@ burst = 1000
 [[sip.listen]]
 transport = "udp"
 address = "{GATEWAY}:{sip}"
+[[sip.listen]]
+transport = "tcp"
+address = "{GATEWAY}:{sip_tcp}"
+[[sip.peer]]
+name = "carrier-tcp"
+side = "trunk"
+transport = "tcp"
+address = "{CALLER}:{caller_sip}"
+calls_go_to = "pbx"
+keepalive = "0s"
 [[sip.peer]]
 name = "carrier"
 side = "trunk"
@@ -213,15 +224,16 @@ keepalive = "0s"
         processes.append(process)
         return process
 
-    def ends(name, pair, calls, at_once, rate):
-        """Both ends of so many calls."""
+    def ends(name, pair, calls, at_once, rate, tcp=False):
+        """Both ends of so many calls; the caller's may come by one connection."""
         for end, text in zip(("caller", "agent"), pair):
             (work / f"{name}-{end}.xml").write_text(text)
         common = ["-m", calls, "-l", at_once, "-nostdin", "-trace_err", "-rtp_echo"]
         agent = start(f"{name}-agent", "sipp", "-sf", work / f"{name}-agent.xml", "-i", AGENT, "-p", agent_sip,
                       "-mi", AGENT, "-mp", 9100, *common)
         time.sleep(0.5)
-        caller = start(f"{name}-caller", "sipp", f"{GATEWAY}:{sip}", "-sf", work / f"{name}-caller.xml", "-i", CALLER,
+        port, by = (sip_tcp, "t1") if tcp else (sip, "u1")
+        caller = start(f"{name}-caller", "sipp", f"{GATEWAY}:{port}", "-t", by, "-sf", work / f"{name}-caller.xml", "-i", CALLER,
                        "-p", caller_sip, "-mi", CALLER, "-mp", 9000, "-r", rate, *common)
         return caller, agent
 
@@ -250,6 +262,9 @@ keepalive = "0s"
             time.sleep(0.2)
         over("many", pair, 30)
         helpers.wait_for("the calls to be gone", lambda: not live())
+
+        over("connected", ends("connected", MANY, calls, 100, 50, tcp=True), 60)
+        helpers.wait_for("the calls by a connection to be gone", lambda: not live())
 
         cancelled = 20 if short else 100
         over("cancelled", ends("cancelled", CANCELLED, cancelled, 20, 20), 60)
@@ -302,9 +317,9 @@ keepalive = "0s"
     assert len(charged) == 1 and charged[0]["pan_hmac"] == digest(CARD), "the card is not what was keyed"
     assert charged[0]["expiry_hmac"] == digest(EXPIRY) and charged[0]["code_hmac"] == digest(CODE)
     log = (work / "gateway.log").read_text()
-    assert log.count("SIP call over") == calls + cancelled + 1, log.count("SIP call over")
+    assert log.count("SIP call over") == 2 * calls + cancelled + 1, log.count("SIP call over")
     assert "Signal=" not in log and "m=audio" not in log, "a message is in the gateway's log"
-    print(f"sip: {calls} calls with INFO and hold ({most} at once at most), {cancelled} cancelled, a payment keyed by "
+    print(f"sip: {calls} calls with INFO and hold ({most} at once at most), {calls} by TCP, {cancelled} cancelled, a payment keyed by "
           f"{len(CARD + EXPIRY + CODE)} INFO requests of which the agent's end got 0")
 
 

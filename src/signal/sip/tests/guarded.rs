@@ -91,6 +91,97 @@ async fn the_other_end_cannot_press_a_callers_keys() {
         .await;
     world.pbx.hear("SIP/2.0 481").await;
     assert!(world.house.media.pressed.lock().unwrap().is_empty());
+    // Nor may it have what the caller was answered.
+    let options = world.trunk.within("OPTIONS", 2, &caller, "", ("", ""));
+    world.trunk.send(&options).await;
+    world.trunk.hear("SIP/2.0 200").await;
+    world.pbx.send(&options).await;
+    world.pbx.hear("SIP/2.0 481").await;
+}
+
+/// Secret memory that is full.
+struct NoSlots;
+
+impl SlotSource for NoSlots {
+    fn acquire(&self) -> Option<KeySlot> {
+        None
+    }
+}
+
+#[tokio::test]
+async fn a_key_that_there_is_no_place_for_is_lost_and_not_told() {
+    let pages = logs::Pages::default();
+    // The stack logs what it sees.
+    let _guard = logs::listen(&pages, false);
+    let world = World::of(House::new(26_040..=26_059), NoSlots, |_| {}).await;
+    let (caller, _) = world.call("no-slot").await;
+    world.arm("no-slot").await;
+    let key = (RELAY, "Signal=5\r\n");
+    let info = world.trunk.within("INFO", 2, &caller, "", key);
+    world.trunk.send(&info).await;
+    world.trunk.hear("SIP/2.0 200").await;
+    world.pbx.hears_nothing().await;
+    assert!(world.house.media.pressed.lock().unwrap().is_empty());
+    let text = pages.text();
+    assert!(
+        text.contains("Content-Type: application/dtmf-relay"),
+        "control"
+    );
+    assert!(!text.contains("Signal=5"));
+}
+
+#[tokio::test]
+async fn of_several_bodies_the_session_description_passes() {
+    let world = World::new(26_060..=26_079).await;
+    let parts = |kind: &str| {
+        format!(
+            "--b\r\nContent-Type: application/isup\r\n\r\nx\r\n\
+             --b\r\nContent-Type: {kind}\r\n\r\n{}\r\n--b--\r\n",
+            sdp(4_000)
+        )
+    };
+    let invite = |call_id: &str, body: &str| {
+        let invite = world.trunk.invite(call_id, "", body);
+        invite.replace("application/sdp", "multipart/mixed;boundary=b")
+    };
+    let none = invite("none", &parts("application/x-sdp"));
+    world.trunk.send(&none).await;
+    let refused = world.trunk.hear("SIP/2.0 415").await;
+    assert_eq!(header(&refused, "Accept"), "application/sdp");
+    let packed = world
+        .trunk
+        .invite("packed", "Content-Encoding: gzip\r\n", &sdp(4_000));
+    world.trunk.send(&packed).await;
+    let refused = loop {
+        let heard = world.trunk.hear("SIP/2.0 415").await;
+        if heard.contains("Call-ID: packed") {
+            break heard;
+        }
+    };
+    assert_eq!(header(&refused, "Accept-Encoding"), "identity");
+    let several = world.trunk.invite("several", "", "BODY");
+    let body = parts("application/sdp");
+    let several = several.split("Content-Type").next().unwrap().to_owned();
+    let several = with_body(&several, "multipart/mixed;boundary=b", &body);
+    world.trunk.send(&several).await;
+    let ours = world.pbx.hear("INVITE ").await;
+    assert_eq!(header(&ours, "Content-Type"), "application/sdp");
+    assert!(ours.contains("m=audio") && !ours.contains("isup"), "{ours}");
+    // The answer, likewise.
+    let answer = world.pbx.answer(&ours, "200 OK", "", "");
+    let answer = answer.replace("Content-Length: 0\r\n\r\n", "");
+    let answer = with_body(&answer, "multipart/mixed;boundary=b", &body);
+    world.pbx.send(&answer).await;
+    let taken = loop {
+        let heard = world.trunk.hear_within(PATIENCE).await.unwrap();
+        if heard.starts_with("SIP/2.0 200") {
+            break heard;
+        }
+    };
+    assert!(
+        taken.contains("m=audio") && !taken.contains("isup"),
+        "{taken}"
+    );
 }
 
 #[tokio::test]

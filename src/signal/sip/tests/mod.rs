@@ -5,6 +5,7 @@ mod guarded;
 mod logs;
 mod races;
 mod shapes;
+mod streams;
 mod torture;
 
 use std::{
@@ -259,17 +260,21 @@ impl World {
         ports: std::ops::RangeInclusive<u16>,
         change: impl FnOnce(&mut SipSettings),
     ) -> Self {
-        Self::of(House::new(ports), change).await
+        Self::of(House::new(ports), PlainSlots, change).await
     }
 
     /// With room for so many calls.
     async fn full(ports: std::ops::RangeInclusive<u16>, max_calls: usize) -> Self {
         let mut settings = fakes::settings();
         settings.max_calls = max_calls;
-        Self::of(House::with(settings, ports), |_| {}).await
+        Self::of(House::with(settings, ports), PlainSlots, |_| {}).await
     }
 
-    async fn of(house: House, change: impl FnOnce(&mut SipSettings)) -> Self {
+    async fn of(
+        house: House,
+        slots: impl SlotSource + 'static,
+        change: impl FnOnce(&mut SipSettings),
+    ) -> Self {
         // A free port, for the stack wants to know it before it is bound.
         let address = {
             let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
@@ -283,6 +288,7 @@ impl World {
             transport: SipTransport::Udp,
             address,
             sources: Networks::parse([address.ip().to_string().as_str()]).unwrap(),
+            certificate_name: address.ip().into(),
             to,
             bypass: None,
             pass_headers: Vec::new(),
@@ -294,6 +300,7 @@ impl World {
                 transport: SipTransport::Udp,
                 address,
                 advertise: address,
+                tls: None,
             }],
             peers: vec![
                 peer("carrier", Leg::Caller, trunk.address, 1),
@@ -310,14 +317,9 @@ impl World {
             let serves = asked.load(Ordering::Relaxed);
             serves.then_some(()).ok_or_else(|| "draining".to_owned())
         });
-        let server = SipServer::start(
-            settings,
-            house.calls.clone(),
-            Arc::new(PlainSlots),
-            may_serve,
-        )
-        .await
-        .unwrap();
+        let server = SipServer::start(settings, house.calls.clone(), Arc::new(slots), may_serve)
+            .await
+            .unwrap();
         Self {
             house,
             server,
