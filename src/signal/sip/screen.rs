@@ -25,6 +25,8 @@ use crate::{
 
 /// Largest datagram that the stack takes.
 const STACK_BYTES: usize = 8_192;
+/// Messages of all kinds that an address may send for each new request that it may.
+const OF_CALL: u32 = 50;
 const MAX_DATAGRAM_BYTES: usize = 65_535;
 
 /// What is to be done with a message.
@@ -44,6 +46,8 @@ pub(super) struct Screen {
     counts: Arc<Counts>,
     keys: Keys,
     buckets: Mutex<Buckets>,
+    /// Of all messages.
+    turns: Mutex<Buckets>,
 }
 
 impl Screen {
@@ -61,12 +65,23 @@ impl Screen {
             dialogs,
             counts,
             buckets: Mutex::new(buckets),
+            turns: Mutex::new(Buckets::new(
+                settings.requests_per_second.saturating_mul(OF_CALL),
+                settings.burst.saturating_mul(OF_CALL),
+            )),
         }
     }
 
     /// What was turned away.
     pub(super) fn counts(&self) -> &Counts {
         &self.counts
+    }
+
+    /// Whether an address may send a message of any kind now: the stack takes what it gets without
+    /// saying when it has too much.
+    pub(super) fn has_turn(&self, source: SocketAddr) -> bool {
+        let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
+        turns.admit(source.ip(), Instant::now())
     }
 
     /// What a certificate of the peer that an address belongs to names.
@@ -202,6 +217,12 @@ impl StackSocket for Datagrams {
             message.truncate(length);
             // An empty line keeps a NAT's mapping alive.
             if message.iter().all(u8::is_ascii_whitespace) {
+                continue;
+            }
+            if !self.screen.has_turn(source) {
+                // It is sent again, if it matters.
+                self.screen.counts.limited.fetch_add(1, Ordering::Relaxed);
+                message.zeroize();
                 continue;
             }
             // RFC 3261 section 7.5.

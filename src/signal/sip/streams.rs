@@ -5,6 +5,7 @@ use std::{
     collections::{HashMap, VecDeque},
     io,
     net::{IpAddr, SocketAddr},
+    pin::pin,
     sync::{Arc, Mutex, PoisonError, atomic::Ordering},
     time::{Duration, Instant},
 };
@@ -33,7 +34,7 @@ use crate::proto::sip::{
     Framed, MAX_BODY_BYTES, MAX_HEAD_BYTES, bare_response, frame, refusal, value,
 };
 
-/// Messages that may wait until a connection takes them.
+/// Messages that may wait for a connection that takes nothing.
 const WAITING: usize = 256;
 /// Connections that one address may have, and all together.
 const MOST_OF_SOURCE: usize = 16;
@@ -42,6 +43,8 @@ const MOST: usize = 1_024;
 const IDLE: Duration = Duration::from_secs(900);
 /// How long a message, a handshake or a write may take.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How often it is looked whether too much waits for a connection that takes nothing.
+const STALL: Duration = Duration::from_millis(50);
 /// How long a peer may take to accept a connection.
 const DIAL: Duration = Duration::from_secs(3);
 /// How much is read at a time.
@@ -145,7 +148,7 @@ impl Streams {
         address: SocketAddr,
         name: ServerName<'static>,
         connection: SipConnection,
-        mut outgoing: mpsc::Receiver<TransportEvent>,
+        mut outgoing: mpsc::UnboundedReceiver<TransportEvent>,
     ) {
         let mut failed = VecDeque::with_capacity(WAITING);
         while let Some(event) = outgoing.recv().await {
@@ -224,13 +227,13 @@ impl Streams {
     async fn queue(
         &self,
         with: SocketAddr,
-    ) -> rsipstack::Result<(SipConnection, mpsc::Receiver<TransportEvent>)> {
-        let (sender, outgoing) = mpsc::channel(WAITING);
+    ) -> rsipstack::Result<(SipConnection, mpsc::UnboundedReceiver<TransportEvent>)> {
+        // The stack has one task for all connections, which must not wait for one of them.
+        let (sender, outgoing) = mpsc::unbounded_channel();
         // What comes is handed in beside it.
         let (_, nothing) = mpsc::unbounded_channel();
         let (with, token) = (self.address(with), CancellationToken::new());
-        let made = ChannelConnection::create_connection_bounded(nothing, sender, with, Some(token))
-            .await?;
+        let made = ChannelConnection::create_connection(nothing, sender, with, Some(token)).await?;
         Ok((SipConnection::Channel(made), outgoing))
     }
 
@@ -241,7 +244,7 @@ impl Streams {
         source: SocketAddr,
         connection: &SipConnection,
         first: Option<SipMessage>,
-        outgoing: &mut mpsc::Receiver<TransportEvent>,
+        outgoing: &mut mpsc::UnboundedReceiver<TransportEvent>,
     ) {
         let (reader, mut writer) = tokio::io::split(stream);
         let (answers, mut to_answer) = mpsc::channel(WAITING);
@@ -249,7 +252,16 @@ impl Streams {
             let mut next = first.map(|message| message.to_bytes());
             loop {
                 if let Some(bytes) = next.take() {
-                    write(&mut writer, &bytes).await?;
+                    let mut writing = pin!(write(&mut writer, &bytes));
+                    loop {
+                        tokio::select! {
+                            written = &mut writing => break written?,
+                            () = sleep(STALL) => {}
+                        }
+                        if outgoing.len() > WAITING {
+                            return Err(io::Error::other("too many messages wait"));
+                        }
+                    }
                 }
                 next = tokio::select! {
                     event = outgoing.recv() => match event {
@@ -297,6 +309,9 @@ impl Streams {
                     }
                 }
                 Ok(Framed::Message(length)) => {
+                    while !self.screen.has_turn(source) {
+                        sleep(STALL).await;
+                    }
                     let mut message = Zeroizing::new(buffer.get(..length)?.to_vec());
                     cut(&mut buffer, length);
                     since = None;

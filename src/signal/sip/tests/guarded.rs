@@ -263,6 +263,22 @@ async fn a_flood_is_sent_away_and_calls_that_are_up_go_on() {
 }
 
 #[tokio::test]
+async fn a_flood_of_what_begins_nothing_is_bounded_too() {
+    let world = World::with(26_220..=26_229, |settings| {
+        (settings.requests_per_second, settings.burst) = (1, 2);
+    })
+    .await;
+    let ack = world.trunk.invite("flood", "", "").replace("INVITE", "ACK");
+    for _ in 0..300 {
+        world.trunk.send(&ack).await;
+    }
+    tokio::time::sleep(QUIET).await;
+    let [_, _, (_, limited), ..] = world.server.refused();
+    // A hundred at once, and fifty a second.
+    assert!((20..=200).contains(&limited), "{limited}");
+}
+
+#[tokio::test]
 async fn a_gateway_that_must_not_serve_sends_calls_past_itself() {
     for bypass in [None, Some("192.0.2.77:5070".parse().unwrap())] {
         let ports = if bypass.is_some() {

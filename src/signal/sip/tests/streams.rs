@@ -260,6 +260,84 @@ async fn an_address_has_so_many_connections_and_a_stranger_none() {
     assert_eq!(stranger.next().await, None);
 }
 
+#[tokio::test]
+async fn a_flood_by_a_connection_is_slowed_and_nothing_of_it_lost() {
+    let world = World::with(26_230..=26_239, |settings| {
+        let mut listener = settings.listeners[0].clone();
+        listener.transport = SipTransport::Tcp;
+        settings.listeners.push(listener);
+        settings.peers[0].transport = SipTransport::Tcp;
+        (settings.requests_per_second, settings.burst) = (2, 1);
+    })
+    .await;
+    let mut line = world.dial().await;
+    line.send(&world.trunk.invite("slow", "", &sdp(4_000)))
+        .await;
+    let ours = world.pbx.hear("INVITE ").await;
+    world.pbx.answers(&ours, "200 OK", &sdp(6_000)).await;
+    let taken = line.hear("SIP/2.0 200").await;
+    let caller = Dialog2::of_answer(&taken);
+    line.send(&world.trunk.within("ACK", 1, &caller, "", ("", "")))
+        .await;
+    let many: String = (2..102)
+        .map(|n| world.trunk.within("OPTIONS", n, &caller, "", ("", "")))
+        .collect();
+    let began = std::time::Instant::now();
+    line.send(&many).await;
+    for _ in 2..102 {
+        line.hear("SIP/2.0 200").await;
+    }
+    let took = began.elapsed();
+    assert!(took > Duration::from_millis(300), "{took:?}");
+}
+
+#[tokio::test]
+async fn a_connection_that_takes_nothing_is_closed_and_holds_nobody_up() {
+    let world = World::with(26_240..=26_249, |settings| {
+        let mut listener = settings.listeners[0].clone();
+        listener.transport = SipTransport::Tcp;
+        settings.listeners.push(listener);
+        settings.peers[0].transport = SipTransport::Tcp;
+        (settings.requests_per_second, settings.burst) = (1_000_000, 1_000_000);
+    })
+    .await;
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(4_096).unwrap();
+    socket.bind(SocketAddr::from(([127, 0, 0, 2], 0))).unwrap();
+    let deaf = socket.connect(world.trunk.gateway).await.unwrap();
+    let (_unread, mut writer) = deaf.into_split();
+    let options = world
+        .trunk
+        .invite("deaf", "", "")
+        .replace("INVITE", "OPTIONS");
+    let options = options.replace("SIP/2.0/UDP", "SIP/2.0/TCP");
+    let long = format!("{};x={}", header(&options, "Via"), "y".repeat(4_000));
+    let flood = tokio::spawn(async move {
+        for n in 0.. {
+            let one = options.replace(header(&options, "Via"), &long);
+            let one = one.replace("z9hG4bK-deaf", &format!("z9hG4bK-deaf{n}"));
+            if writer.write_all(one.as_bytes()).await.is_err() {
+                return n;
+            }
+        }
+        0
+    });
+    let mut line = world.dial().await;
+    let other = world
+        .trunk
+        .invite("other", "", "")
+        .replace("INVITE", "OPTIONS");
+    while !flood.is_finished() {
+        line.send(&other.replace("z9hG4bK-", &format!("z9hG4bK-{}", rand::random::<u32>())))
+            .await;
+        let began = std::time::Instant::now();
+        line.hear("SIP/2.0 200").await;
+        assert!(began.elapsed() < Duration::from_secs(2), "held up");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert!(flood.await.unwrap() > 256);
+}
+
 /// An authority, and what it says of others.
 struct Authority(Issuer<'static, KeyPair>, String);
 
