@@ -273,13 +273,16 @@ impl SipListen {
             (Some(certificate), Some(key), Some(authorities))
                 if self.transport == SipTransport::Tls =>
             {
-                Ok(Some(TlsSettings {
+                let settings = TlsSettings {
                     files: TlsFiles {
                         certificate: certificate.clone(),
                         key: key.clone(),
                     },
                     authorities: authorities.clone(),
-                }))
+                };
+                let checked = settings.check();
+                checked.map_err(|error| ("sip.listen.certificate", error.to_string()))?;
+                Ok(Some(settings))
             }
             _ => {
                 let problem = format!(
@@ -390,6 +393,22 @@ mod tests {
                 Some(key),
                 "{text}"
             );
+        }
+        let files =
+            "certificate = \"/no/c.pem\"\nkey = \"/no/k.pem\"\nauthorities = \"/no/a.pem\"\n";
+        let some = "key = \"/no/k.pem\"\n";
+        for (transport, files, told) in [
+            ("tls", files, true),
+            ("tls", some, false),
+            ("tls", "", false),
+            ("tcp", files, false),
+        ] {
+            let listen = format!(
+                "[[listen]]\ntransport = \"{transport}\"\naddress = \"192.0.2.10:5061\"\n{files}"
+            );
+            let (key, problem) = settings(&format!("{listen}{GOOD}")).unwrap_err();
+            assert_eq!(key, "sip.listen.certificate", "{listen}");
+            assert_eq!(problem.contains("/no/c.pem"), told, "{problem}");
         }
         assert_eq!(
             settings("session_expires = \"89s\"\n".to_owned().as_str()).err(),

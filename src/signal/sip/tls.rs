@@ -19,6 +19,16 @@ pub(super) struct Tls {
     connector: TlsConnector,
 }
 
+impl TlsSettings {
+    /// Whether TLS can be done with it.
+    ///
+    /// # Errors
+    /// [`SipError`], which names the file and what is wrong with it.
+    pub fn check(&self) -> Result<(), SipError> {
+        Tls::new(self).map(|_| ())
+    }
+}
+
 impl Tls {
     pub(super) fn new(settings: &TlsSettings) -> Result<Self, SipError> {
         let (chain, key) = settings.files.read()?;
