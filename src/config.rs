@@ -177,8 +177,10 @@ pub struct Media {
     pub port_max: u16,
     /// A released pair of ports rests for this long.
     pub port_quarantine: Span,
-    /// Worker threads; 0 means one a core.
+    /// Worker threads; 0 means one a core, or one for each of `cpus`.
     pub workers: usize,
+    /// The CPUs that they stay on, in turns; where there are none, wherever the system puts them.
+    pub cpus: Vec<usize>,
     /// How long a busy worker may nap so that more packets wait for each wake-up. It does so only
     /// while it measures that this saves CPU.
     pub nap: Span,
@@ -186,6 +188,8 @@ pub struct Media {
     pub dscp: u8,
     /// Bytes that may wait at a media socket in each direction; the system's own where it is not named.
     pub socket_buffer: Option<usize>,
+    /// Measure how long packets wait before they are taken.
+    pub measure_wait: bool,
     /// From where media is taken.
     pub source: SourcePolicy,
     /// Which side of the first offer keys the card.
@@ -331,9 +335,11 @@ impl Default for Media {
             port_max: 39_999,
             port_quarantine: Span(Duration::from_secs(5)),
             workers: 0,
+            cpus: Vec::new(),
             nap: Span(Duration::from_millis(1)),
             dscp: SocketOptions::default().dscp,
             socket_buffer: SocketOptions::default().buffer_bytes,
+            measure_wait: true,
             source: SourcePolicy::Exact,
             caller: CallerSide::Offerer,
         }
@@ -479,6 +485,7 @@ impl Config {
     #[must_use]
     pub fn workers(&self) -> usize {
         match self.media.workers {
+            0 if !self.media.cpus.is_empty() => self.media.cpus.len(),
             0 => std::thread::available_parallelism().map_or(1, usize::from),
             named => named,
         }

@@ -1,6 +1,6 @@
 //! Prometheus metrics, on a listener of their own. No digit and no label of many values.
 
-use std::sync::{Arc, Mutex, PoisonError, atomic::Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::{Router, http::header, routing::get};
 use prometheus::{
@@ -81,6 +81,7 @@ impl Metrics {
             &["version", "secret_memory"],
         )?;
         registry.register(Box::new(info.clone()))?;
+        registry.register(Box::new(media.waits().clone()))?;
         info.with_label_values(&[env!("CARGO_PKG_VERSION"), secret_memory])
             .set(1);
         let sip_peers = IntGaugeVec::new(
@@ -262,33 +263,27 @@ impl Metrics {
     #[must_use]
     pub fn render(&self) -> String {
         let _one_at_a_time = self.scrape.lock().unwrap_or_else(PoisonError::into_inner);
-        let counters = self.media.counters();
+        let counted = self.media.counted();
         let gauge = |gauge: &IntGauge, value: u64| gauge.set(i64::try_from(value).unwrap_or(0));
-        gauge(&self.calls, counters.calls.load(Ordering::Relaxed));
-        gauge(
-            &self.armed_calls,
-            counters.armed_calls.load(Ordering::Relaxed),
-        );
+        gauge(&self.calls, counted.calls);
+        gauge(&self.armed_calls, counted.armed_calls);
         let total = |counter: &IntCounter, value: u64| {
             counter.inc_by(value.saturating_sub(counter.get()));
         };
-        for leg in [Leg::Caller, Leg::Agent] {
-            total(
-                &self.packets.with_label_values(&[leg.as_str()]),
-                counters.packets(leg),
-            );
-        }
-        let refusals = &counters.refusals;
-        for (reason, count) in [
-            ("source", &refusals.source),
-            ("not-media", &refusals.not_media),
-            ("malformed", &refusals.malformed),
-            ("not-answered", &refusals.not_answered),
+        for (leg, count) in [
+            (Leg::Caller, counted.caller_packets),
+            (Leg::Agent, counted.agent_packets),
         ] {
-            total(
-                &self.refused.with_label_values(&[reason]),
-                count.load(Ordering::Relaxed),
-            );
+            total(&self.packets.with_label_values(&[leg.as_str()]), count);
+        }
+        let refusals = counted.refusals;
+        for (reason, count) in [
+            ("source", refusals.source),
+            ("not-media", refusals.not_media),
+            ("malformed", refusals.malformed),
+            ("not-answered", refusals.not_answered),
+        ] {
+            total(&self.refused.with_label_values(&[reason]), count);
         }
         let peers = self.peers.lock().unwrap_or_else(PoisonError::into_inner);
         for (name, there) in peers.as_ref().map(|peers| peers()).unwrap_or_default() {
@@ -301,11 +296,8 @@ impl Metrics {
             let counter = self.control_refused.with_label_values(&[door, reason]);
             total(&counter, count);
         }
-        total(&self.unsent, counters.unsent.load(Ordering::Relaxed));
-        total(
-            &self.panicked,
-            counters.panicked_calls.load(Ordering::Relaxed),
-        );
+        total(&self.unsent, counted.unsent);
+        total(&self.panicked, counted.panicked_calls);
         let healthy = self.audit.has_room() && !self.audit.is_broken();
         self.audit_healthy.set(i64::from(healthy));
         let mut text = Vec::new();

@@ -13,6 +13,8 @@ use crate::{
 const CYCLES: f64 = 500.0;
 const GAP: Duration = Duration::from_millis(5);
 const TIMES: (Duration, Duration) = (Duration::from_millis(200), Duration::from_millis(1_000));
+/// So many that replies come close together.
+const CLOSE: f64 = 5_000.0;
 /// More than one core's worth of load.
 const TOO_MANY: f64 = 200_000.0;
 /// What a figure may be off by, on a host that is busy with other things.
@@ -43,18 +45,22 @@ pub(crate) fn pass(cores: Cores, seed: u64, report: &mut Report) -> bool {
 type Control = (&'static str, String, String, bool);
 
 fn all(cores: Cores, seed: u64) -> Result<Vec<Control>, String> {
-    let play = |fault: Option<Fault>, rate: f64| {
-        let mut one = Contestant::start(&Kind::SetUpFloor(fault), cores, 10)?;
+    let start = |fault: Option<Fault>| Contestant::start(&Kind::SetUpFloor(fault), cores, 10);
+    let play_on = |mut one: Contestant, rate: f64| {
         let slice = one.play(Pace::Open(rate, GAP), TIMES, cores, seed);
         let slice = slice.map_err(|error| error.to_string())?;
         Ok::<_, String>((slice, one.before, one.held()))
     };
+    let play = |fault: Option<Fault>, rate: f64| play_on(start(fault)?, rate);
     let honest = play(None, CYCLES)?;
     let slow = play(Some(Fault::Slow), CYCLES)?;
     let deaf = play(Some(Fault::Deaf), CYCLES)?;
     let leak = play(Some(Fault::Leak), CYCLES)?;
     let spin = play(Some(Fault::Spin), CYCLES)?;
     let crowded = play(None, TOO_MANY)?;
+    let narrow = start(None)?;
+    narrow.lose_replies().map_err(|error| error.to_string())?;
+    let narrow = play_on(narrow, CLOSE)?;
 
     let p50 = |(slice, ..): &(Slice, Held, Held)| {
         let offers = slice.replies.times[0].quantile_us(0.5);
@@ -70,6 +76,8 @@ fn all(cores: Cores, seed: u64) -> Result<Vec<Control>, String> {
     let spin_us = 3.0 * Fault::SPIN.as_secs_f64() * 1e6;
     let spun_us = cpu_us(&spin) - cpu_us(&honest);
     let late = figures::void(&crowded.0);
+    let lost = narrow.0.own_drops;
+    let heard = narrow.0.replies.cycles;
     Ok(vec![
         (
             "the floor as it is",
@@ -111,6 +119,12 @@ fn all(cores: Cores, seed: u64) -> Result<Vec<Control>, String> {
             format!("{TOO_MANY} cycles a second"),
             late.clone().unwrap_or_else(|| "nothing".to_owned()),
             late.is_some(),
+        ),
+        (
+            "a load that loses replies, and hears the others",
+            format!("room for a reply or two, {CLOSE} cycles a second"),
+            format!("{lost} lost, {heard} cycles whole"),
+            lost > 0 && heard > 100 && figures::void(&narrow.0).is_some(),
         ),
     ])
 }

@@ -18,7 +18,7 @@ use nix::{
         prctl::set_timerslack,
         socket::{
             ControlMessageOwned, MsgFlags, MultiHeaders, SockaddrIn, recvmmsg, setsockopt,
-            sockopt::{ReceiveTimestampns, RxqOvfl},
+            sockopt::{RcvBuf, RcvBufForce, ReceiveTimestampns, RxqOvfl},
         },
         time::TimeSpec,
     },
@@ -33,6 +33,8 @@ use crate::{
 const RECEIVE: usize = 32;
 /// Longest reply that is read.
 const LONGEST: usize = 8_192;
+/// What its socket holds of replies: what it does not hold is not the daemon's fault.
+const RECEIVE_BUFFER: usize = 8 << 20;
 /// How long the load sleeps at most.
 const SLEEP: Duration = Duration::from_micros(50);
 /// A command that has no reply for so long has none.
@@ -120,7 +122,6 @@ pub(crate) struct Proxy {
     cookies: u64,
     calls: u64,
     incoming: Vec<[u8; LONGEST]>,
-    headers: MultiHeaders<SockaddrIn>,
     /// Replies that the socket had no room for since it was opened.
     drops: u32,
 }
@@ -130,6 +131,10 @@ impl Proxy {
         let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
         socket.connect(server)?;
         socket.set_nonblocking(true)?;
+        // Without privilege as much as there may be.
+        if setsockopt(&socket, RcvBufForce, &RECEIVE_BUFFER).is_err() {
+            setsockopt(&socket, RcvBuf, &RECEIVE_BUFFER)?;
+        }
         setsockopt(&socket, ReceiveTimestampns, &true)?;
         // What the kernel tells of all sockets takes seconds to read where there are 70,000.
         setsockopt(&socket, RxqOvfl, &1)?;
@@ -141,9 +146,13 @@ impl Proxy {
             cookies: 0,
             calls: 0,
             incoming: vec![[0; LONGEST]; RECEIVE],
-            headers: MultiHeaders::preallocate(RECEIVE, Some(cmsg_space!(TimeSpec, u32))),
             drops: 0,
         })
+    }
+
+    /// Has room for a reply or two from here on.
+    pub(crate) fn have_little_room(&self) -> io::Result<()> {
+        Ok(setsockopt(&self.socket, RcvBuf, &0)?)
     }
 
     /// Replies that the socket had no room for since it was opened.
@@ -194,9 +203,13 @@ impl Proxy {
                 let buffer = buffers.next().expect("there are as many");
                 [IoSliceMut::new(buffer)]
             });
+            // Anew each time: a call leaves the length of what the kernel said in them, and from the
+            // first lost reply on the kernel says more, for which there would be no room.
+            let room = cmsg_space!(TimeSpec, u32);
+            let mut headers = MultiHeaders::<SockaddrIn>::preallocate(RECEIVE, Some(room));
             let received = recvmmsg(
                 self.socket.as_raw_fd(),
-                &mut self.headers,
+                &mut headers,
                 &mut slices,
                 MsgFlags::empty(),
                 None,
@@ -424,13 +437,17 @@ impl<'a> Run<'a> {
     fn give_up(&mut self) {
         let now = now_ns();
         let patience = PATIENCE.as_nanos() as u64;
-        let before = self.under_way.len();
         // From when it was due: it was sent later, if anything.
-        self.under_way
-            .retain(|_, one| now.saturating_sub(one.since_ns) < patience);
-        let given_up = before - self.under_way.len();
-        self.open -= given_up;
-        self.replies.unanswered += given_up as u64;
+        let given_up = self
+            .under_way
+            .extract_if(|_, one| now.saturating_sub(one.since_ns) >= patience);
+        for (_, UnderWay { call, .. }) in given_up {
+            self.open -= 1;
+            self.replies.unanswered += 1;
+            // As a proxy does whose call failed. Without it each such call would be up for good, until
+            // there are no descriptors left for others.
+            self.proxy.send(call, Step::Delete);
+        }
     }
 }
 

@@ -117,6 +117,8 @@ impl Gateway {
         let sink: Arc<dyn CardSink> = cards.sink();
         let settings = MediaSettings {
             workers: config.workers(),
+            cpus: config.media.cpus.clone(),
+            measure_wait: config.media.measure_wait,
             nap: config.media.nap.0,
             masking: config.masking,
         };

@@ -6,23 +6,8 @@ use std::{
     time::Instant,
 };
 
-use super::{CallStats, LegStats};
+use super::{CallStats, LegStats, counters::Count};
 use crate::proto::{call::Channel, leg::Leg, rtp::Reception};
-
-/// A number that one thread counts up.
-#[derive(Default)]
-struct Count(AtomicU64);
-
-impl Count {
-    fn add(&self, more: u64) {
-        // Nobody else writes, so nothing is lost between the two, and the bus is not locked.
-        self.0.store(self.get() + more, Ordering::Relaxed);
-    }
-
-    fn get(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
-    }
-}
 
 /// Of one leg.
 #[derive(Default)]

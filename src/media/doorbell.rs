@@ -88,7 +88,7 @@ mod tests {
 
     fn bell() -> (Arc<Doorbell>, Sockets) {
         let bell = Arc::new(Doorbell::new().unwrap());
-        let wire = Sockets::new(&bell).unwrap();
+        let wire = Sockets::new(&bell, None).unwrap();
         (bell, wire)
     }
 

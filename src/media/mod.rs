@@ -1,5 +1,6 @@
 //! The media plane: a few worker threads, each the sole owner of its calls.
 
+mod arrival;
 mod counters;
 mod counts;
 mod doorbell;
@@ -15,7 +16,7 @@ use std::{net::UdpSocket, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-pub use counters::{Counters, Refusals};
+pub use counters::{Counted, Refusals};
 pub use plane::MediaPlane;
 
 use crate::proto::{
@@ -53,10 +54,14 @@ pub trait CardSink: Send + Sync {
 pub struct CardPlaneBusy;
 
 /// What the media plane is told once.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct MediaSettings {
     /// Worker threads; at least one.
     pub workers: usize,
+    /// The CPUs that they run on, in turns; where there are none, wherever the system puts them.
+    pub cpus: Vec<usize>,
+    /// Whether to measure how long packets wait before they are taken.
+    pub measure_wait: bool,
     /// How long a busy worker may nap so that more packets wait for each wake-up; zero: never.
     pub nap: Duration,
     /// How armed calls are masked.

@@ -11,15 +11,19 @@ use std::{
     time::Instant,
 };
 
+use prometheus::Histogram;
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use tokio::sync::{mpsc, oneshot};
 
 use super::{
-    CallStats, CardSink, Counters, LegSockets, MediaCommand, MediaError, MediaEvent, MediaSettings,
+    CallStats, CardSink, Counted, LegSockets, MediaCommand, MediaError, MediaEvent, MediaSettings,
     SlotSource,
+    arrival::{self, Arrivals},
+    counters::Counters,
     counts::CallCounts,
     doorbell::Doorbell,
     sockets::Sockets,
-    worker::{Load, NewCall, Order, Shared, Worker},
+    worker::{Link, Load, NewCall, Order, Shared, Worker},
 };
 use crate::proto::{
     call::{InfoForward, LegMedia},
@@ -40,7 +44,7 @@ pub struct MediaPlane {
     placed: Arc<Mutex<HashMap<CallId, Placed>>>,
     /// How many at the moment give several orders.
     gathering: Arc<AtomicUsize>,
-    counters: Arc<Counters>,
+    waits: Histogram,
 }
 
 /// Which worker has a call, and what it counts of it.
@@ -55,44 +59,59 @@ struct Handle {
     /// It was not told of an order yet, because more are to come.
     untold: AtomicBool,
     load: Arc<Load>,
+    counters: Arc<Counters>,
 }
 
 impl MediaPlane {
     /// Starts the workers.
     ///
     /// # Errors
-    /// When the system has no more threads or no more descriptors for their pollers.
+    /// When the system has no more threads or no more descriptors for their pollers, or when this
+    /// process may not run on a CPU that is named.
     pub fn start(
         settings: MediaSettings,
         slots: &Arc<dyn SlotSource>,
         cards: &Arc<dyn CardSink>,
     ) -> io::Result<(Self, mpsc::Receiver<MediaEvent>)> {
         let (events, told) = mpsc::channel(EVENTS);
-        let counters = Arc::new(Counters::default());
+        let waits = arrival::histogram().map_err(io::Error::other)?;
+        let cpus = Cpus::new(&settings.cpus)?;
         let shared = Shared {
             masking: settings.masking,
             nap: settings.nap,
             events,
             slots: Arc::clone(slots),
             cards: Arc::clone(cards),
-            counters: Arc::clone(&counters),
+            waits: waits.clone(),
         };
         let handles = (0..settings.workers.max(1))
             .map(|number| {
                 let (orders, taken) = sync_channel(ORDERS);
                 let load = Arc::new(Load::default());
                 let bell = Arc::new(Doorbell::new()?);
-                let wire = Sockets::new(&bell)?;
-                let queue = (taken, Arc::clone(&bell), Arc::clone(&load));
-                let worker = Worker::new(wire, queue, shared.clone());
+                let arrivals = settings.measure_wait.then(Arrivals::new);
+                let wire = Sockets::new(&bell, arrivals)?;
+                let counters = Arc::new(Counters::default());
+                let link = Link {
+                    orders: taken,
+                    bell: Arc::clone(&bell),
+                    load: Arc::clone(&load),
+                    counters: Arc::clone(&counters),
+                };
+                let worker = Worker::new(wire, link, shared.clone());
+                let cpu = cpus.of(number);
                 std::thread::Builder::new()
                     .name(format!("media-{number}"))
-                    .spawn(move || worker.run())?;
+                    .spawn(move || {
+                        stay_on(cpu);
+                        worker.run();
+                    })?;
                 Ok(Handle {
                     orders,
                     bell,
                     untold: AtomicBool::new(false),
                     load,
+                    counters,
                 })
             })
             .collect::<io::Result<Vec<_>>>()?;
@@ -100,7 +119,7 @@ impl MediaPlane {
             workers: handles.into(),
             placed: Arc::default(),
             gathering: Arc::default(),
-            counters,
+            waits,
         };
         Ok((plane, told))
     }
@@ -208,10 +227,19 @@ impl MediaPlane {
         forward.ok_or(MediaError::UnknownCall)
     }
 
-    /// What the workers count.
+    /// What the workers have counted.
     #[must_use]
-    pub fn counters(&self) -> &Counters {
-        &self.counters
+    pub fn counted(&self) -> Counted {
+        self.workers
+            .iter()
+            .map(|worker| worker.counters.read())
+            .sum()
+    }
+
+    /// How long packets have waited before they were taken, where that is measured.
+    #[must_use]
+    pub const fn waits(&self) -> &Histogram {
+        &self.waits
     }
 
     fn order(&self, worker: &Handle, order: Order) -> Result<(), MediaError> {
@@ -252,6 +280,82 @@ impl Handle {
         // A worker that cannot be woken still finds its orders at its next packet.
         if let Err(error) = self.bell.ring() {
             tracing::warn!(%error, "cannot wake a media worker");
+        }
+    }
+}
+
+/// The CPUs that workers are to run on.
+struct Cpus(Vec<CpuSet>);
+
+impl Cpus {
+    /// # Errors
+    /// When one of them is none that this process may run on.
+    fn new(named: &[usize]) -> io::Result<Self> {
+        let allowed = sched_getaffinity(None)?;
+        let only = |cpu: &usize| {
+            if *cpu >= CpuSet::MAX_CPU || !allowed.is_set(*cpu) {
+                let may: Vec<_> = (0..CpuSet::MAX_CPU)
+                    .filter(|cpu| allowed.is_set(*cpu))
+                    .map(|cpu| cpu.to_string())
+                    .collect();
+                return Err(io::Error::new(
+                    io::ErrorKind::InvalidInput,
+                    format!(
+                        "media.cpus: found {cpu}; this process may run on {} (see taskset or the unit's \
+                         CPUAffinity)",
+                        may.join(", ")
+                    ),
+                ));
+            }
+            let mut set = CpuSet::new();
+            set.set(*cpu);
+            Ok(set)
+        };
+        named.iter().map(only).collect::<io::Result<_>>().map(Self)
+    }
+
+    /// Where a worker is to stay; nowhere where none are named.
+    fn of(&self, worker: usize) -> Option<CpuSet> {
+        let place = worker.checked_rem(self.0.len())?;
+        self.0.get(place).copied()
+    }
+}
+
+/// This thread stays on its CPU, whose caches then keep its calls.
+fn stay_on(cpu: Option<CpuSet>) {
+    if let Some(cpu) = cpu
+        && let Err(error) = sched_setaffinity(None, &cpu)
+    {
+        tracing::warn!(%error, "a media worker cannot stay on its CPU; it runs where the system puts it");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn workers_stay_on_the_cpus_that_are_named_in_turns_and_others_are_not_taken() {
+        let allowed = sched_getaffinity(None).unwrap();
+        let first = (0..CpuSet::MAX_CPU)
+            .find(|cpu| allowed.is_set(*cpu))
+            .unwrap();
+        let cpus = Cpus::new(&[first]).unwrap();
+        for worker in 0..3 {
+            let told = std::thread::spawn({
+                let cpu = cpus.of(worker);
+                move || {
+                    stay_on(cpu);
+                    sched_getaffinity(None).unwrap()
+                }
+            });
+            let told = told.join().unwrap();
+            assert!(told.is_set(first) && told.count() == 1);
+        }
+        assert_eq!(Cpus::new(&[]).unwrap().of(0), None);
+        for wrong in [CpuSet::MAX_CPU - 1, CpuSet::MAX_CPU] {
+            let error = Cpus::new(&[first, wrong]).err().unwrap().to_string();
+            assert!(error.contains(&format!("found {wrong}; this process may run on {first}")));
         }
     }
 }

@@ -22,6 +22,7 @@ use rustix::{
 
 use super::{
     LegSockets,
+    arrival::Arrivals,
     doorbell::Doorbell,
     wire::{Port, Received, To, Wire},
 };
@@ -44,14 +45,16 @@ pub(super) struct Sockets {
     ready: Vec<u64>,
     /// How far `ready` was worked off.
     next: usize,
+    /// What measures how long datagrams wait, where that is wanted.
+    arrivals: Option<Arrivals>,
 }
 
 impl Sockets {
-    /// None yet. The doorbell ends waits.
+    /// None yet. The doorbell ends waits; `arrivals` measures how long datagrams wait.
     ///
     /// # Errors
     /// When there are no more descriptors.
-    pub(super) fn new(bell: &Arc<Doorbell>) -> io::Result<Self> {
+    pub(super) fn new(bell: &Arc<Doorbell>, arrivals: Option<Arrivals>) -> io::Result<Self> {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         let data = epoll::EventData::new_u64(BELL);
         // Edge-triggered: each ringing ends a wait, and nothing has to be read for it.
@@ -63,6 +66,7 @@ impl Sockets {
             places: Vec::new(),
             ready: Vec::with_capacity(READY),
             next: 0,
+            arrivals,
         })
     }
 
@@ -87,7 +91,11 @@ impl Sockets {
 
 /// Which of the four sockets of its call a port is.
 const fn number(at: Port) -> usize {
-    match (at.leg, at.channel) {
+    number_of(at.leg, at.channel)
+}
+
+const fn number_of(leg: Leg, channel: Channel) -> usize {
+    match (leg, channel) {
         (Leg::Caller, Channel::Rtp) => 0,
         (Leg::Caller, Channel::Rtcp) => 1,
         (Leg::Agent, Channel::Rtp) => 2,
@@ -120,6 +128,12 @@ impl Wire for Sockets {
         for (number, socket) in sockets.iter().enumerate() {
             let data = epoll::EventData::new_u64((place * SOCKETS + number) as u64);
             epoll::add(&self.epoll, socket, data, epoll::EventFlags::IN)?;
+        }
+        if let Some(arrivals) = &self.arrivals
+            && Arrivals::are_measured(place)
+        {
+            arrivals.measure(&sockets[number_of(Leg::Caller, Channel::Rtp)]);
+            arrivals.measure(&sockets[number_of(Leg::Agent, Channel::Rtp)]);
         }
         Ok(())
     }
@@ -161,13 +175,30 @@ impl Wire for Sockets {
         while let Some(&token) = self.ready.get(self.next) {
             self.next += 1;
             let at = port_of(usize::try_from(token).unwrap_or(usize::MAX));
-            let Some(socket) = self.socket(at) else {
+            let Self {
+                places, arrivals, ..
+            } = self;
+            let Some(Some(sockets)) = places.get(at.place) else {
                 continue;
+            };
+            let socket = &sockets[number(at)];
+            let received = match arrivals {
+                Some(arrivals) if Arrivals::are_measured(at.place) => {
+                    arrivals.receive(socket, buffer)
+                }
+                _ => socket
+                    .recv_from(buffer)
+                    .map(|(length, source)| (length, source, None)),
             };
             // An error is what an ICMP message left on a connected socket; the datagram behind it is
             // found by the next wait.
-            if let Ok((length, source)) = socket.recv_from(buffer) {
-                return Some(Received { at, source, length });
+            if let Ok((length, source, waited)) = received {
+                return Some(Received {
+                    at,
+                    source,
+                    length,
+                    waited,
+                });
             }
         }
         None
@@ -227,7 +258,7 @@ mod tests {
         });
         let ours = caller.rtp.local_addr().unwrap();
         let end = socket();
-        let mut wire = Sockets::new(&Arc::new(Doorbell::new().unwrap())).unwrap();
+        let mut wire = Sockets::new(&Arc::new(Doorbell::new().unwrap()), None).unwrap();
         wire.open(0, caller, agent).unwrap();
         wire.connect(CALLER, end.local_addr().unwrap()).unwrap();
         (wire, end, ours)

@@ -34,6 +34,8 @@ pub(super) struct Received {
     pub(super) at: Port,
     pub(super) source: SocketAddr,
     pub(super) length: usize,
+    /// How long the system had it before it was taken, where that is measured.
+    pub(super) waited: Option<Duration>,
 }
 
 /// The sockets of a worker's calls.

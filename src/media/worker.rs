@@ -1,43 +1,46 @@
 //! A worker thread: takes what its wire finds, and drives its calls.
 
+mod entry;
+mod orders;
+
 use std::{
     collections::{BTreeSet, HashMap, VecDeque},
     io,
-    net::SocketAddr,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
-        mpsc::{Receiver, TryRecvError},
+        mpsc::Receiver,
     },
     time::{Duration, Instant},
 };
 
+use prometheus::Histogram;
 use rustix::time::{ClockId, clock_gettime};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 use zeroize::Zeroize;
 
+pub(super) use orders::{NewCall, Order};
+
 use super::{
-    CardSink, Counters, LegSockets, MediaCommand, MediaEvent, MediaEventKind, SlotSource,
-    counts::CallCounts,
+    CardSink, MediaEvent, MediaEventKind, SlotSource,
+    counters::Counters,
     doorbell::Doorbell,
-    leg::{Admission, LegPeers, silence},
+    leg::{Admission, silence},
     pace::Pace,
     wire::{Port, Received, Wire},
 };
 use crate::proto::{
-    call::{ArmRefusal, Call, Channel, Command, Forward, Holder, InfoForward, LegMedia, Output},
+    call::{Channel, Holder, Output},
     capture::{CaptureEvent, CaptureEventKind, CaptureFailure},
-    encoding::AudioCodec,
-    id::{CallId, PaymentId},
+    id::CallId,
     leg::Leg,
     mask::{Masking, Outbox},
-    proof::MaskingProof,
-    rtp::{MAX_DATAGRAM, Reception},
-    secret::SealedPress,
-    shadow::TrunkName,
+    rtp::MAX_DATAGRAM,
     time::Now,
 };
+use entry::{Desk, Entry, Way};
+use orders::connect;
 
 /// Packets that shadow mode listens to in a [`SHADOW_PERIOD`]: about 6 % of a core. A worker that
 /// finds more has fallen behind, and listens to no more of them: every other thing goes first.
@@ -45,31 +48,6 @@ const SHADOWED: u32 = 64;
 const SHADOW_PERIOD: Duration = Duration::from_millis(1);
 /// How long a worker sleeps at most; a bound on how late an undelivered event is retried.
 const LONGEST_SLEEP: Duration = Duration::from_millis(100);
-
-/// An order of the control plane.
-pub(super) enum Order {
-    Add(Box<NewCall>),
-    Command {
-        call: CallId,
-        command: MediaCommand,
-    },
-    /// A key that the caller's signalling told.
-    Press {
-        call: CallId,
-        press: SealedPress,
-        reply: oneshot::Sender<Option<InfoForward>>,
-    },
-}
-
-/// A call that begins.
-pub(super) struct NewCall {
-    pub(super) call: CallId,
-    pub(super) caller: LegSockets,
-    pub(super) agent: LegSockets,
-    /// The media of its first leg, where that is known.
-    pub(super) media: Option<(Leg, LegMedia)>,
-    pub(super) counts: Arc<CallCounts>,
-}
 
 /// How much a worker has to do.
 #[derive(Default)]
@@ -80,60 +58,12 @@ pub(super) struct Load {
     pub(super) orders: AtomicUsize,
 }
 
-struct Entry {
-    id: CallId,
-    call: Call,
-    caller: LegPeers,
-    agent: LegPeers,
-    wakes: Option<Instant>,
-    armed: bool,
-    counts: Arc<CallCounts>,
-    /// Payments whose fields this call gave to the card plane.
-    payments: Vec<PaymentId>,
-    /// What the call proved, once it has hung up.
-    proof: MaskingProof,
-    /// The trunk that what shadow mode hears is told for.
-    trunk: Option<TrunkName>,
-    /// What the receiver of each leg's stream could tell.
-    receptions: Receptions,
-}
-
-#[derive(Default)]
-struct Receptions {
-    caller: Reception,
-    agent: Reception,
-}
-
-impl Receptions {
-    const fn of(&mut self, leg: Leg) -> &mut Reception {
-        match leg {
-            Leg::Caller => &mut self.caller,
-            Leg::Agent => &mut self.agent,
-        }
-    }
-}
-
-impl Entry {
-    const fn peers(&mut self, leg: Leg) -> &mut LegPeers {
-        match leg {
-            Leg::Caller => &mut self.caller,
-            Leg::Agent => &mut self.agent,
-        }
-    }
-}
-
-/// What one input of a call works with.
-struct Desk<'a, W> {
-    entry: &'a mut Entry,
-    outbox: &'a mut Outbox,
-    way: Way<'a, W>,
-}
-
-/// The way out of one call.
-struct Way<'a, W> {
-    place: usize,
-    wire: &'a W,
-    counters: &'a Counters,
+/// What a worker has in common with the handle that the control plane holds.
+pub(super) struct Link {
+    pub(super) orders: Receiver<Order>,
+    pub(super) bell: Arc<Doorbell>,
+    pub(super) load: Arc<Load>,
+    pub(super) counters: Arc<Counters>,
 }
 
 /// What all workers have in common.
@@ -149,15 +79,13 @@ pub(super) struct Shared {
     pub(super) slots: Arc<dyn SlotSource>,
     /// Where complete fields go.
     pub(super) cards: Arc<dyn CardSink>,
-    /// What is counted.
-    pub(super) counters: Arc<Counters>,
+    /// How long packets have waited before they were taken.
+    pub(super) waits: Histogram,
 }
 
 pub(super) struct Worker<W> {
     wire: W,
-    orders: Receiver<Order>,
-    bell: Arc<Doorbell>,
-    load: Arc<Load>,
+    link: Link,
     /// An order that was found on the way to sleep.
     found: Option<Order>,
     shared: Shared,
@@ -191,16 +119,10 @@ fn cpu_used() -> Duration {
 }
 
 impl<W: Wire> Worker<W> {
-    pub(super) fn new(
-        wire: W,
-        (orders, bell, load): (Receiver<Order>, Arc<Doorbell>, Arc<Load>),
-        shared: Shared,
-    ) -> Self {
+    pub(super) fn new(wire: W, link: Link, shared: Shared) -> Self {
         Self {
             wire,
-            orders,
-            bell,
-            load,
+            link,
             found: None,
             pace: Pace::new(shared.nap),
             shared,
@@ -235,13 +157,16 @@ impl<W: Wire> Worker<W> {
     /// Sleeps until there is something to do; not at all where an order has come meanwhile.
     fn wait(&mut self) -> io::Result<()> {
         let sleep = self.sleep();
-        self.found = self.bell.will_sleep(|| self.orders.try_recv().ok());
+        self.found = self
+            .link
+            .bell
+            .will_sleep(|| self.link.orders.try_recv().ok());
         let sleep = match self.found {
             Some(_) => Duration::ZERO,
             None => sleep,
         };
         let waited = self.wire.wait(sleep);
-        self.bell.is_awake();
+        self.link.bell.is_awake();
         waited
     }
 
@@ -277,192 +202,6 @@ impl<W: Wire> Worker<W> {
         }
     }
 
-    /// False when the control plane is gone.
-    fn take_orders(&mut self, now: Now) -> bool {
-        loop {
-            let order = match self.found.take() {
-                Some(order) => Ok(order),
-                None => self.orders.try_recv(),
-            };
-            match order {
-                Ok(order) => {
-                    self.load.orders.fetch_sub(1, Ordering::Relaxed);
-                    match order {
-                        Order::Add(new) => self.add(*new, now),
-                        Order::Command { call, command } => self.command(&call, command, now),
-                        Order::Press { call, press, reply } => {
-                            let forward = self.press(&call, press, now);
-                            // Nobody may be waiting any more.
-                            let _ = reply.send(forward);
-                        }
-                    }
-                }
-                Err(TryRecvError::Empty) => return true,
-                Err(TryRecvError::Disconnected) => return false,
-            }
-        }
-    }
-
-    fn add(&mut self, new: NewCall, now: Now) {
-        let NewCall {
-            call: id,
-            caller,
-            agent,
-            media,
-            counts,
-        } = new;
-        let index = self.free.pop().unwrap_or_else(|| {
-            self.entries.push(None);
-            self.entries.len() - 1
-        });
-        let entry = Entry {
-            id: id.clone(),
-            call: Call::new(self.shared.masking),
-            caller: LegPeers::default(),
-            agent: LegPeers::default(),
-            wakes: None,
-            armed: false,
-            counts,
-            payments: Vec::new(),
-            proof: MaskingProof::default(),
-            trunk: None,
-            receptions: Receptions::default(),
-        };
-        if let Err(error) = self.wire.open(index, caller, agent) {
-            tracing::error!(call = %id, %error, "cannot wait for a media socket; the call has no voice");
-        }
-        if let Some(place) = self.entries.get_mut(index) {
-            *place = Some(entry);
-        }
-        self.shared.counters.calls.fetch_add(1, Ordering::Relaxed);
-        self.by_id.insert(id.clone(), index);
-        if let Some((leg, media)) = media {
-            self.command_at(index, &id, MediaCommand::SetLeg(leg, media), now);
-        }
-    }
-
-    fn command(&mut self, id: &CallId, command: MediaCommand, now: Now) {
-        let Some(&index) = self.by_id.get(id) else {
-            if let MediaCommand::Arm(holder) = command {
-                self.tell(
-                    id.clone(),
-                    MediaEventKind::ArmRefused(holder, ArmRefusal::Gone),
-                );
-            }
-            return;
-        };
-        self.command_at(index, id, command, now);
-    }
-
-    fn command_at(&mut self, index: usize, id: &CallId, command: MediaCommand, now: Now) {
-        let last = command == MediaCommand::HangUp;
-        let command = match command {
-            MediaCommand::Block(leg, blocked) => {
-                if let Some(Some(entry)) = self.entries.get_mut(index) {
-                    entry.peers(leg).blocked = blocked;
-                }
-                return;
-            }
-            MediaCommand::Silence(leg, silenced) => {
-                if let Some(Some(entry)) = self.entries.get_mut(index) {
-                    entry.peers(leg).silenced = silenced;
-                }
-                return;
-            }
-            MediaCommand::SetLeg(leg, media) => {
-                self.set_media(index, leg, &media);
-                Command::SetLeg(leg, media)
-            }
-            MediaCommand::Arm(holder) => Command::Arm(holder),
-            MediaCommand::Release(holder) => Command::Release(holder),
-            MediaCommand::CloseCapture(payment) => Command::CloseCapture(payment),
-            MediaCommand::Shadow(trunk) => {
-                if let Some(Some(entry)) = self.entries.get_mut(index) {
-                    entry.trunk = Some(trunk);
-                }
-                Command::Shadow
-            }
-            MediaCommand::HangUp => Command::HangUp,
-            MediaCommand::OpenCapture {
-                payment,
-                field,
-                settings,
-            } => match self.shared.slots.acquire() {
-                Some(slot) => Command::OpenCapture {
-                    payment,
-                    field,
-                    settings,
-                    slot,
-                },
-                None => {
-                    self.tell(
-                        id.clone(),
-                        MediaEventKind::Capture(CaptureEvent {
-                            payment,
-                            field,
-                            kind: CaptureEventKind::Failed {
-                                reason: CaptureFailure::SecretMemoryFull,
-                            },
-                        }),
-                    );
-                    return;
-                }
-            },
-        };
-        self.guarded(index, now, |desk| {
-            desk.entry.call.handle_command(command, now);
-        });
-        if last {
-            self.end(index);
-        }
-    }
-
-    /// Whether the key was kept; `None` when there is no such call.
-    fn press(&mut self, id: &CallId, press: SealedPress, now: Now) -> Option<InfoForward> {
-        let index = *self.by_id.get(id)?;
-        // What could not be opened is no key, and is not told on either.
-        let mut forward = InfoForward::Keep;
-        if let Some(key) = press.open() {
-            self.guarded(index, now, |desk| {
-                forward = desk.entry.call.handle_press(key, now);
-            });
-        }
-        Some(forward)
-    }
-
-    fn set_media(&mut self, index: usize, leg: Leg, media: &LegMedia) {
-        let Some(Some(entry)) = self.entries.get_mut(index) else {
-            return;
-        };
-        let mut codecs = media.payload_types.iter();
-        let codec = codecs.find_map(|(_, encoding)| encoding.audio());
-        let clock_hz = codec.map_or(8_000, AudioCodec::clock_hz);
-        entry.receptions.of(leg).set_clock(clock_hz);
-        let peers = match leg {
-            Leg::Caller => &mut entry.caller,
-            Leg::Agent => &mut entry.agent,
-        };
-        for rewire in peers
-            .set_media(media, entry.call.leg(leg))
-            .into_iter()
-            .flatten()
-        {
-            let at = Port {
-                place: index,
-                leg,
-                channel: rewire.channel,
-            };
-            if rewire.disconnect
-                && let Err(error) = self.wire.disconnect(at)
-            {
-                tracing::warn!(%error, "cannot take back a media socket's peer; its leg may stay silent");
-            }
-            if let Some(address) = rewire.connect {
-                connect(&mut self.wire, peers, at, address);
-            }
-        }
-    }
-
     /// Runs one input of a call and what follows from it. A panic ends this call and no other: what
     /// it held is wiped as it is dropped, and the control plane is told.
     fn guarded(&mut self, index: usize, now: Now, input: impl FnOnce(Desk<'_, W>)) {
@@ -472,7 +211,7 @@ impl<W: Wire> Worker<W> {
         let way = Way {
             place: index,
             wire: &self.wire,
-            counters: &self.shared.counters,
+            counters: &self.link.counters,
         };
         let desk = Desk {
             entry: &mut *entry,
@@ -482,10 +221,7 @@ impl<W: Wire> Worker<W> {
         let outcome = catch_unwind(AssertUnwindSafe(|| input(desk)));
         if outcome.is_err() {
             tracing::error!(call = %entry.id, "an error in this program ended the call; please report it");
-            self.shared
-                .counters
-                .panicked_calls
-                .fetch_add(1, Ordering::Relaxed);
+            self.link.counters.panicked_calls.add(1);
             self.end(index);
             return;
         }
@@ -548,12 +284,12 @@ impl<W: Wire> Worker<W> {
         {
             entry.armed = entry.call.is_armed();
             entry.counts.set_armed(entry.armed);
-            let armed = &self.shared.counters.armed_calls;
-            if entry.armed {
-                armed.fetch_add(1, Ordering::Relaxed);
+            let armed = &self.link.counters.armed_calls;
+            armed.set(if entry.armed {
+                armed.get() + 1
             } else {
-                armed.fetch_sub(1, Ordering::Relaxed);
-            }
+                armed.get() - 1
+            });
         }
     }
 
@@ -596,7 +332,15 @@ impl<W: Wire> Worker<W> {
 
     /// A datagram that came, at the beginning of `buffer`.
     fn take(&mut self, received: Received, buffer: &mut [u8], now: Now) {
-        let Received { at, source, length } = received;
+        let Received {
+            at,
+            source,
+            length,
+            waited,
+        } = received;
+        if let Some(waited) = waited {
+            self.shared.waits.observe(waited.as_secs_f64());
+        }
         let Port {
             place,
             leg: from,
@@ -618,11 +362,7 @@ impl<W: Wire> Worker<W> {
                 datagram.zeroize();
                 let contested = peers.take_contest();
                 entry.counts.refused(from);
-                self.shared
-                    .counters
-                    .refusals
-                    .source
-                    .fetch_add(1, Ordering::Relaxed);
+                self.link.counters.source.add(1);
                 if contested {
                     self.guarded(place, now, |desk| desk.entry.call.contest(from));
                 }
@@ -640,7 +380,7 @@ impl<W: Wire> Worker<W> {
             }
             Channel::Rtp | Channel::Rtcp => true,
         };
-        self.shared.counters.took(from);
+        self.link.counters.took(from);
         if !passes {
             return;
         }
@@ -680,16 +420,14 @@ impl<W: Wire> Worker<W> {
             self.timers.remove(&(at, index));
         }
         if entry.armed {
-            self.shared
-                .counters
-                .armed_calls
-                .fetch_sub(1, Ordering::Relaxed);
+            let armed = &self.link.counters.armed_calls;
+            armed.set(armed.get() - 1);
         }
         entry.counts.end();
         self.by_id.remove(&entry.id);
         self.free.push(index);
-        self.load.calls.fetch_sub(1, Ordering::Relaxed);
-        self.shared.counters.calls.fetch_sub(1, Ordering::Relaxed);
+        self.link.load.calls.fetch_sub(1, Ordering::Relaxed);
+        self.link.counters.calls.set(self.by_id.len() as u64);
         let (id, proof) = (entry.id.clone(), entry.proof);
         drop(entry);
         self.tell(id, MediaEventKind::Ended(proof));
@@ -711,69 +449,6 @@ impl<W: Wire> Worker<W> {
                 }
                 Err(mpsc::error::TrySendError::Closed(_)) => return,
             }
-        }
-    }
-}
-
-/// Names a port's peer to the system. Where that is refused the leg has its voice all the same, and
-/// strangers are kept out here.
-fn connect(wire: &mut impl Wire, peers: &mut LegPeers, at: Port, address: SocketAddr) {
-    match wire.connect(at, address) {
-        Ok(()) => peers.connected(at.channel),
-        Err(error) => {
-            tracing::warn!(%address, %error, "cannot connect a media socket; its peer is filtered here");
-        }
-    }
-}
-
-impl<W: Wire> Desk<'_, W> {
-    fn handle_media(self, at: Port, datagram: &mut [u8], now: Now) {
-        let Self { entry, outbox, way } = self;
-        let heard = at.leg == Leg::Caller && entry.call.is_armed();
-        let peers = entry.peers(at.leg);
-        let blocked = peers.blocked || (peers.silenced && heard);
-        let call = &mut entry.call;
-        let forward = call.handle_media(at.leg, at.channel, datagram, now, outbox);
-        if matches!(forward, Ok(Forward::ToCallerRtp | Forward::ToAgentRtp)) {
-            let reception = entry.receptions.of(at.leg);
-            reception.packet(datagram, now.instant);
-            entry.counts.receives(at.leg, reception);
-        }
-        match forward {
-            Ok(Forward::Nothing) => {}
-            // Heard and masked as ever, and kept here.
-            Ok(_) if blocked => {}
-            Ok(Forward::ToCallerRtp) => way.send_to_caller(&entry.caller, Channel::Rtp, datagram),
-            Ok(Forward::ToCallerRtcp) => way.send_to_caller(&entry.caller, Channel::Rtcp, datagram),
-            Ok(Forward::ToAgentRtp) => way.send_to_agent(&entry.agent, Channel::Rtp, outbox),
-            Ok(Forward::ToAgentRtcp) => way.send_to_agent(&entry.agent, Channel::Rtcp, outbox),
-            Err(refused) => {
-                entry.counts.refused(at.leg);
-                way.counters.refused(refused);
-            }
-        }
-    }
-}
-
-impl<W: Wire> Way<'_, W> {
-    fn send_to_caller(&self, peers: &LegPeers, channel: Channel, datagram: &[u8]) {
-        if let Some((channel, to)) = peers.way_out(channel) {
-            self.count(self.wire.send_to_caller(self.place, channel, to, datagram));
-        }
-    }
-
-    fn send_to_agent(&self, peers: &LegPeers, channel: Channel, outbox: &Outbox) {
-        let Some((channel, to)) = peers.way_out(channel) else {
-            return;
-        };
-        for cleared in outbox.cleared() {
-            self.count(self.wire.send_to_agent(self.place, channel, to, &cleared));
-        }
-    }
-
-    fn count(&self, sent: io::Result<()>) {
-        if sent.is_err() {
-            self.counters.unsent.fetch_add(1, Ordering::Relaxed);
         }
     }
 }

@@ -7,13 +7,20 @@ use std::{
 
 use super::*;
 use crate::{
-    media::{CardPlaneBusy, MediaPlane, MediaSettings, sockets::Sockets},
+    media::{
+        CardPlaneBusy, LegSockets, MediaCommand, MediaPlane, MediaSettings,
+        arrival::{Arrivals, histogram, tests::measured},
+        counts::CallCounts,
+        sockets::Sockets,
+    },
     proto::{
         call::{LegMedia, SourcePolicy},
         card::CapturedField,
         encoding::{AudioCodec, Encoding},
+        id::PaymentId,
         rtp::write_header,
         secret::KeySlot,
+        shadow::TrunkName,
     },
 };
 
@@ -99,6 +106,17 @@ fn worker(
     SyncSender<Order>,
     mpsc::Receiver<MediaEvent>,
 ) {
+    worker_with(calls, None)
+}
+
+fn worker_with(
+    calls: usize,
+    arrivals: Option<Arrivals>,
+) -> (
+    Worker<Sockets>,
+    SyncSender<Order>,
+    mpsc::Receiver<MediaEvent>,
+) {
     let (sender, orders) = sync_channel(1);
     let (events, told) = mpsc::channel(100);
     let shared = Shared {
@@ -107,13 +125,19 @@ fn worker(
         events,
         slots: Arc::new(Nothing),
         cards: Arc::new(Nothing),
-        counters: Arc::default(),
+        waits: histogram().unwrap(),
     };
     let load = Arc::new(Load::default());
     load.calls.store(calls, Ordering::Relaxed);
     let bell = Arc::new(Doorbell::new().unwrap());
-    let wire = Sockets::new(&bell).unwrap();
-    let worker = Worker::new(wire, (orders, bell, load), shared);
+    let wire = Sockets::new(&bell, arrivals).unwrap();
+    let link = Link {
+        orders,
+        bell,
+        load,
+        counters: Arc::default(),
+    };
+    let worker = Worker::new(wire, link, shared);
     (worker, sender, told)
 }
 
@@ -229,6 +253,27 @@ fn a_worker_that_fell_behind_relays_everything_and_leaves_shadow_mode_out() {
     }
     assert_eq!(came, (CALLS * EACH) as u64);
     assert_eq!(came - unheard, u64::from(SHADOWED));
+}
+
+#[test]
+fn how_long_packets_wait_is_measured_of_one_call_in_sixteen() {
+    const CALLS: usize = 33;
+    let _on = measured();
+    let (mut worker, _orders, _told) = worker_with(CALLS, Some(Arrivals::new()));
+    let now = read_clocks();
+    let ends: Vec<_> = (0..CALLS)
+        .map(|serial| call(&mut worker, serial, now))
+        .collect();
+    for end in &ends {
+        end.caller.send(&write_header(0, false, 1, 160, 7)).unwrap();
+    }
+    std::thread::sleep(Duration::from_millis(20));
+    worker.wait().unwrap();
+    assert_eq!(worker.wake_up(read_clocks()), Some(CALLS as u32));
+    let waits = &worker.shared.waits;
+    assert_eq!(waits.get_sample_count(), 3, "the 1st, the 17th, the 33rd");
+    let sum = waits.get_sample_sum();
+    assert!((0.057..3.0).contains(&sum), "{sum} s of all three");
 }
 
 #[test]

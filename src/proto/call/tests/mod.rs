@@ -307,6 +307,18 @@ fn before_any_arming_every_datagram_leaves_bit_for_bit() {
 }
 
 #[test]
+fn a_call_without_a_field_or_a_hole_waits_for_no_timer_armed_or_not() {
+    for mut world in [World::answered(), World::armed()] {
+        for _ in 0..100 {
+            world.speak(1);
+            assert_eq!(world.call.poll_timeout(), None);
+        }
+        world.key(5, 5, None);
+        assert_eq!(world.call.poll_timeout(), None);
+    }
+}
+
+#[test]
 fn the_agents_voice_passes_bit_for_bit_while_armed() {
     let mut world = World::armed();
     let sent = world.datagram(8, 5, &five(0, 160));
