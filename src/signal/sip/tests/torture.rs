@@ -8,7 +8,7 @@ use super::*;
 
 /// What comes back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Verdict {
+enum Reply {
     /// An answer with this status.
     Status(u16),
     /// It went on to the PBX, which refused it.
@@ -17,7 +17,7 @@ enum Verdict {
     Silence,
 }
 
-use Verdict::{Passed, Silence, Status};
+use Reply::{Passed, Silence, Status};
 
 const VIA: &str = "Via: SIP/2.0/UDP 192.0.2.1;branch=z9hG4bKkdjuw\n";
 const SDP: &str = "v=0\no=mhandley 29739 7272939 IN IP4 192.0.2.3\ns=-\nc=IN IP4 192.0.2.4\nt=0 0\n\
@@ -41,7 +41,7 @@ fn described(start: &str, fields: &str, sdp: &str) -> String {
 }
 
 /// RFC 4475, by the names of its sections.
-fn rfc_4475() -> Vec<(&'static str, String, Verdict)> {
+fn rfc_4475() -> Vec<(&'static str, String, Reply)> {
     let invite = "INVITE sip:user@example.com SIP/2.0";
     let options = "OPTIONS sip:user@example.com SIP/2.0";
     let register = "REGISTER sip:example.com SIP/2.0";
@@ -491,7 +491,7 @@ fn rfc_4475() -> Vec<(&'static str, String, Verdict)> {
 }
 
 /// RFC 5118, by its sections. Where it asks for REGISTER, OPTIONS stands: REGISTER is not even read.
-fn rfc_5118() -> Vec<(&'static str, String, Verdict)> {
+fn rfc_5118() -> Vec<(&'static str, String, Reply)> {
     let options = |uri: &str| format!("OPTIONS {uri} SIP/2.0");
     let via = |sent_by: &str| usual("OPTIONS").replace("192.0.2.1;", &format!("{sent_by};"));
     let six = SDP.replace("IN IP4 192.0.2.4", "IN IP6 2001:db8::20");
@@ -590,7 +590,7 @@ async fn refuse_all(pbx: Phone) {
     }
 }
 
-async fn verdict(trunk: &Phone, message: &str) -> Verdict {
+async fn verdict(trunk: &Phone, message: &str) -> Reply {
     let call_id = message
         .lines()
         .find_map(|line| line.strip_prefix("Call-ID: "))
@@ -608,10 +608,7 @@ async fn verdict(trunk: &Phone, message: &str) -> Verdict {
     Silence
 }
 
-async fn judge(
-    ports: std::ops::RangeInclusive<u16>,
-    messages: Vec<(&'static str, String, Verdict)>,
-) {
+async fn judge(ports: std::ops::RangeInclusive<u16>, messages: Vec<(&'static str, String, Reply)>) {
     let world = World::new(ports).await;
     let World {
         house,
