@@ -13,7 +13,7 @@ use super::{
 };
 use crate::proto::{
     leg::Leg,
-    sip::{DialogError, field, is_sdp, number, of_body, passed, value},
+    sip::{DialogError, bare_response, field, is_sdp, number, of_body, passed, value},
 };
 
 impl Bridge {
@@ -95,6 +95,10 @@ impl Bridge {
         if self.side(other).dialog.remote_tag().is_none() {
             server.refuse(StatusCode::ServerInternalError, &[("Retry-After", "1")]);
             return;
+        }
+        if request.method == Method::Invite {
+            // It may take the other end longer than it takes this one to ask again.
+            server.respond(bare_response(&request, StatusCode::Trying, ""));
         }
         let mut sdp = None;
         if !request.body.is_empty() {

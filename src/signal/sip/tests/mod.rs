@@ -4,6 +4,7 @@ mod calls;
 mod guarded;
 mod logs;
 mod races;
+mod screened;
 mod shapes;
 mod streams;
 mod torture;

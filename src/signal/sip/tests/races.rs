@@ -41,6 +41,7 @@ async fn a_cancelled_offer_that_was_taken_meanwhile_is_told_as_taken() {
             .trunk
             .within("INVITE", number, &caller, "", ("application/sdp", &offer));
         world.trunk.send(&again).await;
+        world.trunk.hear("SIP/2.0 100").await;
         let ours = world.pbx.hear("INVITE ").await;
         world.pbx.answers(&ours, "180 Ringing", "").await;
         world.trunk.hear("SIP/2.0 180").await;
