@@ -481,6 +481,18 @@ mod tests {
     }
 
     #[test]
+    fn a_call_id_of_more_than_one_word_is_none() {
+        let whole = String::from_utf8(invite("", "")).unwrap();
+        for call_id in ["a b", "a\r\n b", "a\tb"] {
+            let message = whole.replace("Call-ID: a@b", &format!("Call-ID: {call_id}"));
+            let error = read_head(message.as_bytes()).unwrap_err();
+            assert_eq!(error, HeadError::Value("Call-ID"), "{call_id:?}");
+        }
+        let message = whole.replace("Call-ID: a@b", "Call-ID:\r\n a@b ");
+        assert_eq!(read_head(message.as_bytes()).unwrap().call_id, "a@b");
+    }
+
+    #[test]
     fn what_nothing_here_needs_is_found_to_the_byte() {
         let message = invite("X-Digits: 5\r\n 6\r\nl: 0\r\nSignal :7\r\nk: timer\r\n", "");
         let head = read_head(&message).unwrap();

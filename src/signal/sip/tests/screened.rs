@@ -158,7 +158,11 @@ async fn nothing_that_the_stack_gets_of_an_armed_caller_tells_a_key() {
     let (mut passed, mut refused) = (0, 0);
     for seed in 0..ROUNDS {
         let mut random = StdRng::seed_from_u64(seed);
-        let number = u32::try_from(seed).unwrap() + 2;
+        // Now and then one that was taken long ago.
+        let number = match seed % 8 {
+            7 => 2,
+            _ => u32::try_from(seed).unwrap() + 3,
+        };
         let sent = message(&mut random, &caller, number);
         let mut got = sent.clone();
         let judged = screen
