@@ -3,6 +3,7 @@
 
 mod check;
 mod meaning;
+mod sip;
 mod values;
 
 use std::{
@@ -14,6 +15,7 @@ use std::{
 use serde::Deserialize;
 use thiserror::Error;
 
+pub use sip::{Sip, SipListen, SipPeer, SipSide};
 pub use values::{Span, Url};
 
 use crate::proto::{
@@ -82,6 +84,9 @@ pub struct Config {
     /// The NG control protocol.
     #[serde(default)]
     pub ng: Ng,
+    /// SIP in line.
+    #[serde(default)]
+    pub sip: Sip,
     /// Media ports.
     #[serde(default)]
     pub media: Media,

@@ -15,6 +15,8 @@ use crate::{
 };
 
 /// What a door of the control plane turned away since the start, by reason.
+/// Peers by name, and whether each answers.
+type PeersThere = Box<dyn Fn() -> Vec<(String, bool)> + Send + Sync>;
 type RefusalTotals = Box<dyn Fn() -> Vec<(&'static str, &'static str, u64)> + Send + Sync>;
 
 /// All metrics of the gateway.
@@ -42,6 +44,8 @@ pub struct Metrics {
     audit_healthy: IntGauge,
     control_refused: IntCounterVec,
     refusals: Mutex<Vec<RefusalTotals>>,
+    sip_peers: IntGaugeVec,
+    peers: Mutex<Option<PeersThere>>,
     /// Held while totals of the workers are taken over, so that two scrapes do not add them twice.
     scrape: Mutex<()>,
 }
@@ -80,6 +84,14 @@ impl Metrics {
         registry.register(Box::new(media.waits().clone()))?;
         info.with_label_values(&[env!("CARGO_PKG_VERSION"), secret_memory])
             .set(1);
+        let sip_peers = IntGaugeVec::new(
+            Opts::new(
+                "tonewall_sip_peer_up",
+                "Whether a SIP peer answered when it was last asked.",
+            ),
+            &["peer"],
+        )?;
+        registry.register(Box::new(sip_peers.clone()))?;
         Ok(Self {
             calls: gauge("tonewall_calls", "Calls that are up.")?,
             armed_calls: gauge("tonewall_calls_armed", "Calls that are armed.")?,
@@ -160,6 +172,8 @@ impl Metrics {
                 &["door", "reason"],
             )?,
             refusals: Mutex::default(),
+            sip_peers,
+            peers: Mutex::default(),
             registry,
             media,
             scrape: Mutex::new(()),
@@ -240,6 +254,11 @@ impl Metrics {
             .push(Box::new(totals));
     }
 
+    /// Has it told with every scrape which SIP peers answer. Their names are of the configuration.
+    pub fn watch_peers(&self, peers: impl Fn() -> Vec<(String, bool)> + Send + Sync + 'static) {
+        *self.peers.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(peers));
+    }
+
     /// The text that Prometheus scrapes.
     #[must_use]
     pub fn render(&self) -> String {
@@ -266,6 +285,12 @@ impl Metrics {
         ] {
             total(&self.refused.with_label_values(&[reason]), count);
         }
+        let peers = self.peers.lock().unwrap_or_else(PoisonError::into_inner);
+        for (name, there) in peers.as_ref().map(|peers| peers()).unwrap_or_default() {
+            let gauge = self.sip_peers.with_label_values(&[name.as_str()]);
+            gauge.set(i64::from(there));
+        }
+        drop(peers);
         let doors = self.refusals.lock().unwrap_or_else(PoisonError::into_inner);
         for (door, reason, count) in doors.iter().flat_map(|totals| totals()) {
             let counter = self.control_refused.with_label_values(&[door, reason]);

@@ -313,6 +313,7 @@ fn secrets_cannot_be_printed_copied_or_sent() {
     let secrets = [
         "Key",
         "KeySlot",
+        "SealedPress",
         "Pan",
         "Expiry",
         "SecurityCode",

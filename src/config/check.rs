@@ -28,6 +28,7 @@ impl Config {
     pub(super) fn check(&self) -> Found {
         self.check_api()?;
         self.check_ng()?;
+        self.sip.settings()?;
         self.check_media()?;
         self.check_times()?;
         self.check_listeners()?;

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{Codecs, Config, ProcessorKind};
+use super::{Codecs, Config, ProcessorKind, SipSide};
 use crate::proto::{
     call::SourcePolicy,
     mask::{Fill, Profile},
@@ -43,6 +43,23 @@ impl fmt::Display for Config {
         }
         if self.ng.payments {
             writeln!(f, "                its clients may begin payments")?;
+        }
+        for listen in &self.sip.listen {
+            let transport = listen.transport;
+            writeln!(f, "SIP             {transport} {}", listen.address)?;
+        }
+        for peer in &self.sip.peer {
+            let side = match peer.side {
+                SipSide::Trunk => "trunk, keys cards",
+                SipSide::Pbx => "PBX, must not learn them",
+            };
+            writeln!(
+                f,
+                "SIP peer        {} at {} ({side}), calls go to {}",
+                peer.name.as_str(),
+                peer.address,
+                peer.calls_go_to.as_str()
+            )?;
         }
         writeln!(
             f,

@@ -49,6 +49,8 @@ pub(super) struct Gateway {
     pub(super) metrics: Arc<Metrics>,
     pub(super) media_events: mpsc::Receiver<MediaEvent>,
     pub(super) sandbox: SandboxChild,
+    /// Slots of secret memory, for keys that signalling tells.
+    pub(super) slots: Arc<dyn SlotSource>,
 }
 
 /// What a start says of itself in the compliance log.
@@ -161,6 +163,7 @@ impl Gateway {
             metrics,
             media_events,
             sandbox,
+            slots,
         })
     }
 }

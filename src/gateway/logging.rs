@@ -3,7 +3,8 @@
 use std::{io::IsTerminal, panic};
 
 use anyhow::Context;
-use tracing_subscriber::{EnvFilter, fmt, prelude::*};
+use tracing::Subscriber;
+use tracing_subscriber::{EnvFilter, Layer, filter::filter_fn, fmt, prelude::*};
 
 /// How the log is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,7 +43,9 @@ impl Logging {
         } else {
             LogFormat::Json
         });
-        let registry = tracing_subscriber::registry().with(filter);
+        let registry = tracing_subscriber::registry()
+            .with(filter)
+            .with(no_messages());
         match format {
             LogFormat::Text => registry
                 .with(
@@ -66,4 +69,13 @@ impl Logging {
         }));
         Ok(())
     }
+}
+
+/// Silences the SIP stack, which logs whole messages: bodies that tell keys, credentials, keys of
+/// SRTP. No level or filter of an operator brings that back.
+pub fn no_messages<S: Subscriber>() -> impl Layer<S> {
+    filter_fn(|metadata| {
+        let crate_name = metadata.target().split("::").next();
+        crate_name != Some("rsipstack")
+    })
 }

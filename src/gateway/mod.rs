@@ -7,7 +7,7 @@ pub mod payments;
 mod run;
 
 pub use build::make_data_dir;
-pub use logging::{LogFormat, Logging};
+pub use logging::{LogFormat, Logging, no_messages};
 pub use run::serve;
 
 use crate::proto::time::Now;

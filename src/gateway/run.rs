@@ -27,10 +27,15 @@ use crate::{
     config::Config,
     http,
     listen::Reload,
+    media::SlotSource,
     metrics,
     proto::audit::Event,
     secret_memory::give_back_freed_memory,
-    signal::{Networks, ng::NgServer},
+    signal::{
+        Networks,
+        ng::NgServer,
+        sip::{MayServe, SipServer},
+    },
 };
 
 /// How often a draining gateway looks whether it may end.
@@ -91,6 +96,7 @@ async fn run(path: &Path, config: Config, text: &str) -> anyhow::Result<()> {
         metrics,
         media_events,
         mut sandbox,
+        slots,
     } = gateway;
     let mut tasks = JoinSet::new();
     tasks.spawn(dispatch::media_events(
@@ -139,6 +145,8 @@ async fn run(path: &Path, config: Config, text: &str) -> anyhow::Result<()> {
             }
         }
     };
+    let ready: Arc<dyn Fn() -> Result<(), String> + Send + Sync> = Arc::new(ready);
+    serve_sip(&config, &calls, slots, &metrics, Arc::clone(&ready)).await?;
     let refusals = Arc::new(http::Refusals::default());
     let counted = Arc::clone(&refusals);
     metrics.watch_refusals(move || {
@@ -161,7 +169,7 @@ async fn run(path: &Path, config: Config, text: &str) -> anyhow::Result<()> {
         node: config.node.clone(),
         sandbox: cards.is_sandbox(),
         timeouts: http::Timeouts::from(&config.capture.settings()),
-        ready: Arc::new(ready),
+        ready,
         refusals: Arc::clone(&refusals),
     };
     let api = http::bind(http::Settings {
@@ -319,6 +327,30 @@ async fn serve_ng(
     Ok(tls)
 }
 
+async fn serve_sip(
+    config: &Config,
+    calls: &crate::signal::Calls,
+    slots: Arc<dyn SlotSource>,
+    metrics: &metrics::Metrics,
+    ready: MayServe,
+) -> anyhow::Result<()> {
+    let settings = config.sip.settings();
+    let settings = settings.map_err(|(key, problem)| anyhow::anyhow!("{key}: {problem}"))?;
+    let Some(settings) = settings else {
+        return Ok(());
+    };
+    let sip = SipServer::start(settings, calls.clone(), slots, ready).await?;
+    let counted = sip.clone();
+    metrics.watch_refusals(move || {
+        let refused = counted.refused().into_iter();
+        refused
+            .map(|(reason, count)| ("sip", reason, count))
+            .collect()
+    });
+    metrics.watch_peers(move || sip.peers());
+    Ok(())
+}
+
 async fn listen(address: std::net::SocketAddr, what: &str) -> anyhow::Result<TcpListener> {
     TcpListener::bind(address)
         .await
@@ -363,6 +395,7 @@ fn changed_sections(old: &Config, new: &Config) -> Vec<&'static str> {
         ("[api]", old.api != new.api),
         ("[metrics]", old.metrics != new.metrics),
         ("[ng]", old.ng != new.ng),
+        ("[sip]", old.sip != new.sip),
         ("[media]", old.media != new.media),
         ("[capture]", old.capture != new.capture),
         ("[processor]", old.processor != new.processor),

@@ -13,7 +13,7 @@ use rustls::{
 };
 
 /// PEM files.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TlsFiles {
     /// The certificate chain, the server's own first.
     pub certificate: PathBuf,
@@ -54,10 +54,21 @@ impl TlsFiles {
         self.server_config().map(|_| ())
     }
 
-    fn server_config(&self) -> Result<Arc<ServerConfig>, TlsError> {
+    /// The certificate chain and its key.
+    ///
+    /// # Errors
+    /// [`TlsError`], which names the file and what is wrong with it.
+    pub(crate) fn read(
+        &self,
+    ) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), TlsError> {
         let chain = certificates(&self.certificate, "a certificate chain")?;
         let key = PrivateKeyDer::from_pem_slice(&read(&self.key, "one private key")?)
             .map_err(|error| pem(&self.key, error, "one private key"))?;
+        Ok((chain, key))
+    }
+
+    fn server_config(&self) -> Result<Arc<ServerConfig>, TlsError> {
+        let (chain, key) = self.read()?;
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
             .with_safe_default_protocol_versions()?;

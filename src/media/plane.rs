@@ -13,7 +13,7 @@ use std::{
 
 use prometheus::Histogram;
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use super::{
     CallStats, CardSink, Counted, LegSockets, MediaCommand, MediaError, MediaEvent, MediaSettings,
@@ -25,7 +25,12 @@ use super::{
     sockets::Sockets,
     worker::{Link, Load, NewCall, Order, Shared, Worker},
 };
-use crate::proto::{call::LegMedia, id::CallId, leg::Leg};
+use crate::proto::{
+    call::{InfoForward, LegMedia},
+    id::CallId,
+    leg::Leg,
+    secret::SealedPress,
+};
 
 /// Orders that may wait at one worker.
 const ORDERS: usize = 4_096;
@@ -202,6 +207,26 @@ impl MediaPlane {
     pub fn is_behind(&self) -> bool {
         let behind = |worker: &Handle| worker.load.orders.load(Ordering::Relaxed) > ORDERS / 2;
         self.workers.iter().any(behind)
+    }
+
+    /// Gives the call a key that the caller's signalling told, and waits for what the call says to
+    /// it: whether it was kept, or the call is not armed and the message may go on.
+    ///
+    /// # Errors
+    /// [`MediaError`] when no worker has the call or its queue is full.
+    pub async fn press(
+        &self,
+        call: &CallId,
+        press: SealedPress,
+    ) -> Result<InfoForward, MediaError> {
+        let (reply, forward) = oneshot::channel();
+        let call = call.clone();
+        let number = self.placed().get(&call).map(|placed| placed.worker);
+        let worker = number.and_then(|number| self.workers.get(number));
+        let order = Order::Press { call, press, reply };
+        self.order(worker.ok_or(MediaError::UnknownCall)?, order)?;
+        let forward = forward.await.ok().flatten();
+        forward.ok_or(MediaError::UnknownCall)
     }
 
     /// What the workers have counted.

@@ -28,14 +28,15 @@ use super::{
     statistics,
 };
 use crate::{
-    media::{MediaCommand, MediaEvent, MediaEventKind},
+    media::{MediaCommand, MediaError, MediaEvent, MediaEventKind},
     proto::{
         audit::{Actor, Event, Record, Success},
-        call::{ArmRefusal, Holder},
+        call::{ArmRefusal, Holder, InfoForward},
         id::{CallId, PaymentId, Tenant},
         leg::Leg,
         ng::Dict,
         proof::MaskingProof,
+        secret::SealedPress,
     },
 };
 
@@ -174,6 +175,20 @@ impl Calls {
     #[must_use]
     pub fn leg_of_tag(&self, call: &CallId, tag: &str) -> Option<Leg> {
         self.lock().live.get(call)?.leg_of_tag(tag)
+    }
+
+    /// Whether the call is armed, as far as is known here: from before an arming is acknowledged.
+    pub(super) fn is_armed(&self, call: &CallId) -> bool {
+        self.with_live(call, |call| call.armed).unwrap_or(false)
+    }
+
+    /// See [`MediaPlane::press`](crate::media::MediaPlane::press).
+    pub(super) async fn press(
+        &self,
+        call: &CallId,
+        press: SealedPress,
+    ) -> Result<InfoForward, MediaError> {
+        self.inner.media.press(call, press).await
     }
 
     /// Published by the dispatcher when the media plane says so.

@@ -20,11 +20,13 @@ use crate::{
     },
     proto::{
         audit::{Event, Record},
-        call::{ArmRefusal, Holder, LegMedia},
+        call::{ArmRefusal, Holder, InfoForward, LegMedia},
+        digit::KeyClass,
         id::{CallId, Tenant},
         leg::Leg,
         ng::{Dict, Encoding, Reply, Request, decode, encode},
         proof::MaskingProof,
+        secret::SealedPress,
     },
 };
 
@@ -46,6 +48,8 @@ pub(super) struct FakeMedia {
     pub(super) arming: Mutex<Arming>,
     pub(super) stats: Mutex<CallStats>,
     pub(super) full: Mutex<bool>,
+    /// Classes of the keys that armed calls took from signalling.
+    pub(super) pressed: Mutex<Vec<KeyClass>>,
     /// Whether the workers take no commands.
     pub(super) busy: Mutex<bool>,
     /// Whether they are to be given no more for now.
@@ -69,6 +73,16 @@ impl FakeMedia {
     pub(super) fn commands(&self) -> Vec<MediaCommand> {
         let sent = self.sent.lock().unwrap();
         sent.iter().map(|(_, command)| command.clone()).collect()
+    }
+
+    /// Whether the last holder that asked for it still holds the call.
+    fn armed(&self) -> bool {
+        let last = self.commands().into_iter().rev().find_map(|c| match c {
+            MediaCommand::Arm(_) => Some(true),
+            MediaCommand::Release(_) => Some(false),
+            _ => None,
+        });
+        last.unwrap_or(false)
     }
 
     /// The media that the leg was last told.
@@ -136,6 +150,25 @@ impl MediaPort for FakeMedia {
 
     fn is_behind(&self) -> bool {
         *self.behind.lock().unwrap()
+    }
+
+    fn press<'a>(
+        &'a self,
+        call: &'a CallId,
+        press: SealedPress,
+    ) -> BoxFuture<'a, Result<InfoForward, MediaError>> {
+        let known = self.sockets.lock().unwrap().contains_key(call);
+        let armed = self.armed();
+        if armed && let Some(key) = press.open() {
+            self.pressed.lock().unwrap().push(key.class());
+        }
+        let forward = if armed {
+            InfoForward::Keep
+        } else {
+            InfoForward::Relay
+        };
+        let answer = known.then_some(forward).ok_or(MediaError::UnknownCall);
+        Box::pin(std::future::ready(answer))
     }
 }
 

@@ -12,6 +12,7 @@ mod parts;
 mod payments;
 mod record;
 mod settings;
+pub mod sip;
 mod statistics;
 
 use std::sync::Arc;

@@ -41,6 +41,15 @@ impl Networks {
             .iter()
             .any(|(network, bits)| same_prefix(*network, address, *bits))
     }
+
+    /// Whether an address is in one of these and in one of those.
+    #[must_use]
+    pub fn overlaps(&self, other: &Self) -> bool {
+        self.0.iter().any(|(address, bits)| {
+            let mut others = other.0.iter();
+            others.any(|(theirs, fewer)| same_prefix(*address, *theirs, *bits.min(fewer)))
+        })
+    }
 }
 
 fn network(text: &str) -> Result<(IpAddr, u8), NetworkError> {
@@ -107,6 +116,22 @@ mod tests {
                 .unwrap()
                 .contains("8.8.8.8".parse().unwrap())
         );
+    }
+
+    #[test]
+    fn networks_overlap_where_one_holds_an_address_of_the_other() {
+        let of = |text: &str| Networks::parse(text.split(' ')).unwrap();
+        let ours = of("192.0.2.0/25 2001:db8::/64");
+        for (theirs, expected) in [
+            ("192.0.2.9", true),
+            ("192.0.0.0/16", true),
+            ("198.51.100.1 2001:db8::/32", true),
+            ("192.0.2.128/25", false),
+            ("::/128", false),
+        ] {
+            assert_eq!(ours.overlaps(&of(theirs)), expected, "{theirs}");
+            assert_eq!(of(theirs).overlaps(&ours), expected, "{theirs}");
+        }
     }
 
     #[test]

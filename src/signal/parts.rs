@@ -8,10 +8,11 @@ use crate::{
     media::{CallStats, LegSockets, MediaCommand, MediaError, MediaPlane},
     proto::{
         audit::Record,
-        call::{Holder, LegMedia},
+        call::{Holder, InfoForward, LegMedia},
         id::{CallId, PaymentId, Tenant},
         leg::Leg,
         ng::{Dict, PaymentOrder},
+        secret::SealedPress,
     },
 };
 
@@ -38,6 +39,12 @@ pub trait MediaPort: Send + Sync {
     fn hand_over(&self);
     /// See [`MediaPlane::is_behind`].
     fn is_behind(&self) -> bool;
+    /// See [`MediaPlane::press`].
+    fn press<'a>(
+        &'a self,
+        call: &'a CallId,
+        press: SealedPress,
+    ) -> BoxFuture<'a, Result<InfoForward, MediaError>>;
 }
 
 impl MediaPort for MediaPlane {
@@ -69,6 +76,14 @@ impl MediaPort for MediaPlane {
 
     fn is_behind(&self) -> bool {
         Self::is_behind(self)
+    }
+
+    fn press<'a>(
+        &'a self,
+        call: &'a CallId,
+        press: SealedPress,
+    ) -> BoxFuture<'a, Result<InfoForward, MediaError>> {
+        Box::pin(Self::press(self, call, press))
     }
 }
 

@@ -5,6 +5,8 @@ use std::{
     sync::{Arc, atomic::Ordering, mpsc::TryRecvError},
 };
 
+use tokio::sync::oneshot;
+
 use super::{Worker, entry::Entry};
 use crate::{
     media::{
@@ -14,11 +16,12 @@ use crate::{
         wire::{Port, Wire},
     },
     proto::{
-        call::{ArmRefusal, Command, LegMedia},
+        call::{ArmRefusal, Command, InfoForward, LegMedia},
         capture::{CaptureEvent, CaptureEventKind, CaptureFailure},
         encoding::AudioCodec,
         id::CallId,
         leg::Leg,
+        secret::SealedPress,
         time::Now,
     },
 };
@@ -26,7 +29,16 @@ use crate::{
 /// An order of the control plane.
 pub(in crate::media) enum Order {
     Add(Box<NewCall>),
-    Command { call: CallId, command: MediaCommand },
+    Command {
+        call: CallId,
+        command: MediaCommand,
+    },
+    /// A key that the caller's signalling told.
+    Press {
+        call: CallId,
+        press: SealedPress,
+        reply: oneshot::Sender<Option<InfoForward>>,
+    },
 }
 
 /// A call that begins.
@@ -53,6 +65,11 @@ impl<W: Wire> Worker<W> {
                     match order {
                         Order::Add(new) => self.add(*new, now),
                         Order::Command { call, command } => self.command(&call, command, now),
+                        Order::Press { call, press, reply } => {
+                            let forward = self.press(&call, press, now);
+                            // Nobody may be waiting any more.
+                            let _ = reply.send(forward);
+                        }
                     }
                 }
                 Err(TryRecvError::Empty) => return true,
@@ -171,6 +188,19 @@ impl<W: Wire> Worker<W> {
         if last {
             self.end(index);
         }
+    }
+
+    /// Whether the key was kept; `None` when there is no such call.
+    fn press(&mut self, id: &CallId, press: SealedPress, now: Now) -> Option<InfoForward> {
+        let index = *self.by_id.get(id)?;
+        // What could not be opened is no key, and is not told on either.
+        let mut forward = InfoForward::Keep;
+        if let Some(key) = press.open() {
+            self.guarded(index, now, |desk| {
+                forward = desk.entry.call.handle_press(key, now);
+            });
+        }
+        Some(forward)
     }
 
     fn set_media(&mut self, index: usize, leg: Leg, media: &LegMedia) {

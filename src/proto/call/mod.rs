@@ -34,6 +34,7 @@ use self::{
 use super::{
     capture::{Capture, CaptureEvent, CaptureEventKind, CaptureFailure, CaptureOutput},
     card::Brand,
+    digit::Key,
     encoding::Encoding,
     field::Field,
     id::PaymentId,
@@ -399,7 +400,24 @@ impl Call {
             }
             return Ok(InfoForward::Relay);
         }
-        let key = read_key(body)?;
+        self.take_press(read_key(body)?, now);
+        Ok(InfoForward::Keep)
+    }
+
+    /// A key of the caller that signalling has read out of a SIP message. It counts like one of
+    /// [`Self::handle_info`] while the call is armed, and is dropped otherwise.
+    pub fn handle_press(&mut self, key: Key, now: Now) -> InfoForward {
+        if self.stream.is_armed() {
+            self.take_press(key, now);
+            return InfoForward::Keep;
+        }
+        if let Some(shadow) = &mut self.shadow {
+            shadow.hear_press(key, now);
+        }
+        InfoForward::Relay
+    }
+
+    fn take_press(&mut self, key: Key, now: Now) {
         if let Some(armed) = self.stream.armed_mut() {
             armed.hear_info(key, &mut self.capture, now);
         } else {
@@ -409,7 +427,6 @@ impl Call {
         self.drain_capture();
         self.keep_cover(now);
         self.try_release(now);
-        Ok(InfoForward::Keep)
     }
 
     /// The agent's reports speak of numbers that the gateway made; the caller knows its own.

@@ -123,7 +123,7 @@ impl KeySlot {
         look(opened.digits())
     }
 
-    fn append(&mut self, key: &Key) {
+    pub(super) fn append(&mut self, key: &Key) {
         if usize::from(self.count()) == MAX_KEYS {
             let overflow = &mut self.memory.bytes_mut()[OVERFLOW];
             *overflow = overflow.saturating_add(1);

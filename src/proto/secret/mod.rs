@@ -6,8 +6,10 @@
 mod key_slot;
 #[cfg(test)]
 pub(crate) mod plain;
+mod press;
 
 pub use key_slot::{KeySlot, MAX_KEYS, Pressed, SLOT_BYTES};
+pub use press::SealedPress;
 
 /// A stretch of secret memory, owned. Whoever implements it wipes it when it is dropped.
 pub trait SecretBytes: Send {

@@ -1,8 +1,32 @@
-//! What of SIP tells a key: the bodies of INFO requests.
+//! SIP, as far as it is decided without a socket: strict framing, the keys in INFO bodies, dialogs,
+//! what of a header passes, session timers, limits.
 //!
-//! Deliberately absent: signalling itself. Whoever receives an INFO hands its body here before
-//! anything else reads it.
+//! Deliberately absent: transactions and their timers, which are the stack's.
 
+mod dialog;
+mod edit;
+mod framing;
+mod head;
+mod header;
 mod info;
+mod limit;
+mod multipart;
+mod refusal;
+mod session_timer;
+mod strict;
+mod uri;
 
+pub use dialog::{Dialog, DialogError, Home, at_host, bare_response, cancel, number};
+pub use edit::{Cover, Edit};
+pub use framing::{Framed, frame};
+pub use head::{Head, HeadError, MAX_BODY_BYTES, MAX_HEAD_BYTES, read_head};
+pub use header::{
+    ALLOW, extensions, field, is_sdp, of_body, passed, passed_extensions, tells_keys,
+    unknown_extensions, value, values,
+};
 pub use info::{InfoError, read_key};
+pub use limit::Buckets;
+pub use multipart::{has_parts, session_part};
+pub use refusal::refusal;
+pub use session_timer::{MIN_SE, Refresher, SessionExpires, SessionTimer};
+pub use uri::{as_read, user_of};

@@ -14,6 +14,7 @@ use super::{
 };
 use crate::proto::{
     codec::Audio,
+    digit::Key,
     dtmf::{PressesTold, Verdict},
     encoding::{AudioCodec, Encoding},
     rtp::RtpHeader,
@@ -90,9 +91,13 @@ impl Shadow {
         };
         copy.copy_from_slice(body);
         // Reading overwrites it.
-        let Ok(key) = read_key(copy) else {
-            return;
-        };
+        if let Ok(key) = read_key(copy) {
+            self.hear_press(key, now);
+        }
+    }
+
+    /// See [`super::Call::handle_press`].
+    pub(super) fn hear_press(&mut self, key: Key, now: Now) {
         if let Some((hearing, ledger)) = &mut self.listener {
             hearing.hear_info(key, &mut None, now);
             let told = hearing.take_told();

@@ -40,6 +40,23 @@ impl World {
 }
 
 #[test]
+fn a_key_that_signalling_has_read_counts_while_the_call_is_armed_and_not_before() {
+    let mut world = World::answered();
+    world.speak(2);
+    assert_eq!(
+        world.call.handle_press(plain::key('5'), world.now),
+        InfoForward::Relay
+    );
+    assert_eq!(world.proof().keys_heard, 0);
+    let mut world = World::armed();
+    assert_eq!(
+        world.call.handle_press(plain::key('5'), world.now),
+        InfoForward::Keep
+    );
+    assert_eq!(world.proof().keys_heard, 1);
+}
+
+#[test]
 fn an_info_of_a_call_that_is_not_armed_is_left_as_it_is() {
     let mut world = World::answered();
     world.speak(2);
