@@ -2,11 +2,11 @@
 //! has it; to the stack a connection is a queue.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::VecDeque,
     io,
     net::{IpAddr, SocketAddr},
     pin::pin,
-    sync::{Arc, Mutex, PoisonError, atomic::Ordering},
+    sync::{Arc, atomic::Ordering},
     time::{Duration, Instant},
 };
 
@@ -19,6 +19,7 @@ use rustls::pki_types::ServerName;
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::{TcpListener, TcpStream},
+    sync::Semaphore,
     time::{sleep, timeout},
 };
 use tracing::{debug, warn};
@@ -30,8 +31,9 @@ use super::{
     tls::Tls,
     transactions::tag,
 };
-use crate::proto::sip::{
-    Framed, MAX_BODY_BYTES, MAX_HEAD_BYTES, bare_response, frame, refusal, value,
+use crate::{
+    listen::Shares,
+    proto::sip::{Framed, MAX_BODY_BYTES, MAX_HEAD_BYTES, bare_response, frame, refusal, value},
 };
 
 /// Messages that may wait for a connection that takes nothing.
@@ -59,7 +61,8 @@ pub(super) struct Streams {
     screen: Arc<Screen>,
     /// Where the stack takes messages from.
     stack: mpsc::UnboundedSender<TransportEvent>,
-    places: Arc<Places>,
+    places: Arc<Semaphore>,
+    of_source: Shares<IpAddr>,
 }
 
 trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -78,7 +81,8 @@ impl Streams {
             tls,
             screen,
             stack,
-            places: Arc::default(),
+            places: Arc::new(Semaphore::new(MOST)),
+            of_source: Shares::new(MOST_OF_SOURCE),
         }
     }
 
@@ -97,7 +101,8 @@ impl Streams {
                 debug!(%source, "SIP connection of a stranger closed");
                 continue;
             };
-            let Some(place) = Place::take(&self.places, source.ip()) else {
+            let places = Arc::clone(&self.places).try_acquire_owned();
+            let (Ok(place), Ok(share)) = (places, self.of_source.take(source.ip())) else {
                 self.screen.counts().limited.fetch_add(1, Ordering::Relaxed);
                 debug!(%source, "one SIP connection too many closed");
                 continue;
@@ -105,7 +110,7 @@ impl Streams {
             let streams = Arc::clone(&self);
             tokio::spawn(async move {
                 streams.take(stream, source, &name).await;
-                drop(place);
+                drop((place, share));
             });
         }
     }
@@ -387,43 +392,4 @@ fn cut(buffer: &mut Vec<u8>, bytes: usize) {
         rest.zeroize();
     }
     buffer.truncate(left);
-}
-
-/// Connections by address.
-#[derive(Default)]
-struct Places(Mutex<HashMap<IpAddr, usize>>);
-
-/// The place of one, until it is dropped.
-struct Place {
-    places: Arc<Places>,
-    source: IpAddr,
-}
-
-impl Place {
-    fn take(places: &Arc<Places>, source: IpAddr) -> Option<Self> {
-        let mut taken = places.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let all: usize = taken.values().sum();
-        let of_source = taken.entry(source).or_default();
-        if *of_source >= MOST_OF_SOURCE || all >= MOST {
-            return None;
-        }
-        *of_source += 1;
-        drop(taken);
-        Some(Self {
-            places: Arc::clone(places),
-            source,
-        })
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let mut taken = self.places.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(of_source) = taken.get_mut(&self.source) {
-            *of_source -= 1;
-            if *of_source == 0 {
-                taken.remove(&self.source);
-            }
-        }
-    }
 }
