@@ -14,8 +14,9 @@ const REAL_TIME: [&str; 5] = [
     "packets_sent",
 ];
 /// The same among the metrics.
-const REAL_TIME_METRICS: [&str; 3] = [
+const REAL_TIME_METRICS: [&str; 4] = [
     "tonewall_media_packets_total",
+    "tonewall_media_wait_seconds",
     "tonewall_output_checked_packets_total",
     "tonewall_output_masked_packets_total",
 ];
