@@ -66,9 +66,11 @@ impl Payments {
             },
         };
         let view = self.view(&call, &prepared);
-        self.shared.prepared().insert(call.clone(), prepared);
-        self.listen(&call, true)
-            .map_err(|_| PaymentError::UnknownCall(call.to_string()))?;
+        self.listen(&call, true).map_err(|error| match error {
+            MediaError::Overloaded => PaymentError::Overloaded(error.to_string()),
+            MediaError::UnknownCall => PaymentError::UnknownCall(call.to_string()),
+        })?;
+        self.shared.prepared().insert(call, prepared);
         Ok(view)
     }
 

@@ -35,6 +35,11 @@ const PRESS: u32 = 10;
 const ENDS: u8 = 3;
 /// Packets of audio between two presses.
 const GAP: u8 = 3;
+/// Keys that the caller may be owed: who dials more than that, or says so, has the rest passed as it is.
+const MOST_OWED: usize = 32;
+/// Timestamps that a repeated or overtaken packet may be behind the newest event; 5 s at the highest clock
+/// rate. What is further behind is a stream that counts anew.
+const BEHIND: i32 = 240_000;
 /// -10 dBm0.
 const VOLUME: u8 = 10;
 
@@ -191,8 +196,8 @@ impl Trigger {
     /// Of a packet of the newest event, or of an older one, whether that was kept.
     fn of_newest(&self, header: &RtpHeader) -> Option<bool> {
         let (ssrc, timestamp, kept) = self.event?;
-        let newer = ssrc != header.ssrc || difference(header.timestamp, timestamp) > 0;
-        (!newer).then_some(kept)
+        let ahead = difference(header.timestamp, timestamp);
+        (ssrc == header.ssrc && (-BEHIND..=0).contains(&ahead)).then_some(kept)
     }
 
     /// A packet of events.
@@ -240,7 +245,8 @@ impl Trigger {
             self.typed.push(key);
             return Passage::Keep;
         }
-        if self.owed.is_empty() && self.pressing.is_none() {
+        let owes = !self.owed.is_empty() || self.pressing.is_some();
+        if !owes || self.owed.len() >= MOST_OWED {
             return Passage::Pass;
         }
         // In its turn.

@@ -319,6 +319,29 @@ fn lost_and_repeated_packets_neither_add_nor_lose_a_key() {
 }
 
 #[test]
+fn a_flood_of_keys_is_not_kept_and_a_stream_that_counts_anew_is_heard() {
+    let mut line = Line::new("*77#");
+    line.dial("*7");
+    for n in 0..1_000 {
+        line.send(
+            EVENT,
+            line.timestamp.wrapping_add(n * 800),
+            &event(5, true, 800),
+        );
+    }
+    let passed = line
+        .left
+        .iter()
+        .filter(|one| header_of(one).payload_type == EVENT);
+    assert!(passed.count() >= 960, "the rest passes as it is");
+    line.timestamp = line.timestamp.wrapping_sub(1_000_000);
+    line.left.clear();
+    line.speak(400);
+    line.dial("*77#");
+    assert_eq!(line.dialled(), [Dialled::Code]);
+}
+
+#[test]
 fn a_code_is_a_star_digits_and_a_hash() {
     for good in ["*77#", "*1#", "*123456#"] {
         let code: KeyCode = good.parse().unwrap();
