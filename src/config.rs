@@ -382,7 +382,7 @@ impl Default for Media {
             socket_buffer: SocketOptions::default().buffer_bytes,
             measure_wait: true,
             source: SourcePolicy::Exact,
-            caller: CallerSide::Offerer,
+            caller: CallerSide::Unknown,
         }
     }
 }

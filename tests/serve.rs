@@ -8,10 +8,10 @@ use std::{fs, path::Path, time::Duration};
 use common::{
     APPROVED, CODE, EXPIRY, Ends, Gateway, How, Options, call_sdp,
     pay::{capture, complete, digest, id, open, until},
-    play,
+    play, play_of,
 };
 use serde_json::{Value, json};
-use tokio::time::Instant;
+use tokio::{sync::Mutex, time::Instant};
 use tonewall::proto::codec::Law;
 
 /// How often the packets hold a press of a key: as event, and as tone (20 ms of both frequencies).
@@ -315,6 +315,70 @@ async fn a_code_that_the_agent_dials_starts_the_payment_that_waits_and_a_caller_
     ends.until_heard(200).await;
     assert_eq!(payments().await.as_array().unwrap().len(), 1, "none waits");
     ends.hang_up(&gateway).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn where_nothing_tells_who_is_the_caller_neither_end_gets_a_key_and_the_named_one_pays() {
+    let gateway = Gateway::start(Options::default()).await;
+    for named in ["caller", "agent"] {
+        let signalling_id = format!("doubt-{named}");
+        let ends = play_of(&gateway, &signalling_id, "unknown").await;
+        let call = gateway.get(&format!("/v1/calls/{signalling_id}")).await;
+        assert_eq!(call["sides_known"], false);
+        let mut order = json!({
+            "call": signalling_id, "amount": 1999, "currency": "EUR", "reference": "INV-8",
+        });
+        let (status, refused) = gateway
+            .request("POST", "/v1/payments", Some(order.clone()))
+            .await;
+        assert_eq!(status, 422);
+        assert!(
+            refused["type"]
+                .as_str()
+                .unwrap()
+                .ends_with("caller-unknown"),
+            "{refused}"
+        );
+        order["leg"] = json!(named);
+        let (status, payment) = gateway.request("POST", "/v1/payments", Some(order)).await;
+        assert_eq!(status, 201, "{payment}");
+        let events = async |got: &Mutex<Vec<Vec<u8>>>| {
+            let got = got.lock().await;
+            got.iter().filter(|packet| packet[1] & 0x7f == 101).count()
+        };
+        let heard = ends.agent_got.lock().await.len();
+        if named == "caller" {
+            card(&gateway, &ends, id(&payment), How::Tone).await;
+            ends.dial("5");
+        } else {
+            for (field, keys) in [
+                ("payment-card-number", APPROVED),
+                ("expiration-date", EXPIRY),
+                ("security-code", CODE),
+            ] {
+                open(&gateway, id(&payment), field).await;
+                // Not whose keys they are.
+                ends.key("98", |_| How::Tone).await;
+                ends.dial(keys);
+                let ended = until(&gateway, id(&payment), |view| view["capturing"] != field).await;
+                assert_eq!(ended["fields"][field]["status"], "complete", "{ended}");
+            }
+        }
+        ends.until_heard(60).await;
+        let ended = complete(&gateway, id(&payment)).await;
+        assert_eq!(ended["state"], "approved", "{ended}");
+        assert_eq!(keys_heard(&ends, heard).await, (0, 0));
+        assert_eq!(events(&ends.caller_got).await, 0);
+        // Both are free again.
+        while gateway.get(&format!("/v1/calls/{signalling_id}")).await["armed"] == true {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        ends.dial("5");
+        ends.key("5", |_| How::Event).await;
+        ends.until_heard(60).await;
+        assert!(events(&ends.caller_got).await > 0 && events(&ends.agent_got).await > 0);
+        ends.hang_up(&gateway).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -216,7 +216,7 @@ fn tonewall(program: &PathBuf, address: Ipv4Addr, folder: &TempDir) -> Command {
          [api]\nlisten = \"{address}:8080\"\n[metrics]\nlisten = \"{address}:9464\"\n\
          [ng]\nudp = \"{address}:{NG_PORT}\"\nidle_timeout = \"60m\"\n\
          [media]\naddress = \"{address}\"\nport_min = {}\nport_max = {}\n\
-         port_quarantine = \"1s\"\n\
+         port_quarantine = \"1s\"\ncaller = \"offerer\"\n\
          [processor]\nkind = \"sandbox\"\n",
         folder.path().join("data"),
         MEDIA_PORTS.0,

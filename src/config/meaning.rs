@@ -94,10 +94,12 @@ impl fmt::Display for Config {
         )?;
         writeln!(
             f,
-            "card keyed by   {} of the first offer",
+            "card keyed by   {}",
             match self.media.caller {
-                CallerSide::Offerer => "the sender",
-                CallerSide::Answerer => "the receiver",
+                CallerSide::Offerer => "the sender of the first offer",
+                CallerSide::Answerer => "the receiver of the first offer",
+                CallerSide::Unknown =>
+                    "the end that an offer (tonewall-caller) or a payment (leg) names; both are masked",
             }
         )?;
         writeln!(

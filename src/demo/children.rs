@@ -188,7 +188,7 @@ fn configuration(data_dir: &Path, [api, metrics, ng]: [SocketAddr; 3], digest_ke
     format!(
         "tenant = \"demo\"\nnode = \"loopback\"\ndata_dir = {}\ndrain_timeout = \"1s\"\n\n\
          [api]\nlisten = {}\n\n[metrics]\nlisten = {}\n\n[ng]\nudp = {}\n\n\
-         [media]\naddress = \"127.0.0.1\"\nworkers = 1\n\n\
+         [media]\naddress = \"127.0.0.1\"\nworkers = 1\ncaller = \"offerer\"\n\n\
          [processor]\nkind = \"sandbox\"\ndigest_key = {}\n",
         text(&data_dir.display()),
         text(&api),

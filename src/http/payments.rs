@@ -162,7 +162,7 @@ pub(super) async fn get_payment(
         (status = CONFLICT, body = schema::Problem, content_type = "application/problem+json",
             description = "`call-has-payment`, `cannot-arm`, `idempotency-in-progress`"),
         (status = UNPROCESSABLE_ENTITY, body = schema::Problem, content_type = "application/problem+json",
-            description = "`invalid-field`, `card-digits`, `wrong-leg`, `idempotency-conflict`"),
+            description = "`invalid-field`, `card-digits`, `wrong-leg`, `caller-unknown`, `idempotency-conflict`"),
         (status = SERVICE_UNAVAILABLE, body = schema::Problem, content_type = "application/problem+json",
             description = "`draining`")))]
 pub(super) async fn create_payment(

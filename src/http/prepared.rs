@@ -26,7 +26,7 @@ use super::{Api, auth::Taker, body, payments::CallPath, problem::Problem, schema
         (status = CONFLICT, body = schema::Problem, content_type = "application/problem+json",
             description = "`call-has-payment`, `cannot-arm`"),
         (status = UNPROCESSABLE_ENTITY, body = schema::Problem, content_type = "application/problem+json",
-            description = "`invalid-field`, `card-digits`, `wrong-leg`")))]
+            description = "`invalid-field`, `card-digits`, `wrong-leg`, `caller-unknown`")))]
 pub(super) async fn put_prepared(
     State(api): State<Arc<Api>>,
     Taker(by): Taker,

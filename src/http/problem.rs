@@ -92,6 +92,8 @@ slugs! {
     CardDigits = "card-digits", UNPROCESSABLE_ENTITY, "That could be a card number";
     /// The named leg is the agent's.
     WrongLeg = "wrong-leg", UNPROCESSABLE_ENTITY, "The wrong leg";
+    /// Which leg is the caller's is not known, and none was named.
+    CallerUnknown = "caller-unknown", UNPROCESSABLE_ENTITY, "The caller's leg has to be named";
     /// The key was used with another request.
     IdempotencyConflict = "idempotency-conflict", UNPROCESSABLE_ENTITY,
         "The Idempotency-Key was used with another request";
@@ -189,6 +191,7 @@ impl From<PaymentError> for Problem {
             PaymentError::UnknownCall(_) => Slug::UnknownCall,
             PaymentError::UnknownPayment(_) => Slug::UnknownPayment,
             PaymentError::WrongLeg(_) => Slug::WrongLeg,
+            PaymentError::CallerUnknown => Slug::CallerUnknown,
             PaymentError::CallHasPayment(_) => Slug::CallHasPayment,
             PaymentError::CannotArm(_) => Slug::CannotArm,
             PaymentError::WrongState { .. } => Slug::WrongState,
@@ -217,6 +220,7 @@ impl From<PaymentError> for Problem {
             PaymentError::Overloaded(_) => problem.retry_after_seconds = Some(1),
             PaymentError::UnknownCall(_)
             | PaymentError::WrongLeg(_)
+            | PaymentError::CallerUnknown
             | PaymentError::CannotArm(_)
             | PaymentError::WrongState { .. }
             | PaymentError::Draining

@@ -277,6 +277,9 @@ pub struct CallView {
     pub caller_tag: Option<String>,
     /// Tag of the agent's leg.
     pub agent_tag: Option<String>,
+    /// Whether it is known which of the two tags is the caller's. Where it is not, the keys of both legs
+    /// are masked, and a payment has to name the caller's tag as `leg`.
+    pub sides_known: bool,
     /// When the first offer came.
     #[schema(format = DateTime)]
     pub started: String,
@@ -313,7 +316,7 @@ pub struct NewPayment {
     /// What it is for.
     #[schema(max_length = 200)]
     pub description: Option<String>,
-    /// A signalling tag: makes sure that it is the caller's leg.
+    /// The caller's tag: makes sure of it, and is needed where `sides_known` is false.
     #[schema(max_length = 200)]
     pub leg: Option<String>,
     /// Which fields `complete` needs; card number, expiry and security code where left out.
@@ -335,7 +338,7 @@ pub struct PreparedRequest {
     /// What it is for.
     #[schema(max_length = 200)]
     pub description: Option<String>,
-    /// A signalling tag: makes sure that it is the caller's leg.
+    /// The caller's tag: makes sure of it, and is needed where `sides_known` is false.
     #[schema(max_length = 200)]
     pub leg: Option<String>,
     /// Which fields `complete` needs; card number, expiry and security code where left out.

@@ -77,6 +77,8 @@ pub struct MediaSettings {
 pub enum MediaCommand {
     /// Signalling agreed on a leg's media.
     SetLeg(Leg, LegMedia),
+    /// Which leg is the caller's is not known: mask both ways while the call is armed.
+    MaskBoth,
     /// Arm for a holder; answered by [`MediaEventKind::Armed`] or [`MediaEventKind::ArmRefused`].
     Arm(Holder),
     /// Release a holder.
@@ -87,6 +89,8 @@ pub enum MediaCommand {
         payment: PaymentId,
         /// Which field.
         field: Field,
+        /// Whose keys; the agent's leg only where both are masked.
+        from: Leg,
         /// Keys and time-outs.
         settings: CaptureSettings,
     },

@@ -127,6 +127,7 @@ impl MediaPlane {
     }
 
     /// Gives a call to the least loaded worker, with the media of its first leg where that is known.
+    /// `mask_both`: which leg is the caller's is not known.
     ///
     /// # Errors
     /// [`MediaError::Overloaded`] when that worker's queue is full.
@@ -136,6 +137,7 @@ impl MediaPlane {
         caller: LegSockets,
         agent: LegSockets,
         media: Option<(Leg, LegMedia)>,
+        mask_both: bool,
     ) -> Result<(), MediaError> {
         let (number, worker) = self
             .workers
@@ -149,6 +151,7 @@ impl MediaPlane {
             caller,
             agent,
             media,
+            mask_both,
             counts: Arc::clone(&counts),
         };
         self.order(worker, Order::Add(Box::new(new)))?;

@@ -327,9 +327,20 @@ impl<W: Wire> Worker<W> {
             self.guarded(index, now, |desk| {
                 desk.entry.call.handle_timeout(now, desk.outbox);
                 // What time releases is an armed call's.
-                if !(desk.entry.caller.blocked || desk.entry.caller.silenced) {
-                    desk.way
-                        .send_to_agent(&desk.entry.agent, Channel::Rtp, desk.outbox);
+                let Entry {
+                    call,
+                    caller,
+                    agent,
+                    ..
+                } = desk.entry;
+                if !(caller.blocked || caller.silenced) {
+                    desk.way.send_to_agent(agent, Channel::Rtp, desk.outbox);
+                }
+                if call.masks_both() {
+                    call.handle_mirror_timeout(now, desk.outbox);
+                    if !(agent.blocked || agent.silenced) {
+                        desk.way.send_mirrored(caller, Channel::Rtp, desk.outbox);
+                    }
                 }
             });
         }
@@ -357,7 +368,7 @@ impl<W: Wire> Worker<W> {
         let Some(Some(entry)) = self.entries.get_mut(place) else {
             return;
         };
-        let armed = entry.call.is_armed();
+        let heard = entry.call.hides(from);
         let peers = entry.peers(from);
         match peers.admits(channel, source, datagram) {
             Admission::Peer => {}
@@ -377,7 +388,6 @@ impl<W: Wire> Worker<W> {
         let silenced = peers.silenced;
         entry.counts.took(from, channel, length, now.instant);
         // An armed caller is heard first, and kept back after.
-        let heard = armed && from == Leg::Caller;
         let passes = match channel {
             Channel::Rtp if silenced && !heard => {
                 let media = entry.call.leg(from);
@@ -391,7 +401,7 @@ impl<W: Wire> Worker<W> {
         }
         self.meter_shadow(at);
         self.guarded(place, now, |desk| desk.handle_media(at, datagram, now));
-        if armed && from == Leg::Caller {
+        if heard {
             // A packet buffer is a log of the card, also where a panic ended the call.
             datagram.zeroize();
         }

@@ -180,10 +180,7 @@ impl Calls {
 
     /// Durable: the NG protocol holds this call armed.
     async fn keep(&self, id: &CallId) -> Result<(), JournalError> {
-        let named = |call: &mut CallRecord| {
-            let caller_tag = call.caller.tag.as_deref().map(str::to_owned);
-            (call.signalling_id.to_string(), caller_tag)
-        };
+        let named = |call: &mut CallRecord| (call.signalling_id.to_string(), call.caller_tag());
         let Some((signalling_id, caller_tag)) = self.with_live(id, named) else {
             return Ok(());
         };
@@ -250,7 +247,7 @@ impl Calls {
             .await
     }
 
-    /// The reply to a block that is in place: which leg it masks.
+    /// The reply to a block that is in place: which legs it masks.
     fn blocked(&self, id: &CallId, block: &BlockRequest) -> Reply {
         let named = self.with_live(id, |call| {
             let by_label = block
@@ -271,11 +268,16 @@ impl Calls {
             let leg = by_label
                 .or_else(by_address)
                 .or_else(|| block.directional.then(by_tag).flatten());
-            (call.caller.tag.as_deref().map(str::to_owned), leg)
+            (call.masked_tags(), call.sides_known(), leg)
         });
-        let (caller_tag, leg) = named.unwrap_or_default();
-        let masked: Vec<Value> = caller_tag.into_iter().map(Value::Text).collect();
+        let (masked, sides_known, leg) = named.unwrap_or_default();
+        let masked: Vec<Value> = masked.into_iter().map(Value::Text).collect();
         let reply = Reply::ok().with("tonewall-masked", masked);
+        if !sides_known {
+            return reply.warning(
+                "the digits of both legs are masked, for which of them is the caller's is not known",
+            );
+        }
         if leg == Some(Leg::Agent) {
             return reply.warning("only the caller's digits are masked, not those of this leg");
         }

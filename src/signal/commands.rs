@@ -156,7 +156,7 @@ impl Calls {
             .with_live(&id, |call| {
                 let leg = call.answering_leg(answer)?;
                 description.audio().check_family(call.leg(leg).address)?;
-                if call.recovered && leg == Leg::Caller {
+                if call.recovered && (leg == Leg::Caller || !call.sides_known()) {
                     check_recovered(&description)?;
                 }
                 let how = self.how(answer);
@@ -295,16 +295,17 @@ impl Calls {
         })?;
         let (recovered, caller_tag) = self.was_armed(&offer.call_id).await;
         let by_tag = caller_tag.and_then(|tag| side_by_tag(offer, &tag));
-        // Only what comes from outside of a dialog has no To tag (RFC 3261 section 8.1.1.2).
-        let sides_known = by_tag.is_some() || offer.to_tag.is_none();
-        if recovered && !sides_known {
-            return Err(Refusal::Recovered(ArmRefusal::SidesUnknown.into()));
-        }
-        let first = by_tag.unwrap_or(match offer.caller.unwrap_or(inner.settings.caller) {
-            CallerSide::Offerer => Leg::Caller,
-            CallerSide::Answerer => Leg::Agent,
-        });
-        if recovered && first == Leg::Caller {
+        let by_order = match offer.caller.unwrap_or(inner.settings.caller) {
+            CallerSide::Offerer => Some(Leg::Caller),
+            CallerSide::Answerer => Some(Leg::Agent),
+            CallerSide::Unknown => None,
+        };
+        // Only what comes from outside of a dialog has no To tag (RFC 3261 section 8.1.1.2). Within one
+        // either end may make the first offer that is heard here.
+        let side = by_tag.or_else(|| by_order.filter(|_| offer.to_tag.is_none()));
+        let sides_known = side.is_some();
+        let first = side.or(by_order).unwrap_or(Leg::Caller);
+        if recovered && (first == Leg::Caller || !sides_known) {
             check_recovered(description)?;
         }
         let [near, far] = self.interfaces(offer, description)?;
@@ -336,7 +337,13 @@ impl Calls {
         let agreed = record.offered(leg, offer, description, &self.how(offer), now);
         inner
             .media
-            .add_call(id.clone(), caller_sockets, agent_sockets, agreed.media)
+            .add_call(
+                id.clone(),
+                caller_sockets,
+                agent_sockets,
+                agreed.media,
+                !sides_known,
+            )
             .map_err(|_| Refusal::Full("the media workers are busy; use another node"))?;
         let started = Event::CallStarted { call: id.clone() };
         // What the call does next does not wait for it; what is recorded of it stands behind it.

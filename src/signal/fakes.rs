@@ -104,10 +104,13 @@ impl MediaPort for FakeMedia {
         caller: LegSockets,
         agent: LegSockets,
         media: Option<(Leg, LegMedia)>,
+        mask_both: bool,
     ) -> Result<(), MediaError> {
         if *self.full.lock().unwrap() {
             return Err(MediaError::Overloaded);
         }
+        let both = mask_both.then(|| (call.clone(), MediaCommand::MaskBoth));
+        self.sent.lock().unwrap().extend(both);
         let set = media.map(|(leg, media)| (call.clone(), MediaCommand::SetLeg(leg, media)));
         self.sent.lock().unwrap().extend(set);
         self.sockets.lock().unwrap().insert(call, (caller, agent));

@@ -38,6 +38,9 @@ pub struct CallView {
     pub caller_tag: Option<String>,
     /// Tag of the agent's leg.
     pub agent_tag: Option<String>,
+    /// Whether it is known which of the two tags is the caller's. Where it is not, both legs are masked,
+    /// and a payment has to name the caller's.
+    pub sides_known: bool,
     /// When the first offer came.
     pub started: jiff::Timestamp,
     /// Whether both ends have agreed on media.

@@ -28,6 +28,7 @@ pub trait MediaPort: Send + Sync {
         caller: LegSockets,
         agent: LegSockets,
         media: Option<(Leg, LegMedia)>,
+        mask_both: bool,
     ) -> Result<(), MediaError>;
     /// See [`MediaPlane::send`].
     fn send(&self, call: &CallId, command: MediaCommand) -> Result<(), MediaError>;
@@ -54,8 +55,9 @@ impl MediaPort for MediaPlane {
         caller: LegSockets,
         agent: LegSockets,
         media: Option<(Leg, LegMedia)>,
+        mask_both: bool,
     ) -> Result<(), MediaError> {
-        Self::add_call(self, call, caller, agent, media)
+        Self::add_call(self, call, caller, agent, media, mask_both)
     }
 
     fn send(&self, call: &CallId, command: MediaCommand) -> Result<(), MediaError> {

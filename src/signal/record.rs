@@ -256,6 +256,24 @@ impl CallRecord {
         })
     }
 
+    /// Whether it is known which end is the caller. Where it is not, both are masked.
+    pub(super) const fn sides_known(&self) -> bool {
+        self.sides_known
+    }
+
+    /// Tag of the caller's leg, where it is known which that is.
+    pub(super) fn caller_tag(&self) -> Option<String> {
+        let tag = self.caller.tag.as_deref().filter(|_| self.sides_known);
+        tag.map(str::to_owned)
+    }
+
+    /// Tags of the legs whose digits the other one does not get while the call is armed.
+    pub(super) fn masked_tags(&self) -> Vec<String> {
+        let agent = self.agent.tag.as_deref().filter(|_| !self.sides_known);
+        let tags = self.caller.tag.as_deref().into_iter().chain(agent);
+        tags.map(str::to_owned).collect()
+    }
+
     /// Whether both ends have agreed on media.
     pub(super) const fn answered(&self) -> bool {
         self.caller.media.is_some() && self.agent.media.is_some()
@@ -271,20 +289,18 @@ impl CallRecord {
 
     /// Why it cannot be armed, if so.
     pub(super) fn refusal(&self) -> Option<ArmRefusal> {
-        let Some(media) = self.caller.media.as_ref().filter(|_| self.answered()) else {
+        let (Some(caller), Some(agent)) = (&self.caller.media, &self.agent.media) else {
             return Some(ArmRefusal::NotAnswered);
         };
-        if !self.sides_known {
-            return Some(ArmRefusal::SidesUnknown);
-        }
         if self.incident {
             return Some(ArmRefusal::Incident);
         }
-        let any = media
-            .payload_types
-            .iter()
-            .any(|(_, encoding)| encoding.audio().is_some());
-        (!any).then_some(ArmRefusal::Codec)
+        let has_audio = |media: &LegMedia| {
+            let mut types = media.payload_types.iter();
+            types.any(|(_, encoding)| encoding.audio().is_some())
+        };
+        let can_be_masked = has_audio(caller) && (self.sides_known || has_audio(agent));
+        (!can_be_masked).then_some(ArmRefusal::Codec)
     }
 
     pub(super) fn view(&self) -> CallView {
@@ -293,6 +309,7 @@ impl CallRecord {
             signalling_id: self.signalling_id.to_string(),
             caller_tag: self.caller.tag.as_deref().map(str::to_owned),
             agent_tag: self.agent.tag.as_deref().map(str::to_owned),
+            sides_known: self.sides_known,
             started: self.started,
             answered: self.answered(),
             refusal: self.refusal().map(|refusal| refusal.to_string()),

@@ -128,7 +128,7 @@ fn bad_ng() -> Vec<(Vec<u8>, &'static str)> {
             text(
                 "{\"command\": \"offer\", \"call-id\": \"x\", \"from-tag\": \"y\", \"sdp\": \"v=0\", \"tonewall-caller\": \"me\"}",
             ),
-            "neither \"offerer\" nor \"answerer\"",
+            "none of \"offerer\", \"answerer\" and \"unknown\"",
         ),
         (
             text("{\"command\": \"query\", \"call-id\": \"nobody\"}"),

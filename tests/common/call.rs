@@ -84,13 +84,18 @@ fn media_port(answer: &Value) -> u16 {
 
 /// Sets up a call and starts its media.
 pub(crate) async fn play(gateway: &Gateway, signalling_id: &str) -> Ends {
+    play_of(gateway, signalling_id, "offerer").await
+}
+
+/// The same, with what signalling tells of who is the caller (`tonewall-caller`).
+pub(crate) async fn play_of(gateway: &Gateway, signalling_id: &str, who: &str) -> Ends {
     let caller = UdpSocket::bind("127.0.0.1:0").await.expect("a socket");
     let agent = UdpSocket::bind("127.0.0.1:0").await.expect("a socket");
     let port = |socket: &UdpSocket| socket.local_addr().expect("its address").port();
     let offer = gateway
         .ng(
             &json!({"command": "offer", "call-id": signalling_id, "from-tag": "caller",
-            "replace": ["origin", "session-connection"], "sdp": call_sdp(port(&caller))}),
+            "tonewall-caller": who, "replace": ["origin", "session-connection"], "sdp": call_sdp(port(&caller))}),
         )
         .await;
     let to_agent_side = media_port(&offer);

@@ -98,7 +98,7 @@ impl Gateway {
             "data_dir = {:?}\ndrain_timeout = \"2s\"\n{top}\n\
              [api]\nlisten = \"{api}\"\n[metrics]\nlisten = \"{metrics}\"\n\
              [ng]\nudp = \"{ng}\"\nhttp = \"{ng_http}\"\n{more_ng}\n\
-             [media]\nport_min = {first}\nport_max = {}\n\
+             [media]\ncaller = \"offerer\"\nport_min = {first}\nport_max = {}\n\
              [processor]\nkind = \"sandbox\"\ndigest_key = \"{DIGEST_KEY}\"\n{more}\n",
             folder.path().join("data"),
             first + MEDIA_RANGE - 1,

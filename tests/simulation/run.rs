@@ -383,6 +383,7 @@ impl World<'_> {
             Command::OpenCapture {
                 payment: payment(),
                 field,
+                from: Leg::Caller,
                 settings: settings(),
                 slot,
             },
@@ -413,7 +414,9 @@ impl World<'_> {
                 Forward::Nothing
                 | Forward::ToCallerRtp
                 | Forward::ToCallerCut(_)
-                | Forward::ToCallerRtcp,
+                | Forward::ToCallerRtcp
+                | Forward::MirroredRtp
+                | Forward::MirroredRtcp,
             )
             | Err(_) => {}
         }

@@ -23,6 +23,7 @@ use crate::{
         card::{Brand, Last4},
         field::Field,
         id::{AttemptId, PaymentId, Tenant},
+        leg::Leg,
         payment::{FieldFact, Input, MediaStep, Notice, Output, Payment, PaymentState, Refusal},
     },
 };
@@ -75,6 +76,8 @@ impl Command {
 pub(super) struct Basics {
     pub(super) signalling_id: String,
     pub(super) caller_tag: Option<String>,
+    /// Whose keys its fields take.
+    pub(super) keyed_by: Leg,
     pub(super) reference: String,
     pub(super) description: Option<String>,
     pub(super) created: Timestamp,
@@ -393,6 +396,7 @@ impl Actor {
             MediaStep::OpenCapture(field) => MediaCommand::OpenCapture {
                 payment: self.id.clone(),
                 field,
+                from: self.basics.keyed_by,
                 settings: self.shared.settings.capture.clone(),
             },
             MediaStep::CloseCapture => MediaCommand::CloseCapture(self.id.clone()),

@@ -207,7 +207,7 @@ impl Payments {
             return Err(PaymentError::Draining);
         }
         validate::validate(&new)?;
-        let call = self.callable(by, &new)?;
+        let (call, keyed_by) = self.callable(by, &new)?;
         let now = (self.shared.clock)();
         let request = Request {
             payment: PaymentId::new(
@@ -222,7 +222,9 @@ impl Payments {
         };
         let basics = Basics {
             signalling_id: call.signalling_id,
-            caller_tag: call.caller_tag,
+            // Where it is not known after a restart, both legs are masked again.
+            caller_tag: call.caller_tag.filter(|_| call.sides_known),
+            keyed_by,
             reference: new.reference,
             description: new.description,
             created: now.utc,
@@ -240,15 +242,19 @@ impl Payments {
         created.await.map_err(|_| broke_off())?
     }
 
-    /// The call, if a payment can be taken on it as asked.
-    fn callable(&self, by: &Principal, new: &NewPayment) -> Result<CallView, PaymentError> {
+    /// The call, if a payment can be taken on it as asked, and the caller's leg.
+    fn callable(&self, by: &Principal, new: &NewPayment) -> Result<(CallView, Leg), PaymentError> {
         let Some(call) = self.shared.calls.find(&by.tenant, &new.call) else {
             return Err(PaymentError::UnknownCall(validate::echo(&new.call)));
         };
-        if let Some(tag) = &new.leg {
-            match self.shared.calls.leg_of_tag(&call.id, tag) {
-                Some(Leg::Caller) => {}
-                Some(Leg::Agent) => return Err(PaymentError::WrongLeg(validate::echo(tag))),
+        let keyed_by = match &new.leg {
+            None if call.sides_known => Leg::Caller,
+            None => return Err(PaymentError::CallerUnknown),
+            Some(tag) => match self.shared.calls.leg_of_tag(&call.id, tag) {
+                Some(Leg::Agent) if call.sides_known => {
+                    return Err(PaymentError::WrongLeg(validate::echo(tag)));
+                }
+                Some(leg) => leg,
                 None => {
                     return Err(validate::invalid(
                         "leg",
@@ -256,14 +262,14 @@ impl Payments {
                         "the signalling tag of this call's caller, or no leg at all",
                     ));
                 }
-            }
-        }
+            },
+        };
         if !call.answered {
             return Err(PaymentError::CannotArm(ArmRefusal::NotAnswered.to_string()));
         }
         match &call.refusal {
             Some(refusal) => Err(PaymentError::CannotArm(refusal.clone())),
-            None => Ok(call),
+            None => Ok((call, keyed_by)),
         }
     }
 

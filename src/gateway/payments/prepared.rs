@@ -54,7 +54,12 @@ impl Payments {
     /// already. Nothing is armed or recorded before.
     pub fn prepare(&self, by: &Principal, new: NewPayment) -> Result<PreparedView, PaymentError> {
         validate::validate(&new)?;
-        let call = self.callable(by, &new)?.id;
+        let (call, _) = self.callable(by, &new)?;
+        if !call.sides_known {
+            // Nor is it known who is the agent, to whom alone the code is left.
+            return Err(PaymentError::CallerUnknown);
+        }
+        let call = call.id;
         self.shared.book().refuse_second(&call)?;
         let wait = SignedDuration::try_from(WAITS).unwrap_or(SignedDuration::ZERO);
         let prepared = Prepared {

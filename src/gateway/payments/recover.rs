@@ -12,6 +12,7 @@ use crate::{
     proto::{
         audit::{Event, Record, Success},
         id::{AttemptId, PaymentId},
+        leg::Leg,
         payment::{Payment, Request},
     },
 };
@@ -137,6 +138,7 @@ impl Payments {
         let basics = Basics {
             signalling_id: String::new(),
             caller_tag: None,
+            keyed_by: Leg::Caller,
             reference: attempt.reference,
             description: row.description.clone(),
             created: row.created,

@@ -32,7 +32,8 @@ pub struct Principal {
 pub struct NewPayment {
     /// Our call id, or the signalling's.
     pub call: String,
-    /// A signalling tag: refused when it is the agent's leg (Twilio users attach to the wrong leg).
+    /// The caller's signalling tag. Refused when it is the agent's leg (Twilio users attach to the wrong
+    /// leg); needed where the call does not tell which leg is the caller's.
     pub leg: Option<String>,
     pub amount_minor: u64,
     pub currency: String,
@@ -165,6 +166,10 @@ pub enum PaymentError {
         "leg {0:?} is the agent's; a payment hears the caller: name the caller's leg or leave `leg` out"
     )]
     WrongLeg(String),
+    #[error(
+        "which end of the call is the caller is not known: name the caller's tag as `leg`, or have it known for every call by media.caller or tonewall-caller"
+    )]
+    CallerUnknown,
     #[error("the call already has payment {0}; complete or cancel it first")]
     CallHasPayment(PaymentId),
     #[error("the call cannot be armed: {0}")]

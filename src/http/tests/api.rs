@@ -256,6 +256,7 @@ async fn every_refusal_of_the_payments_has_its_status_and_kind() {
     let gateway = Gateway::start();
     for (reference, status, slug) in [
         ("wrong-leg", 422, "wrong-leg"),
+        ("caller-unknown", 422, "caller-unknown"),
         ("has-payment", 409, "call-has-payment"),
         ("cannot-arm", 409, "cannot-arm"),
         ("invalid", 422, "invalid-field"),

@@ -91,6 +91,7 @@ impl Fake {
             id: id.clone(),
             signalling_id: signalling_id.to_owned(),
             caller_tag: Some("caller".into()),
+            sides_known: true,
             agent_tag: Some("agent".into()),
             started: Timestamp::now(),
             answered: true,
@@ -267,6 +268,7 @@ fn wrong_state(action: &'static str) -> PaymentError {
 fn refusal(reference: &str) -> Option<PaymentError> {
     Some(match reference {
         "wrong-leg" => PaymentError::WrongLeg("agent".into()),
+        "caller-unknown" => PaymentError::CallerUnknown,
         "has-payment" => {
             PaymentError::CallHasPayment("pay_acme_n1_01JD0000000000000000000000".parse().unwrap())
         }

@@ -339,6 +339,7 @@ async fn refusals_of_what_is_asked() -> Answers {
     survey.send("GET", "/v1/calls/{id}", call).await;
     for reference in [
         "wrong-leg",
+        "caller-unknown",
         "has-payment",
         "cannot-arm",
         "draining",

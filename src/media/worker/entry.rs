@@ -97,14 +97,17 @@ pub(super) struct Way<'a, W> {
 impl<W: Wire> Desk<'_, W> {
     pub(super) fn handle_media(self, at: Port, datagram: &mut [u8], now: Now) {
         let Self { entry, outbox, way } = self;
-        let heard = at.leg == Leg::Caller && entry.call.is_armed();
+        let heard = entry.call.hides(at.leg);
         let peers = entry.peers(at.leg);
         let blocked = peers.blocked || (peers.silenced && heard);
         let call = &mut entry.call;
         let forward = call.handle_media(at.leg, at.channel, datagram, now, outbox);
         if matches!(
             forward,
-            Ok(Forward::ToCallerRtp | Forward::ToCallerCut(_) | Forward::ToAgentRtp)
+            Ok(Forward::ToCallerRtp
+                | Forward::ToCallerCut(_)
+                | Forward::ToAgentRtp
+                | Forward::MirroredRtp)
         ) {
             let reception = entry.receptions.of(at.leg);
             reception.packet(datagram, now.instant);
@@ -122,6 +125,12 @@ impl<W: Wire> Desk<'_, W> {
             Ok(Forward::ToCallerRtcp) => way.send_to_caller(&entry.caller, Channel::Rtcp, datagram),
             Ok(Forward::ToAgentRtp) => way.send_to_agent(&entry.agent, Channel::Rtp, outbox),
             Ok(Forward::ToAgentRtcp) => way.send_to_agent(&entry.agent, Channel::Rtcp, outbox),
+            Ok(Forward::MirroredRtp) => {
+                way.send_mirrored(&entry.caller, Channel::Rtp, outbox);
+            }
+            Ok(Forward::MirroredRtcp) => {
+                way.send_mirrored(&entry.caller, Channel::Rtcp, outbox);
+            }
             Err(refused) => {
                 entry.counts.refused(at.leg);
                 way.counters.refused(refused);
@@ -143,6 +152,13 @@ impl<W: Wire> Way<'_, W> {
         };
         for cleared in outbox.cleared() {
             self.count(self.wire.send_to_agent(self.place, channel, to, &cleared));
+        }
+    }
+
+    /// To the caller's leg what the outbox cleared.
+    pub(super) fn send_mirrored(&self, peers: &LegPeers, channel: Channel, outbox: &Outbox) {
+        for cleared in outbox.cleared() {
+            self.send_to_caller(peers, channel, cleared.datagram());
         }
     }
 

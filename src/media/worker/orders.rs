@@ -48,6 +48,8 @@ pub(in crate::media) struct NewCall {
     pub(in crate::media) agent: LegSockets,
     /// The media of its first leg, where that is known.
     pub(in crate::media) media: Option<(Leg, LegMedia)>,
+    /// Which leg is the caller's is not known.
+    pub(in crate::media) mask_both: bool,
     pub(in crate::media) counts: Arc<CallCounts>,
 }
 
@@ -84,6 +86,7 @@ impl<W: Wire> Worker<W> {
             caller,
             agent,
             media,
+            mask_both,
             counts,
         } = new;
         let index = self.free.pop().unwrap_or_else(|| {
@@ -102,6 +105,9 @@ impl<W: Wire> Worker<W> {
         }
         self.by_id.insert(id.clone(), index);
         self.link.counters.calls.set(self.by_id.len() as u64);
+        if mask_both {
+            self.command_at(index, &id, MediaCommand::MaskBoth, now);
+        }
         if let Some((leg, media)) = media {
             self.command_at(index, &id, MediaCommand::SetLeg(leg, media), now);
         }
@@ -146,6 +152,7 @@ impl<W: Wire> Worker<W> {
                 self.set_media(index, leg, &media);
                 Command::SetLeg(leg, media)
             }
+            MediaCommand::MaskBoth => Command::MaskBoth,
             MediaCommand::Arm(holder) => Command::Arm(holder),
             MediaCommand::Release(holder) => Command::Release(holder),
             MediaCommand::CloseCapture(payment) => Command::CloseCapture(payment),
@@ -159,11 +166,13 @@ impl<W: Wire> Worker<W> {
             MediaCommand::OpenCapture {
                 payment,
                 field,
+                from,
                 settings,
             } => match self.shared.slots.acquire() {
                 Some(slot) => Command::OpenCapture {
                     payment,
                     field,
+                    from,
                     settings,
                     slot,
                 },

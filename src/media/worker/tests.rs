@@ -77,6 +77,7 @@ fn call(worker: &mut Worker<Sockets>, serial: usize, now: Now) -> Ends {
         caller,
         agent,
         media: None,
+        mask_both: false,
         counts: Arc::clone(&ends.counts),
     };
     worker.add(new, now);
@@ -291,7 +292,9 @@ fn a_sleeping_worker_is_woken_for_an_order_and_once_for_many_that_were_gathered(
     let id: CallId = "call_default_sim_01ARZ3NDEKTSV4RRFFQ69G5F00"
         .parse()
         .unwrap();
-    plane.add_call(id.clone(), caller, agent, None).unwrap();
+    plane
+        .add_call(id.clone(), caller, agent, None, false)
+        .unwrap();
     for gathers in [false, true] {
         let since = Instant::now();
         for _ in 0..ROUNDS {

@@ -61,6 +61,8 @@ pub enum SourcePolicy {
 pub enum Command {
     /// Signalling agreed on this leg's media.
     SetLeg(Leg, LegMedia),
+    /// Which leg is the caller's is not known: mask both ways while the call is armed.
+    MaskBoth,
     /// Arm for this holder. Answered by [`Output::Armed`] or [`Output::ArmRefused`].
     Arm(Holder),
     /// This holder needs it no longer.
@@ -71,6 +73,8 @@ pub enum Command {
         payment: PaymentId,
         /// Which field.
         field: Field,
+        /// Whose keys. The agent's leg only where both are masked.
+        from: Leg,
         /// Keys and time-outs.
         settings: CaptureSettings,
         /// Where the keys go.
@@ -123,11 +127,6 @@ pub enum ArmRefusal {
     /// Signalling has not yet named both ends.
     #[error("the call has no answer yet; arm it when both ends have agreed on media")]
     NotAnswered,
-    /// The gateway first heard of the call in the middle of it.
-    #[error(
-        "which end is the caller is not known, for the gateway first heard of this call in the middle of it; take the payment on a new call"
-    )]
-    SidesUnknown,
     /// The leg was muted by an incident.
     #[error("the output check heard a tone on this call; end the call and read the incident")]
     Incident,

@@ -5,8 +5,11 @@
 //! input. Draining twice or waking early is harmless.
 
 mod armed;
+mod arming;
 mod command;
+mod field;
 mod hearing;
+mod mirror;
 mod sequence;
 mod shadow;
 mod source;
@@ -15,24 +18,22 @@ mod stream;
 mod tests;
 mod trigger;
 
-use std::{
-    collections::VecDeque,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{collections::VecDeque, sync::Arc, time::Instant};
 
 pub use command::{ArmRefusal, Command, Holder, LegMedia, Output, SourcePolicy};
 pub use trigger::{Dialled, KeyCode, KeyCodeError};
 
 use self::{
     armed::Heard,
+    arming::{HANGOVER, Release},
+    mirror::{Mirror, clear_rtcp, translate_reports},
     shadow::Shadow,
     source::Source,
     stream::{CallerStream, PayloadTypes},
     trigger::{Passage, Trigger, share_clock},
 };
 use super::{
-    capture::{Capture, CaptureEvent, CaptureEventKind, CaptureFailure, CaptureOutput},
+    capture::{Capture, CaptureEvent, CaptureEventKind, CaptureFailure},
     card::Brand,
     digit::Key,
     encoding::Encoding,
@@ -45,12 +46,6 @@ use super::{
     sip::{InfoError, read_key},
     time::Now,
 };
-
-/// How long masking outlasts its last holder and the last key, so that a key still held down is not
-/// heard.
-const HANGOVER: Duration = Duration::from_millis(300);
-/// How often a release that waits for quiet is tried.
-const RELEASE_STEP: Duration = Duration::from_millis(20);
 
 /// Which port of a leg a datagram came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -76,6 +71,10 @@ pub enum Forward {
     ToAgentRtp,
     /// What the outbox holds goes to the agent as RTCP.
     ToAgentRtcp,
+    /// What the outbox holds goes to the caller as RTP: who is the caller is not known.
+    MirroredRtp,
+    /// What the outbox holds goes to the caller as RTCP, likewise.
+    MirroredRtcp,
 }
 
 /// What is to be done with a SIP INFO of the caller.
@@ -107,13 +106,6 @@ pub enum Refused {
     NotAnswered,
 }
 
-/// The release of the last holder, under way.
-#[derive(Clone, Copy)]
-struct Release {
-    since: Instant,
-    next_try: Instant,
-}
-
 /// Whose RTP each leg is.
 #[derive(Default)]
 struct Sources {
@@ -130,11 +122,15 @@ pub struct Call {
     agent: Option<LegMedia>,
     types: Option<PayloadTypes>,
     stream: CallerStream,
+    /// The other way, where it is not known which leg is the caller's: that is masked likewise.
+    mirror: Option<Box<Mirror>>,
     sources: Sources,
     holders: Vec<Holder>,
     armed_since: Option<Instant>,
     release: Option<Release>,
     capture: Option<Capture>,
+    /// Whose keys the open field takes, where that is not the caller's leg.
+    keyed_by_agent: bool,
     /// The brand of a payment's card number: its security code is as long as the brand has it.
     brand: Option<Box<(PaymentId, Brand)>>,
     incident: bool,
@@ -179,6 +175,13 @@ impl Call {
         self.stream.is_armed()
     }
 
+    /// Whether a packet of this leg may hold a key that must stay here.
+    #[must_use]
+    pub const fn hides(&self, from: Leg) -> bool {
+        let is_heard = matches!(from, Leg::Caller) || self.mirror.is_some();
+        self.is_armed() && is_heard
+    }
+
     /// Whether shadow mode would listen to the caller's next packet.
     #[must_use]
     pub const fn is_shadowed(&self) -> bool {
@@ -220,16 +223,24 @@ impl Call {
                 let header = RtpHeader::parse(datagram)?;
                 let taken = self.sources.agent.takes(&header, now.instant);
                 self.note_contest();
+                if self.mirror.is_some() {
+                    self.handle_mirrored_rtp(datagram, &header, taken, now, out)?;
+                    return Ok(Forward::MirroredRtp);
+                }
                 if !taken {
                     return Err(Refused::Source);
                 }
                 Ok(self.relay_agents(datagram, &header, now.instant))
             }
             (Leg::Agent, Kind::Rtcp) => {
+                translate_reports(&self.stream, datagram);
+                if self.mirror.is_some() {
+                    self.clear_mirrored_rtcp(datagram, out)?;
+                    return Ok(Forward::MirroredRtcp);
+                }
                 if !self.sources.agent.takes_rtcp(rtcp::sender(datagram)) {
                     return Err(Refused::Source);
                 }
-                self.translate_agents_rtcp(datagram);
                 Ok(Forward::ToCallerRtcp)
             }
             (Leg::Caller, Kind::Rtp) => {
@@ -238,6 +249,9 @@ impl Call {
                 Ok(Forward::ToAgentRtp)
             }
             (Leg::Caller, Kind::Rtcp) => {
+                if let Some(mirror) = &self.mirror {
+                    translate_reports(&mirror.stream, datagram);
+                }
                 self.clear_callers_rtcp(datagram, out)?;
                 Ok(Forward::ToAgentRtcp)
             }
@@ -320,8 +334,14 @@ impl Call {
         let Some(armed) = self.stream.armed_mut() else {
             return Ok(());
         };
-        let heard = armed.handle(datagram, header, types, &mut self.capture, now, out);
-        self.note(&heard);
+        let mut none = None;
+        let capture = if self.keyed_by_agent {
+            &mut none
+        } else {
+            &mut self.capture
+        };
+        let heard = armed.handle(datagram, header, types, capture, now, out);
+        self.note(&heard, Leg::Caller);
         self.keep_cover(now);
         self.try_release(now);
         Ok(())
@@ -354,15 +374,15 @@ impl Call {
         if std::mem::replace(contest_told, true) {
             return;
         }
-        if leg == Leg::Caller {
+        if leg == self.keyed_by() {
             self.fail_capture(CaptureFailure::Contested);
             self.drain_capture();
         }
         self.outputs.push_back(Output::Contested(leg));
     }
 
-    fn note(&mut self, heard: &Heard) {
-        if let Some(failure) = heard.failure {
+    fn note(&mut self, heard: &Heard, from: Leg) {
+        if let Some(failure) = heard.failure.filter(|_| from == self.keyed_by()) {
             self.fail_capture(failure);
         }
         if heard.incident && !self.incident {
@@ -378,10 +398,17 @@ impl Call {
 
     /// With [`Profile::Continuous`] a field is behind one mask, from its opening until after its close.
     fn keep_cover(&mut self, now: Now) {
-        if self.masking.profile == Profile::Continuous
-            && let Some(armed) = self.stream.armed_mut()
-        {
-            armed.keep_cover(self.capture.is_some(), now);
+        if self.masking.profile != Profile::Continuous {
+            return;
+        }
+        let open = |by_agent| self.capture.is_some() && self.keyed_by_agent == by_agent;
+        let (callers, agents) = (open(false), open(true));
+        if let Some(armed) = self.stream.armed_mut() {
+            armed.keep_cover(callers, now);
+        }
+        let mirror = self.mirror.as_mut();
+        if let Some(armed) = mirror.and_then(|mirror| mirror.stream.armed_mut()) {
+            armed.keep_cover(agents, now);
         }
     }
 
@@ -418,6 +445,10 @@ impl Call {
     }
 
     fn take_press(&mut self, key: Key, now: Now) {
+        if self.keyed_by_agent {
+            self.proof.keys_heard += 1;
+            return;
+        }
         if let Some(armed) = self.stream.armed_mut() {
             armed.hear_info(key, &mut self.capture, now);
         } else {
@@ -429,36 +460,11 @@ impl Call {
         self.try_release(now);
     }
 
-    /// The agent's reports speak of numbers that the gateway made; the caller knows its own.
-    fn translate_agents_rtcp(&self, datagram: &mut [u8]) {
-        let shifts = self.stream.shifts();
-        if let (true, Some(ssrc)) = (shifts.sequence != 0, self.stream.ssrc()) {
-            rtcp::translate_for_caller(datagram, ssrc, shifts.sequence);
-        }
-    }
-
     fn clear_callers_rtcp(&mut self, datagram: &mut [u8], out: &mut Outbox) -> Result<(), Refused> {
         if self.types.is_none() {
             return Err(Refused::NotAnswered);
         }
-        let shifts = self.stream.shifts();
-        if let Some(unarmed) = self.stream.unarmed() {
-            if !self.sources.caller.takes_rtcp(rtcp::sender(datagram)) {
-                return Err(Refused::Source);
-            }
-            let (packets, octets) = self.stream.reports_more();
-            if shifts.timestamp != 0 || packets != 0 || octets != 0 {
-                rtcp::translate_for_agent(datagram, shifts.timestamp, packets, octets);
-            }
-            out.relay_rtcp(datagram, unarmed);
-        } else if !rtcp::is_whole(datagram) {
-            return Err(Refused::Rtcp(datagram.len()));
-        } else if let Some(outgoing) = self.stream.outgoing()
-            && let Some(rebuilt) = Rebuilt::from_caller(datagram, outgoing)
-        {
-            out.rtcp(&rebuilt);
-        }
-        Ok(())
+        clear_rtcp(&self.stream, &self.sources.caller, datagram, out)
     }
 
     /// Media and control that time releases. Call it at [`Call::poll_timeout`]; what may leave
@@ -466,8 +472,14 @@ impl Call {
     pub fn handle_timeout(&mut self, now: Now, out: &mut Outbox) {
         out.clear();
         if let (Some(armed), Some(types)) = (self.stream.armed_mut(), &self.types) {
-            let heard = armed.handle_timeout(types, &mut self.capture, now, out);
-            self.note(&heard);
+            let mut none = None;
+            let capture = if self.keyed_by_agent {
+                &mut none
+            } else {
+                &mut self.capture
+            };
+            let heard = armed.handle_timeout(types, capture, now, out);
+            self.note(&heard, Leg::Caller);
         }
         if let Some(capture) = &mut self.capture {
             capture.handle_timeout(now);
@@ -481,14 +493,13 @@ impl Call {
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
         let release = self.release.map(|release| release.next_try);
-        let farewell = self
-            .stream
-            .owes_farewell()
-            .then_some(self.armed_since)
-            .flatten();
+        let mirror = self.mirror.as_ref().map(|mirror| &mirror.stream);
+        let owes = self.stream.owes_farewell() || mirror.is_some_and(CallerStream::owes_farewell);
+        let farewell = owes.then_some(self.armed_since).flatten();
         let capture = self.capture.as_ref().and_then(Capture::poll_timeout);
         let held = self.stream.poll_timeout();
-        let all = [release, farewell, capture, held];
+        let mirrored = mirror.and_then(CallerStream::poll_timeout);
+        let all = [release, farewell, capture, held, mirrored];
         all.into_iter().flatten().min()
     }
 
@@ -496,15 +507,18 @@ impl Call {
     pub fn handle_command(&mut self, command: Command, now: Now) {
         match command {
             Command::SetLeg(leg, media) => self.set_leg(leg, media),
+            Command::MaskBoth => self.mask_both(now),
             Command::Arm(holder) => self.arm(holder, now),
             Command::Release(holder) => self.release_holder(&holder, now),
             Command::OpenCapture {
                 payment,
                 field,
+                from,
                 settings,
                 slot,
             } => {
                 self.close_capture(now);
+                self.keyed_by_agent = from == Leg::Agent;
                 if let Some(reason) = self.capture_refusal(&payment) {
                     let kind = CaptureEventKind::Failed { reason };
                     self.outputs.push_back(Output::Capture(CaptureEvent {
@@ -532,43 +546,6 @@ impl Call {
         self.try_release(now);
     }
 
-    fn capture_refusal(&self, payment: &PaymentId) -> Option<CaptureFailure> {
-        if self.incident {
-            return Some(CaptureFailure::Incident);
-        }
-        if self.sources.caller.is_contested() {
-            return Some(CaptureFailure::Contested);
-        }
-        let holds = self
-            .holders
-            .iter()
-            .any(|holder| matches!(holder, Holder::Payment(held) if held == payment));
-        (!holds).then_some(CaptureFailure::NotArmed)
-    }
-
-    fn close_capture_of(&mut self, payment: &PaymentId, now: Now) {
-        if self
-            .capture
-            .as_ref()
-            .is_some_and(|c| c.payment() == payment)
-        {
-            self.close_capture(now);
-        }
-    }
-
-    fn close_capture(&mut self, now: Now) {
-        if let Some(capture) = &mut self.capture {
-            capture.close(now);
-        }
-        self.drain_capture();
-    }
-
-    fn fail_capture(&mut self, reason: CaptureFailure) {
-        if let Some(capture) = &mut self.capture {
-            capture.fail(reason);
-        }
-    }
-
     /// What happened, oldest first.
     pub fn poll_output(&mut self) -> Option<Output> {
         let output = self.outputs.pop_front();
@@ -587,7 +564,7 @@ impl Call {
         {
             *self.source_mut(leg) = Source::default();
             self.sources.contest_told = false;
-            if leg == Leg::Caller {
+            if leg == self.keyed_by() {
                 // Keys from two places are not those of one card: whoever is there now is asked anew.
                 self.fail_capture(CaptureFailure::MediaChanged);
                 self.drain_capture();
@@ -600,83 +577,9 @@ impl Call {
         if let (Some(caller), Some(agent)) = (&self.caller, &self.agent) {
             self.types = Some(PayloadTypes::of(caller, agent));
             self.stream.agree(agent);
-        }
-    }
-
-    fn arm(&mut self, holder: Holder, now: Now) {
-        let refusal = match &self.types {
-            _ if self.incident => Some(ArmRefusal::Incident),
-            // Armed before there is anything to relay: no packet comes between.
-            None if holder == Holder::Recovered => None,
-            None => Some(ArmRefusal::NotAnswered),
-            Some(types) if types.preferred().is_none() => Some(ArmRefusal::Codec),
-            Some(_) => None,
-        };
-        if let Some(refusal) = refusal {
-            self.outputs.push_back(Output::ArmRefused(holder, refusal));
-            return;
-        }
-        if !self.stream.is_armed() {
-            self.stream.arm(self.types.as_ref(), self.masking, now);
-            if let Some(shadow) = &mut self.shadow {
-                shadow.rest();
+            if let Some(mirror) = &mut self.mirror {
+                mirror.agree(agent, caller);
             }
-            self.armed_since = Some(now.instant);
-            self.proof.armings += 1;
-        }
-        self.release = None;
-        if !self.holders.contains(&holder) {
-            // Hardly ever more than one.
-            self.holders.reserve_exact(1);
-            self.holders.push(holder.clone());
-        }
-        self.outputs.push_back(Output::Armed(holder));
-    }
-
-    fn release_holder(&mut self, holder: &Holder, now: Now) {
-        let before = self.holders.len();
-        self.holders.retain(|held| held != holder);
-        if let Holder::Payment(payment) = holder {
-            self.close_capture_of(payment, now);
-            self.forget_brand_of(payment);
-        }
-        if before > 0 && self.holders.is_empty() && self.stream.is_armed() {
-            self.release = Some(Release {
-                since: now.instant,
-                next_try: now.instant + HANGOVER,
-            });
-        }
-    }
-
-    fn forget_brand_of(&mut self, payment: &PaymentId) {
-        self.brand = self.brand.take().filter(|known| known.0 != *payment);
-    }
-
-    /// Gives the stream back when no holder is left, no key is down and 300 ms have passed.
-    fn try_release(&mut self, now: Now) {
-        let Some(release) = self.release else {
-            return;
-        };
-        if now.instant < release.next_try {
-            return;
-        }
-        let waited = now.instant.duration_since(release.since + HANGOVER);
-        if self.stream.release(now, waited, &mut self.proof) {
-            self.release = None;
-            self.count_armed_time(now);
-            self.outputs.push_back(Output::Disarmed);
-        } else {
-            self.release = Some(Release {
-                next_try: now.instant + RELEASE_STEP,
-                ..release
-            });
-        }
-    }
-
-    fn count_armed_time(&mut self, now: Now) {
-        if let Some(since) = self.armed_since.take() {
-            let armed = now.instant.duration_since(since);
-            self.proof.armed_ms += u64::try_from(armed.as_millis()).unwrap_or(u64::MAX);
         }
     }
 
@@ -686,35 +589,14 @@ impl Call {
         self.release = None;
         self.count_armed_time(now);
         self.stream.add_to(&mut self.proof);
+        if let Some(mirror) = self.mirror.take() {
+            mirror.stream.add_to(&mut self.proof);
+        }
         self.stream = CallerStream::default();
         self.types = None;
         if let Some(tally) = self.shadow.take().and_then(|shadow| shadow.end()) {
             self.outputs.push_back(Output::Shadowed(Box::new(tally)));
         }
         self.outputs.push_back(Output::Ended(self.proof));
-    }
-
-    fn drain_capture(&mut self) {
-        let Some(capture) = &mut self.capture else {
-            return;
-        };
-        while let Some(output) = capture.poll_output() {
-            match output {
-                CaptureOutput::Event(event) => {
-                    if let (Field::PaymentCardNumber, CaptureEventKind::Complete { brand, .. }) =
-                        (event.field, &event.kind)
-                    {
-                        self.brand = brand.map(|brand| Box::new((event.payment.clone(), brand)));
-                    }
-                    self.outputs.push_back(Output::Capture(event));
-                }
-                CaptureOutput::Field(payment, field) => {
-                    self.outputs.push_back(Output::Captured(payment, field));
-                }
-            }
-        }
-        if !capture.is_open() {
-            self.capture = None;
-        }
     }
 }

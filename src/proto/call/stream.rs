@@ -509,10 +509,19 @@ impl CallerStream {
         )));
     }
 
-    /// Gives the stream back if that cuts into nothing, or if `waited` long enough for quiet.
-    pub(super) fn release(&mut self, now: Now, waited: Duration, proof: &mut MaskingProof) -> bool {
+    /// Whether a release cuts into nothing, or `waited` long enough for quiet.
+    pub(super) fn may_release(&self, now: Now, waited: Duration) -> bool {
+        match &self.mode {
+            Mode::Armed(armed) => armed.may_release(now, waited),
+            Mode::Open(_) | Mode::Waiting(_) => true,
+            Mode::Moving => false,
+        }
+    }
+
+    /// Gives the stream back.
+    pub(super) fn release(&mut self, proof: &mut MaskingProof) {
         match std::mem::replace(&mut self.mode, Mode::Moving) {
-            Mode::Armed(armed) if armed.may_release(now, waited) => {
+            Mode::Armed(armed) => {
                 armed.add_to(proof);
                 let (came_packets, came_octets) = armed.hearing().came();
                 let (sent_packets, sent_octets) = armed.sent();
@@ -543,16 +552,9 @@ impl CallerStream {
                 });
                 self.shifts = shifts;
                 self.mode = Mode::Open(unarmed);
-                true
             }
-            Mode::Waiting(unarmed) => {
-                self.mode = Mode::Open(unarmed);
-                true
-            }
-            other => {
-                self.mode = other;
-                false
-            }
+            Mode::Waiting(unarmed) => self.mode = Mode::Open(unarmed),
+            other => self.mode = other,
         }
     }
 

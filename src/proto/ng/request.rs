@@ -24,6 +24,8 @@ pub enum CallerSide {
     Offerer,
     /// Who was called: an outbound campaign.
     Answerer,
+    /// Not known: either.
+    Unknown,
 }
 
 /// What `rtcp-mux` asks for beyond handing on what the ends say.
@@ -262,7 +264,7 @@ pub enum RequestError {
         length: usize,
     },
     /// `tonewall-caller` with another word.
-    #[error("tonewall-caller is neither \"offerer\" nor \"answerer\"")]
+    #[error("tonewall-caller is none of \"offerer\", \"answerer\" and \"unknown\"")]
     CallerSide,
 }
 
@@ -599,6 +601,7 @@ impl<'a> Keys<'a> {
         match canonical(&word).as_str() {
             "offerer" => Ok(Some(CallerSide::Offerer)),
             "answerer" => Ok(Some(CallerSide::Answerer)),
+            "unknown" => Ok(Some(CallerSide::Unknown)),
             _ => Err(RequestError::CallerSide),
         }
     }

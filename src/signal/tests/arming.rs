@@ -1,8 +1,10 @@
 //! `block DTMF` and what a crash leaves behind.
 
+use std::collections::BTreeSet;
+
 use jiff::Timestamp;
 
-use super::{reason, result, settle, tenant};
+use super::{reason, result, settings, settle, tenant};
 use crate::{
     journal::ArmedRow,
     media::{MediaCommand, MediaEvent, MediaEventKind},
@@ -12,6 +14,7 @@ use crate::{
         id::PaymentId,
         leg::Leg,
         mask::Guard,
+        ng::{CallerSide, Dict},
     },
     signal::fakes::*,
 };
@@ -364,31 +367,85 @@ async fn a_flag_block_dtmf_that_cannot_be_done_is_on_record() {
 }
 
 #[tokio::test]
-async fn a_call_first_heard_of_in_its_middle_is_not_armed_for_either_end_may_be_the_caller() {
+async fn a_call_first_heard_of_in_its_middle_is_masked_both_ways_for_either_end_may_be_the_caller()
+{
     let house = House::new(22_940..=22_959);
     // After a restart: the agent's end refreshes the session.
-    let refresh = message("offer", "c1")
-        .with("from-tag", "b")
-        .with("to-tag", "a")
-        .with("sdp", sdp(6000, "0 101"));
-    assert_eq!(result(&house.ask(refresh.clone()).await), "ok");
-    let answer = message("answer", "c1")
-        .with("from-tag", "b")
-        .with("to-tag", "a")
-        .with("sdp", sdp(4000, "0 101"));
-    assert_eq!(result(&house.ask(answer).await), "ok", "it keeps its voice");
+    let by = |command, sdp| {
+        message(command, "c1")
+            .with("from-tag", "b")
+            .with("to-tag", "a")
+            .with("sdp", sdp)
+    };
+    let refreshed = house.ask(by("offer", sdp(6000, "0 101"))).await;
+    assert_eq!(result(&refreshed), "ok");
+    let answered = house.ask(by("answer", sdp(4000, "0 101"))).await;
+    assert_eq!(result(&answered), "ok", "it keeps its voice");
     let view = house.calls.find(&tenant(), "c1").unwrap();
-    assert_eq!(view.refusal, Some(ArmRefusal::SidesUnknown.to_string()));
+    assert_eq!((view.refusal, view.sides_known), (None, false));
     let reply = house.ask(message("block DTMF", "c1")).await;
-    assert!(reason(&reply).contains("which end"), "{reply:?}");
+    assert_masks_both(&house, &reply);
 
-    let armed_before = House::new(22_960..=22_979);
+    let mut settings = settings();
+    settings.maskable_only = false;
+    let armed_before = House::with(settings, 22_960..=22_979);
     let row = armed_row("c1", payment());
     armed_before.store.rows.lock().unwrap().push(row);
-    let reply = armed_before.ask(refresh).await;
-    assert!(reason(&reply).contains("which end"), "{reply:?}");
-    assert_eq!(armed_before.calls.count(), 0);
-    assert_eq!(armed_before.store.holders().len(), 1);
+    let isac = "a=rtpmap:103 ISAC/16000\r\n";
+    let refreshed = by("offer", sdp(6000, "0 103 101") + isac);
+    assert_eq!(result(&armed_before.ask(refreshed).await), "ok");
+    let unmaskable = by("answer", sdp(4000, "103") + isac);
+    let reply = armed_before.ask(unmaskable).await;
+    assert!(reason(&reply).contains("masked"), "{reply:?}");
+    let answered = armed_before.ask(by("answer", sdp(4000, "0 101"))).await;
+    assert_eq!(result(&answered), "ok");
+    let commands = armed_before.media.commands();
+    assert_eq!(commands[0], MediaCommand::MaskBoth);
+    assert!(commands.contains(&MediaCommand::Arm(Holder::Recovered)));
+}
+
+/// Both tags are told, no tag is kept as the caller's, and the media plane knew before any media.
+fn assert_masks_both(house: &House, reply: &Dict) {
+    let masked = reply.get("tonewall-masked").unwrap().to_words();
+    assert_eq!(
+        BTreeSet::from_iter(masked),
+        ["a", "b"].map(str::to_owned).into()
+    );
+    assert!(reply.text("warning").unwrap().contains("not known"));
+    assert_eq!(house.media.commands()[0], MediaCommand::MaskBoth);
+    let rows = house.store.rows.lock().unwrap();
+    assert!(rows.iter().all(|row| row.caller_tag.is_none()));
+}
+
+#[tokio::test]
+async fn where_nothing_tells_who_is_the_caller_both_legs_are_masked() {
+    for (setting, word) in [
+        (CallerSide::Unknown, None),
+        (CallerSide::Offerer, Some("unknown")),
+    ] {
+        let mut settings = settings();
+        settings.caller = setting;
+        let house = House::with(settings, 23_000..=23_019);
+        let offer = offer("c1");
+        let offer = match word {
+            Some(word) => offer.with("tonewall-caller", word),
+            None => offer,
+        };
+        house.ask(offer).await;
+        house.ask(answer("c1")).await;
+        assert!(!house.calls.find(&tenant(), "c1").unwrap().sides_known);
+        let reply = house.ask(message("block DTMF", "c1")).await;
+        assert_masks_both(&house, &reply);
+    }
+    let mut settings = settings();
+    settings.caller = CallerSide::Unknown;
+    let house = House::with(settings, 23_000..=23_019);
+    house
+        .ask(offer("c1").with("tonewall-caller", "offerer"))
+        .await;
+    house.ask(answer("c1")).await;
+    assert!(house.calls.find(&tenant(), "c1").unwrap().sides_known);
+    assert!(!house.media.commands().contains(&MediaCommand::MaskBoth));
 }
 
 #[tokio::test]

@@ -424,6 +424,7 @@ listen = "127.0.0.1:9090"
 [ng]
 udp = "127.0.0.1:{NG_PORT}"
 [media]
+caller = "offerer"
 address = "{GATEWAY}"
 port_min = {PORTS[0]}
 port_max = {PORTS[-1]}

@@ -211,6 +211,7 @@ listen = "127.0.0.1:{metrics}"
 [ng]
 udp = "127.0.0.1:{ng}"
 [media]
+caller = "offerer"
 port_min = 42000
 port_max = 42999
 [processor]

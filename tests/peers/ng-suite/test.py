@@ -34,6 +34,7 @@ udp = "127.0.0.1:2223"
 # The suite's ends agree on codecs that cannot be masked, too.
 codecs = "all"
 [media]
+caller = "offerer"
 address = "203.0.113.1"
 [[media.interfaces]]
 name = "default"

@@ -3,7 +3,7 @@
 use tokio::time::{Duration, Instant};
 
 use super::{
-    super::{FieldStatus, PaymentError, PaymentState},
+    super::{FieldStatus, NewPayment, PaymentError, PaymentState},
     fakes::{Bench, call_id, complete, request, settle},
 };
 use crate::{
@@ -12,6 +12,7 @@ use crate::{
         call::ArmRefusal,
         capture::{CaptureEventKind, CaptureTimeout, Rejection},
         field::Field,
+        leg::Leg,
         mask::Guard,
         proof::MaskingProof,
     },
@@ -115,6 +116,36 @@ async fn wrong_requests_say_what_is_wrong() {
         bench.stage().log.is_empty(),
         "a refused request left traces"
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_it_is_not_known_who_is_the_caller_a_payment_names_the_leg_that_keys() {
+    for (tag, leg) in [("caller-tag", Leg::Caller), ("agent-tag", Leg::Agent)] {
+        let bench = Bench::new();
+        bench.stage().calls[0].sides_known = false;
+        let unnamed = bench.payments.create(&bench.by, request()).await;
+        assert!(matches!(unnamed, Err(PaymentError::CallerUnknown)));
+        let named = NewPayment {
+            leg: Some(tag.to_owned()),
+            ..request()
+        };
+        let waits = bench.payments.prepare(&bench.by, named.clone());
+        assert!(matches!(waits, Err(PaymentError::CallerUnknown)));
+        let id = bench.payments.create(&bench.by, named).await.unwrap().id;
+        let field = Field::PaymentCardNumber;
+        let opened = bench.payments.capture(&bench.by, &id, field).await;
+        opened.unwrap();
+        let stage = bench.stage();
+        let keyed_by: Vec<Leg> = stage
+            .commands
+            .iter()
+            .filter_map(|command| match command {
+                MediaCommand::OpenCapture { from, .. } => Some(*from),
+                _ => None,
+            })
+            .collect();
+        assert_eq!(keyed_by, [leg]);
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -161,6 +161,7 @@ impl Bench {
         };
         fakes.stage().arming = Some(None);
         fakes.stage().calls = vec![CallView {
+            sides_known: true,
             id: call_id(1),
             signalling_id: "call-1@sip".to_owned(),
             caller_tag: Some("caller-tag".to_owned()),
@@ -484,6 +485,7 @@ impl Media for Fakes {
             MediaCommand::OpenCapture { .. } => "open".to_owned(),
             MediaCommand::CloseCapture(_) => "close".to_owned(),
             MediaCommand::SetLeg(..)
+            | MediaCommand::MaskBoth
             | MediaCommand::Block(..)
             | MediaCommand::Silence(..)
             | MediaCommand::AwaitCode(_)

@@ -325,6 +325,7 @@ fn a_payment_does_not_take_another_payments_brand_nor_that_of_a_number_keyed_ane
         world.command(Command::OpenCapture {
             payment,
             field,
+            from: Leg::Caller,
             settings: CaptureSettings::default(),
             slot: plain::slot(),
         });

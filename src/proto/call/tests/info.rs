@@ -146,6 +146,7 @@ fn infos_alone_fill_a_field_also_before_the_first_packet() {
         world.command(Command::OpenCapture {
             payment,
             field: Field::PaymentCardNumber,
+            from: Leg::Caller,
             settings: CaptureSettings::default(),
             slot: plain::slot(),
         });

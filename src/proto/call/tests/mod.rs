@@ -8,6 +8,7 @@ mod holding;
 mod info;
 mod late;
 mod masking;
+mod mirror;
 mod network;
 mod noninterference;
 mod profiles;
@@ -19,7 +20,7 @@ mod sources;
 mod transports;
 mod trigger;
 
-use std::{collections::HashSet, f64::consts::TAU};
+use std::{collections::HashSet, f64::consts::TAU, time::Duration};
 
 use crate::proto::{
     codec::Law,
@@ -48,11 +49,13 @@ pub(super) struct World {
     pub(super) call: Call,
     now: Now,
     out: Outbox,
+    /// Whose packets these are.
+    from: Leg,
     ssrc: u32,
     sequence: u16,
     timestamp: u32,
     pub(super) said: Vec<Output>,
-    /// Everything that left towards the agent, and when.
+    /// Everything that left towards the other leg, and when.
     tape: Vec<(Instant, Vec<u8>)>,
 }
 
@@ -128,6 +131,7 @@ impl World {
                 utc: "2026-11-22T12:00:00Z".parse().unwrap(),
             },
             out: Outbox::default(),
+            from: Leg::Caller,
             ssrc: SSRC,
             sequence: 65_500,
             timestamp: u32::MAX - 1_000,
@@ -172,8 +176,14 @@ impl World {
                 && due <= self.now.instant
             {
                 self.call.handle_timeout(self.now, &mut self.out);
-                left.extend(self.left());
-                self.record();
+                let towards_agent = self.left();
+                self.call.handle_mirror_timeout(self.now, &mut self.out);
+                let released = match self.from {
+                    Leg::Caller => towards_agent,
+                    Leg::Agent => self.left(),
+                };
+                self.record(&released);
+                left.extend(released);
                 self.drain();
             }
         }
@@ -187,7 +197,7 @@ impl World {
     }
 
     fn give(&mut self, datagram: &[u8]) -> Vec<Vec<u8>> {
-        self.give_on(Leg::Caller, Channel::Rtp, &mut datagram.to_vec())
+        self.give_on(self.from, Channel::Rtp, &mut datagram.to_vec())
     }
 
     fn give_on(&mut self, from: Leg, channel: Channel, datagram: &mut [u8]) -> Vec<Vec<u8>> {
@@ -195,15 +205,16 @@ impl World {
             .call
             .handle_media(from, channel, datagram, self.now, &mut self.out);
         self.drain();
-        if from == Leg::Caller {
-            self.record();
+        let left = self.left();
+        if from == self.from {
+            self.record(&left);
         }
-        self.left()
+        left
     }
 
-    fn record(&mut self) {
+    fn record(&mut self, left: &[Vec<u8>]) {
         let at = self.now.instant;
-        let left = self.left().into_iter().map(|datagram| (at, datagram));
+        let left = left.iter().map(|datagram| (at, datagram.clone()));
         self.tape.extend(left);
     }
 

@@ -117,6 +117,7 @@ impl Line {
         self.world.command(Command::OpenCapture {
             payment: of,
             field: Field::PaymentCardNumber,
+            from: Leg::Caller,
             settings: CaptureSettings::default(),
             slot: plain::slot(),
         });

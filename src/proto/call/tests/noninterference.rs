@@ -269,6 +269,7 @@ fn world(armed: bool, field: Field) -> World {
         world.command(Command::OpenCapture {
             payment,
             field,
+            from: Leg::Caller,
             settings: CaptureSettings::default(),
             slot: plain::slot(),
         });

@@ -28,6 +28,7 @@ pub(super) fn open_field(world: &mut World) {
     world.command(Command::OpenCapture {
         payment,
         field: Field::PaymentCardNumber,
+        from: world.from,
         settings: CaptureSettings::default(),
         slot: plain::slot(),
     });
