@@ -8,7 +8,11 @@ use serde::Deserialize;
 use super::Span;
 use crate::{
     listen::TlsFiles,
-    proto::{leg::Leg, shadow::TrunkName, sip::MIN_SE},
+    proto::{
+        leg::Leg,
+        shadow::TrunkName,
+        sip::{MIN_SE, RESULT, may_ask_for_payment},
+    },
     signal::{
         Networks,
         sip::{Listener, Peer, Secret, SipSettings, SipTransport, TlsSettings},
@@ -29,6 +33,8 @@ pub struct Sip {
     pub burst: u32,
     /// How long a session lives without a sign of life (RFC 4028).
     pub session_expires: Span,
+    /// The header field by which an agent's end starts a payment; none where that starts nothing.
+    pub payment_header: Option<String>,
 }
 
 /// `[[sip.listen]]`.
@@ -121,6 +127,7 @@ impl Default for Sip {
             requests_per_second: 100,
             burst: 200,
             session_expires: Span(Duration::from_secs(1_800)),
+            payment_header: None,
         }
     }
 }
@@ -160,13 +167,41 @@ impl Sip {
         let peers: Result<Vec<_>, _> = self.peer.iter().map(|peer| self.peer(peer)).collect();
         let peers = peers?;
         told_apart(&listeners, &peers)?;
+        self.check_payment_header()?;
         Ok(Some(SipSettings {
             listeners,
             peers,
             requests_per_second: self.requests_per_second,
             burst: self.burst,
             session_expires,
+            payment_header: self.payment_header.clone(),
         }))
+    }
+
+    /// A field that starts payments is for the gateway, and what tells of them is from it.
+    fn check_payment_header(&self) -> Result<(), (&'static str, String)> {
+        if let Some(found) = &self.payment_header
+            && !may_ask_for_payment(found)
+        {
+            let problem = format!(
+                "found {found:?}; expected a name that begins with Tonewall- or X-, such as \"Tonewall-Payment\", and is not {RESULT}"
+            );
+            return Err(("sip.payment_header", problem));
+        }
+        for peer in &self.peer {
+            let kept = |name: &&String| {
+                let is = |own: &str| name.eq_ignore_ascii_case(own);
+                is(RESULT) || self.payment_header.as_deref().is_some_and(is)
+            };
+            if let Some(found) = peer.pass_headers.iter().find(kept) {
+                let problem = format!(
+                    "{}: found {found:?}, which never passes: it is between an agent's end and the gateway",
+                    peer.name.as_str()
+                );
+                return Err(("sip.peer.pass_headers", problem));
+            }
+        }
+        Ok(())
     }
 
     fn listeners(&self) -> Result<Vec<Listener>, (&'static str, String)> {
@@ -360,6 +395,27 @@ mod tests {
             (Leg::Agent, 0)
         );
         assert_eq!(super::Sip::default().settings().unwrap().map(|_| ()), None);
+    }
+
+    #[test]
+    fn a_field_that_starts_payments_has_a_name_of_its_own_and_never_passes() {
+        let with = |name: &str, passed: &str| {
+            let passing = format!("calls_go_to = \"pbx\"\n        pass_headers = [\"{passed}\"]");
+            let text = GOOD.replacen("calls_go_to = \"pbx\"", &passing, 1);
+            let found = settings(&format!("payment_header = \"{name}\"\n{text}"));
+            found.map(|found| found.and_then(|found| found.payment_header))
+        };
+        let good = with("X-Pay", "X-Account");
+        assert_eq!(good.ok().flatten().as_deref(), Some("X-Pay"));
+        for (name, passed, key) in [
+            ("Via", "X-Account", "sip.payment_header"),
+            ("Tonewall-Result", "X-Account", "sip.payment_header"),
+            ("X-Pay", "x-pay", "sip.peer.pass_headers"),
+            ("X-Pay", "tonewall-result", "sip.peer.pass_headers"),
+        ] {
+            let found = with(name, passed).map_err(|(key, _)| key);
+            assert_eq!(found.err(), Some(key), "{name} {passed}");
+        }
     }
 
     #[test]

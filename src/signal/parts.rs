@@ -129,6 +129,15 @@ impl ArmedStore for Journal {
     }
 }
 
+/// What a payment has come to, as far as two of them have to be told apart.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Known {
+    /// Its state.
+    pub state: &'static str,
+    /// How often it was charged.
+    pub attempts: u32,
+}
+
 /// Who takes payments, as far as signalling may ask for them.
 pub trait PaymentPort: Send + Sync {
     /// Begins a payment on a call for a peer; its id once the call is armed.
@@ -141,8 +150,15 @@ pub trait PaymentPort: Send + Sync {
         order: PaymentOrder,
         peer: SocketAddr,
     ) -> BoxFuture<'_, Result<PaymentId, String>>;
-    /// Where it stands, for `query`.
+    /// Where it stands.
     fn result(&self, payment: PaymentId) -> BoxFuture<'_, Option<Dict>>;
+    /// Waits until it has come to something else than `known`: approved, declined, failed, cancelled or
+    /// unknown. `None` when nothing more can come.
+    fn outcome(
+        &self,
+        payment: PaymentId,
+        known: Option<Known>,
+    ) -> BoxFuture<'_, Option<(Known, Dict)>>;
 }
 
 /// Where it is recorded what happened. Signalling needs no proof of it: the proof belongs to

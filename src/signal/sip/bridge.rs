@@ -21,11 +21,13 @@ use tracing::{debug, info, warn};
 use super::{
     Peer, Registered, SentAck, Ua,
     media::Media,
+    orders::{Order, Orders},
     transactions::{REQUEST_TIMEOUT, Server, Told, Way, branch, send},
 };
 use crate::{
     proto::{
         leg::Leg,
+        ng::Dict,
         sip::{Dialog, SessionTimer, cancel, field, number},
     },
     signal::CallChange,
@@ -52,6 +54,8 @@ pub(super) enum Event {
     Client { id: u64, told: Told },
     /// A 2xx to the first INVITE, of another than the one that took the call.
     Outrun { leg: Leg, response: Box<Response> },
+    /// A payment that the agent's end started has come to something.
+    Outcome(Box<Dict>),
     /// The registry may have ended the call.
     MediaEnded,
     /// What the clock will say.
@@ -95,6 +99,8 @@ pub(super) struct Pending {
     /// Whether it was sent again with a longer session.
     pub(super) longer: bool,
     pub(super) reliable: Option<Reliable>,
+    /// What the INVITE asks for besides, once it is taken.
+    pub(super) order: Option<Order>,
 }
 
 /// A provisional response that its receiver acknowledges (RFC 3262).
@@ -126,6 +132,7 @@ pub(super) struct Bridge {
     pub(super) acks: HashMap<u64, AckWait>,
     /// Refreshes of sessions that have no answer yet.
     pub(super) refreshing: HashMap<u64, (Leg, Request)>,
+    pub(super) orders: Orders,
     pub(super) events: mpsc::Sender<Event>,
     pub(super) inbox: mpsc::Receiver<Event>,
     pub(super) serial: u64,
@@ -180,6 +187,7 @@ impl Bridge {
                 Told::SentAnew(request) => self.sent_anew(id, *request),
             },
             Event::Outrun { leg, response } => self.on_outrun(leg, &response).await,
+            Event::Outcome(payment) => self.on_outcome(&payment),
             #[cfg(test)]
             Event::Time(now) => self.on_time(now).await,
             Event::MediaEnded => {
@@ -215,6 +223,8 @@ impl Bridge {
         } else if let Some((leg, refresh)) = self.refreshing.get_mut(&id) {
             *refresh = request;
             *leg
+        } else if self.orders.is_telling(id) {
+            Leg::Agent
         } else {
             return;
         };
@@ -395,6 +405,9 @@ impl Bridge {
         side.confirmed = false;
         let mut bye = side.dialog.request(Method::Bye, &branch());
         bye.headers.0.append(&mut more);
+        if leg == Leg::Agent {
+            bye.headers.0.extend(self.orders.last());
+        }
         self.send(leg, id, bye);
     }
 

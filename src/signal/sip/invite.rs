@@ -19,6 +19,7 @@ use super::{
     bridge::{AckWait, Bridge, Pending, Reliable, Side},
     keys::Turns,
     media::Media,
+    orders::Orders,
     terms::{Problem, acceptable, hop, past_us, takes_update, with_extensions, with_sdp},
     transactions::{REQUEST_TIMEOUT, Server, branch, tag},
 };
@@ -203,15 +204,20 @@ impl Bridge {
             pending: std::collections::HashMap::new(),
             acks: std::collections::HashMap::new(),
             refreshing: std::collections::HashMap::new(),
+            orders: Orders::default(),
             events,
             inbox,
             serial: 0,
             ending: None,
         };
+        let order = bridge.order(first, &request);
+        if order.is_some() {
+            Self::promise(&mut server);
+        }
         bridge.send(first.other(), 0, invite.clone());
-        bridge
-            .pending
-            .insert(0, Pending::new(server, first, invite, offered, true));
+        let mut pending = Pending::new(server, first, invite, offered, true);
+        pending.order = order;
+        bridge.pending.insert(0, pending);
         Some(bridge)
     }
 
@@ -299,6 +305,7 @@ impl Bridge {
             offered,
             initial,
             cancelled,
+            order,
             ..
         } = pending;
         let to = from.other();
@@ -355,6 +362,10 @@ impl Bridge {
         self.start_timer_from(from, server.request(), &mut ours);
         with_sdp(&mut ours.headers, &mut ours.body, sdp);
         self.side_mut(from).confirmed = true;
+        if let Some(order) = order {
+            let (_, result) = self.carry_out(order).await;
+            server.tell(result);
+        }
         server.respond(ours);
         let wait = AckWait {
             to,
@@ -497,6 +508,7 @@ impl Pending {
             cancel_sent: false,
             longer: false,
             reliable: None,
+            order: None,
         }
     }
 }

@@ -8,6 +8,7 @@ use tracing::debug;
 
 use super::{
     bridge::{Bridge, Pending},
+    orders::Order,
     terms::{acceptable, hop, takes_update, understood, with_extensions, with_sdp},
     transactions::{Server, branch},
 };
@@ -39,14 +40,19 @@ impl Bridge {
             server.refuse_with(status, &fields);
             return;
         }
-        match request.method {
-            Method::Bye => self.on_bye(leg, &mut server).await,
-            Method::Invite | Method::Update => self.on_session(leg, id, server).await,
-            Method::PRack => self.on_prack(leg, id, server).await,
-            Method::Options => self.respond_here(leg, &mut server, StatusCode::OK),
-            Method::Info | Method::Message | Method::Notify | Method::Subscribe | Method::Refer => {
-                self.on_other(leg, id, server);
+        let order = self.order(leg, &request);
+        match (request.method, order) {
+            (Method::Bye, _) => self.on_bye(leg, &mut server).await,
+            (Method::Invite | Method::Update, order) => {
+                self.on_session(leg, id, server, order).await;
             }
+            (Method::PRack, _) => self.on_prack(leg, id, server).await,
+            (Method::Options, _) => self.respond_here(leg, &mut server, StatusCode::OK),
+            (Method::Info, Some(order)) => self.on_order(order, &mut server).await,
+            (
+                Method::Info | Method::Message | Method::Notify | Method::Subscribe | Method::Refer,
+                _,
+            ) => self.on_other(leg, id, server),
             _ => server.refuse(StatusCode::MethodNotAllowed, &[]),
         }
     }
@@ -70,7 +76,10 @@ impl Bridge {
     }
 
     /// INVITE and UPDATE.
-    async fn on_session(&mut self, leg: Leg, id: u64, mut server: Server) {
+    async fn on_session(&mut self, leg: Leg, id: u64, mut server: Server, order: Option<Order>) {
+        if order.is_some() {
+            Self::promise(&mut server);
+        }
         let request = server.request().clone();
         let other = leg.other();
         if let Err((status, fields)) = acceptable(&request) {
@@ -129,7 +138,8 @@ impl Bridge {
         }
         with_sdp(&mut ours.headers, &mut ours.body, sdp);
         self.send(other, id, ours.clone());
-        let pending = Pending::new(server, leg, ours, offered, false);
+        let mut pending = Pending::new(server, leg, ours, offered, false);
+        pending.order = order;
         self.pending.insert(id, pending);
     }
 
@@ -248,6 +258,9 @@ impl Bridge {
     pub(super) async fn on_response(&mut self, id: u64, response: Response) {
         if self.refreshing.contains_key(&id) {
             self.on_refreshed(id, &response).await;
+            return;
+        }
+        if response.status_code.code() >= 200 && self.orders.told(id) {
             return;
         }
         let Some(pending) = self.pending.get(&id) else {

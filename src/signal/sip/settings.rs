@@ -159,6 +159,8 @@ pub struct SipSettings {
     pub burst: u32,
     /// Seconds that a session lives without a sign of life.
     pub session_expires: u32,
+    /// The header field by which an agent's end starts a payment; none where that starts nothing.
+    pub payment_header: Option<String>,
 }
 
 impl SipSettings {
