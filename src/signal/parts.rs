@@ -8,7 +8,7 @@ use crate::{
     media::{CallStats, LegSockets, MediaCommand, MediaError, MediaPlane},
     proto::{
         audit::Record,
-        call::{Holder, InfoForward, LegMedia},
+        call::{AgentKey, Holder, InfoForward, LegMedia},
         id::{CallId, PaymentId, Tenant},
         leg::Leg,
         ng::{Dict, PaymentOrder},
@@ -45,6 +45,12 @@ pub trait MediaPort: Send + Sync {
         call: &'a CallId,
         press: SealedPress,
     ) -> BoxFuture<'a, Result<InfoForward, MediaError>>;
+    /// See [`MediaPlane::dial`].
+    fn dial<'a>(
+        &'a self,
+        call: &'a CallId,
+        press: SealedPress,
+    ) -> BoxFuture<'a, Result<AgentKey, MediaError>>;
 }
 
 impl MediaPort for MediaPlane {
@@ -84,6 +90,14 @@ impl MediaPort for MediaPlane {
         press: SealedPress,
     ) -> BoxFuture<'a, Result<InfoForward, MediaError>> {
         Box::pin(Self::press(self, call, press))
+    }
+
+    fn dial<'a>(
+        &'a self,
+        call: &'a CallId,
+        press: SealedPress,
+    ) -> BoxFuture<'a, Result<AgentKey, MediaError>> {
+        Box::pin(Self::dial(self, call, press))
     }
 }
 

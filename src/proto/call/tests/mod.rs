@@ -8,6 +8,7 @@ mod holding;
 mod info;
 mod late;
 mod masking;
+mod messages;
 mod network;
 mod noninterference;
 mod profiles;
