@@ -19,6 +19,9 @@ use crate::{
     },
 };
 
+/// How often a call may be sent elsewhere at most.
+const MOST_REDIRECTS: u8 = 10;
+
 /// `[sip]`. Nothing listens unless a listener is named.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -101,6 +104,10 @@ pub struct SipPeer {
     /// Where its calls are sent (302) while the gateway must not serve; 503 where not named.
     #[serde(default)]
     pub bypass: Option<SocketAddr>,
+    /// How often a call to it may be sent elsewhere by it (3xx), within `address` and `sources`, and is
+    /// followed; 3xx pass on where zero.
+    #[serde(default)]
+    pub redirects: u8,
     /// Header fields that pass besides those that always do.
     #[serde(default)]
     pub pass_headers: Vec<String>,
@@ -243,6 +250,13 @@ impl Sip {
             );
             return Err(("sip.peer.transport", problem));
         }
+        if peer.redirects > MOST_REDIRECTS {
+            let problem = format!(
+                "{name}: found {}; expected {MOST_REDIRECTS} at most",
+                peer.redirects
+            );
+            return Err(("sip.peer.redirects", problem));
+        }
         let to = self.peer.iter().position(|p| p.name == peer.calls_go_to);
         let Some(to) = to.filter(|to| self.peer.get(*to).is_some_and(|p| p.side != peer.side))
         else {
@@ -294,6 +308,7 @@ impl Sip {
             certificate_name,
             to,
             bypass: peer.bypass,
+            redirects: peer.redirects,
             pass_headers: peer.pass_headers.clone(),
             keepalive: peer.keepalive.0,
             secret,
@@ -433,6 +448,11 @@ mod tests {
                 "sip.peer.calls_go_to",
             ),
             ("name = \"pbx\"", "name = \"carrier\"", "sip.peer.name"),
+            (
+                "name = \"pbx\"",
+                "name = \"pbx\"\n        redirects = 11",
+                "sip.peer.redirects",
+            ),
             ("192.0.2.10:5060", "0.0.0.0:5060", "sip.listen.advertise"),
             ("[[peer]]", more, "sip.listen"),
             (

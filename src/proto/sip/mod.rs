@@ -12,6 +12,7 @@ mod info;
 mod limit;
 mod multipart;
 mod payment;
+mod redirect;
 mod refusal;
 mod session_timer;
 mod strict;
@@ -32,6 +33,7 @@ pub use payment::{
     PaymentFieldError, PaymentOperation, PaymentStart, RESULT, may_ask_for_payment, read_payment,
     told,
 };
+pub use redirect::contacts;
 pub use refusal::refusal;
 pub use session_timer::{MIN_SE, Refresher, SessionExpires, SessionTimer};
-pub use uri::{as_read, user_of};
+pub use uri::{as_read, auth_of, is_global_number, user_of};

@@ -20,8 +20,10 @@ use tracing::{debug, info, warn};
 
 use super::{
     Peer, Registered, SentAck, Ua,
+    dialled::Dialling,
     media::Media,
     orders::{Order, Orders},
+    redirect::Places,
     transactions::{REQUEST_TIMEOUT, Server, Told, Way, branch, send},
 };
 use crate::{
@@ -133,6 +135,10 @@ pub(super) struct Bridge {
     /// Refreshes of sessions that have no answer yet.
     pub(super) refreshing: HashMap<u64, (Leg, Request)>,
     pub(super) orders: Orders,
+    pub(super) dialling: Dialling,
+    pub(super) places: Places,
+    /// Requests of ours that nobody waits for, and to which leg.
+    pub(super) own: HashMap<u64, Leg>,
     pub(super) events: mpsc::Sender<Event>,
     pub(super) inbox: mpsc::Receiver<Event>,
     pub(super) serial: u64,
@@ -173,6 +179,7 @@ impl Bridge {
         let of_reliable = self.pending.values().filter_map(|p| p.reliable.as_ref());
         of_timers
             .chain(of_reliable.map(|reliable| reliable.at))
+            .chain(self.dialling.until().filter(|_| self.ending.is_none()))
             .chain(self.ending)
             .min()
             .unwrap_or(now + IDLE)
@@ -223,8 +230,8 @@ impl Bridge {
         } else if let Some((leg, refresh)) = self.refreshing.get_mut(&id) {
             *refresh = request;
             *leg
-        } else if self.orders.is_telling(id) {
-            Leg::Agent
+        } else if let Some(leg) = self.own.get(&id) {
+            *leg
         } else {
             return;
         };

@@ -17,16 +17,18 @@ use tracing::{info, warn};
 use super::{
     CALL_EVENTS, DialogEntry, Registered, Ua,
     bridge::{AckWait, Bridge, Pending, Reliable, Side},
+    dialled::Dialling,
     keys::Turns,
     media::Media,
     orders::Orders,
+    redirect::Places,
     terms::{Problem, acceptable, hop, past_us, takes_update, with_extensions, with_sdp},
     transactions::{REQUEST_TIMEOUT, Server, branch, tag},
 };
 use crate::proto::{
     leg::Leg,
     sip::{
-        Dialog, as_read, at_host, bare_response, extensions, field, is_sdp, number, passed, value,
+        Dialog, at_host, auth_of, bare_response, extensions, field, is_sdp, number, passed, value,
     },
 };
 
@@ -156,7 +158,7 @@ impl Bridge {
             ),
             Uri {
                 scheme: Some(Scheme::Sip),
-                auth: as_read(request.uri.clone()).auth,
+                auth: auth_of(request.uri.clone()),
                 host_with_port: to.address.into(),
                 ..Uri::default()
             },
@@ -205,6 +207,9 @@ impl Bridge {
             acks: std::collections::HashMap::new(),
             refreshing: std::collections::HashMap::new(),
             orders: Orders::default(),
+            dialling: Dialling::default(),
+            places: Places::default(),
+            own: std::collections::HashMap::new(),
             events,
             inbox,
             serial: 0,
@@ -231,6 +236,7 @@ impl Bridge {
             }
             200..=299 => self.on_taken(id, response).await,
             422 if self.ask_longer(id, &response) => {}
+            _ if self.tries_elsewhere(id, &response) => {}
             _ => self.on_refused(id, response).await,
         }
     }

@@ -5,11 +5,13 @@
 //! in SIP messages are taken out before the stack sees them (`screen`).
 
 mod bridge;
+mod dialled;
 mod invite;
 mod keys;
 mod media;
 mod orders;
 mod peers;
+mod redirect;
 mod requests;
 mod screen;
 mod settings;
@@ -85,6 +87,8 @@ struct Ua {
     calls: Calls,
     /// Who takes payments that an agent's end starts.
     payments: Option<Arc<dyn PaymentPort>>,
+    /// Where a key of the agent's end is sealed on its way.
+    slots: Arc<dyn SlotSource>,
     may_serve: MayServe,
     endpoint: EndpointInnerRef,
     /// What each peer is sent messages by.
@@ -248,7 +252,7 @@ impl SipServer {
             dialogs.clone(),
             Arc::clone(&counts),
             calls.clone(),
-            slots,
+            Arc::clone(&slots),
         );
         let stop = CancellationToken::new();
         let layer = TransportLayer::new(stop.clone());
@@ -270,6 +274,7 @@ impl SipServer {
             settings,
             calls,
             payments,
+            slots,
             may_serve,
             endpoint: Arc::clone(&endpoint.inner),
             connections,

@@ -1,7 +1,6 @@
 //! Payments that the agent's end starts with a header field, and what it is told of them.
 
 use std::{
-    collections::HashSet,
     net::SocketAddr,
     sync::{Arc, atomic::Ordering},
 };
@@ -42,24 +41,12 @@ pub(super) struct Orders {
     refused: u8,
     /// It is on record that the caller's end sends the field.
     callers_recorded: bool,
-    /// Our INFO requests that have no answer yet.
-    telling: HashSet<u64>,
 }
 
 impl Orders {
     /// What is told with the end of the call.
     pub(super) fn last(&self) -> Option<Header> {
         self.last.clone()
-    }
-
-    /// Whether a request of ours is one that tells of a payment.
-    pub(super) fn is_telling(&self, id: u64) -> bool {
-        self.telling.contains(&id)
-    }
-
-    /// It has its answer.
-    pub(super) fn told(&mut self, id: u64) -> bool {
-        self.telling.remove(&id)
     }
 }
 
@@ -220,13 +207,13 @@ impl Bridge {
             return;
         }
         self.orders.last = Some(standing.clone());
-        if self.ending.is_some() || !self.agent.confirmed {
+        if !self.agent.confirmed {
             return;
         }
         let id = self.next_id();
         let mut info = self.agent.dialog.request(Method::Info, &branch());
         info.headers.push(standing);
-        self.orders.telling.insert(id);
+        self.own.insert(id, Leg::Agent);
         self.send(Leg::Agent, id, info);
     }
 }

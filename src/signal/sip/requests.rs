@@ -8,6 +8,7 @@ use tracing::debug;
 
 use super::{
     bridge::{Bridge, Pending},
+    dialled::is_key,
     orders::Order,
     terms::{acceptable, hop, takes_update, understood, with_extensions, with_sdp},
     transactions::{Server, branch},
@@ -49,6 +50,9 @@ impl Bridge {
             (Method::PRack, _) => self.on_prack(leg, id, server).await,
             (Method::Options, _) => self.respond_here(leg, &mut server, StatusCode::OK),
             (Method::Info, Some(order)) => self.on_order(order, &mut server).await,
+            (Method::Info, None) if leg == Leg::Agent && is_key(&request) => {
+                self.on_agents_key(id, server).await;
+            }
             (
                 Method::Info | Method::Message | Method::Notify | Method::Subscribe | Method::Refer,
                 _,
@@ -57,7 +61,7 @@ impl Bridge {
         }
     }
 
-    fn respond_here(&self, leg: Leg, server: &mut Server, status: StatusCode) {
+    pub(super) fn respond_here(&self, leg: Leg, server: &mut Server, status: StatusCode) {
         let response = self.side(leg).dialog.response(server.request(), status);
         server.respond(response);
     }
@@ -211,7 +215,7 @@ impl Bridge {
     }
 
     /// What is no part of the session. Of an armed call's caller nothing of it passes.
-    fn on_other(&mut self, leg: Leg, id: u64, mut server: Server) {
+    pub(super) fn on_other(&mut self, leg: Leg, id: u64, mut server: Server) {
         let request = server.request().clone();
         let other = leg.other();
         if leg == Leg::Caller {
@@ -231,20 +235,27 @@ impl Bridge {
             self.respond_here(leg, &mut server, StatusCode::TemporarilyUnavailable);
             return;
         }
+        let ours = self.passed_request(leg, &request);
+        self.send(other, id, ours.clone());
+        let pending = Pending::new(server, leg, ours, false, false);
+        self.pending.insert(id, pending);
+    }
+
+    /// What the other leg gets of a request that is no part of the session.
+    pub(super) fn passed_request(&mut self, leg: Leg, request: &Request) -> Request {
+        let other = leg.other();
         let mut ours = self
             .side_mut(other)
             .dialog
             .request(request.method, &branch());
-        hop(&mut ours, &request);
-        self.pass(leg, &request, &mut ours);
-        with_extensions(&mut ours, &request, None);
+        hop(&mut ours, request);
+        self.pass(leg, request, &mut ours);
+        with_extensions(&mut ours, request, None);
         if !request.body.is_empty() {
             ours.headers.extend(of_body(&request.headers));
             ours.body.clone_from(&request.body);
         }
-        self.send(other, id, ours.clone());
-        let pending = Pending::new(server, leg, ours, false, false);
-        self.pending.insert(id, pending);
+        ours
     }
 
     /// The header fields of a leg's request that may show on the other.
@@ -260,7 +271,7 @@ impl Bridge {
             self.on_refreshed(id, &response).await;
             return;
         }
-        if response.status_code.code() >= 200 && self.orders.told(id) {
+        if response.status_code.code() >= 200 && self.own.remove(&id).is_some() {
             return;
         }
         let Some(pending) = self.pending.get(&id) else {

@@ -130,6 +130,8 @@ pub struct Peer {
     pub to: usize,
     /// Where its calls are sent while the gateway must not serve.
     pub bypass: Option<SocketAddr>,
+    /// How often a call may be sent elsewhere by it, within its addresses.
+    pub redirects: u8,
     /// Header fields that pass besides those that always do.
     pub pass_headers: Vec<String>,
     /// How often it is asked whether it is there; never where zero.

@@ -1,10 +1,12 @@
 //! Calls between two telephones of text, over sockets of this machine.
 
 mod calls;
+mod dialled;
 mod guarded;
 mod logs;
 mod orders;
 mod races;
+mod redirected;
 mod screened;
 mod shapes;
 mod streams;
@@ -294,6 +296,7 @@ impl World {
             certificate_name: address.ip().into(),
             to,
             bypass: None,
+            redirects: 0,
             pass_headers: Vec::new(),
             keepalive: Duration::ZERO,
             secret: None,
