@@ -405,3 +405,32 @@ async fn nobody_starts_a_payment_before_the_call_is_up_after_it_or_where_it_is_n
     ));
     assert_eq!(world.begun(), 0);
 }
+
+#[tokio::test]
+async fn a_call_that_is_hung_up_before_it_is_taken_starts_nothing() {
+    let world = World::new(27_180..=27_199).await;
+    let sent = world.pbx.invite("crossed", ORDER, &sdp(4_000));
+    world.pbx.send(&sent).await;
+    let ours = world.trunk.hear("INVITE ").await;
+    world.trunk.answers(&ours, "180 Ringing", "").await;
+    world.pbx.hear("SIP/2.0 180").await;
+    let cancel = sent
+        .replace("INVITE sip", "CANCEL sip")
+        .replace("1 INVITE", "1 CANCEL");
+    let cancel = with_body(cancel.split("Tonewall-Payment").next().unwrap(), "", "");
+    world.pbx.send(&cancel).await;
+    world.trunk.hear("CANCEL ").await;
+    // It crosses the CANCEL.
+    world.trunk.answers(&ours, "200 OK", &sdp(6_000)).await;
+    world.trunk.hear("ACK ").await;
+    world.trunk.hear("BYE ").await;
+    let mut told = 0;
+    for _ in 0..2 {
+        let heard = world.pbx.hear("SIP/2.0 ").await;
+        if heard.starts_with("SIP/2.0 487") {
+            assert!(header(&heard, "Tonewall-Result").starts_with("refused"));
+            told += 1;
+        }
+    }
+    assert_eq!((told, world.begun()), (1, 0));
+}
