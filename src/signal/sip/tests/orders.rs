@@ -434,3 +434,30 @@ async fn a_call_that_is_hung_up_before_it_is_taken_starts_nothing() {
     }
     assert_eq!((told, world.begun()), (1, 0));
 }
+
+#[tokio::test]
+async fn an_end_that_asks_who_tells_it_is_answered_and_the_dialog_counts_on() {
+    let world = World::with(27_570..=27_589, |settings| {
+        settings.peers[1].secret = Some(Secret::new("acme".to_owned(), "word".to_owned()));
+    })
+    .await;
+    let (caller, agent) = world.call("asked").await;
+    world.order(&agent, 1, ORDER).await;
+    world.payments.state.send_replace("approved");
+    let info = world.pbx.hear("INFO ").await;
+    assert_eq!(header(&info, "CSeq"), "2 INFO");
+    let asks =
+        "WWW-Authenticate: Digest realm=\"pbx\", nonce=\"n\", algorithm=MD5, qop=\"auth\"\r\n";
+    let asked = world.pbx.answer(&info, "401 Unauthorized", asks, "");
+    world.pbx.send(&asked).await;
+    let again = world.pbx.hear("INFO ").await;
+    assert_eq!(header(&again, "CSeq"), "3 INFO");
+    assert!(header(&again, "Authorization").contains("response="));
+    assert!(header(&again, "Tonewall-Result").starts_with("approved"));
+    world.pbx.answers(&again, "200 OK", "").await;
+    let bye = world.trunk.within("BYE", 2, &caller, "", ("", ""));
+    world.trunk.send(&bye).await;
+    world.trunk.hear("SIP/2.0 200").await;
+    let bye = world.pbx.hear("BYE ").await;
+    assert_eq!(header(&bye, "CSeq"), "4 BYE");
+}
