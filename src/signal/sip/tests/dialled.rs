@@ -131,3 +131,21 @@ async fn keys_that_wait_end_with_their_call() {
     world.is_empty().await;
     assert_eq!(world.dialled(), []);
 }
+
+#[tokio::test]
+async fn a_key_before_the_caller_is_there_is_not_taken() {
+    let world = World::new(27_610..=27_629).await;
+    let sent = world.pbx.invite("early", "", &sdp(4_000));
+    world.pbx.send(&sent).await;
+    let invite = world.trunk.hear("INVITE ").await;
+    world.awaits("early");
+    world.trunk.answers(&invite, "180 Ringing", "").await;
+    let agent = Dialog2::of_answer(&world.pbx.hear("SIP/2.0 180").await);
+    let key = (RELAY, "Signal=*\r\n");
+    world
+        .pbx
+        .send(&world.pbx.within("INFO", 2, &agent, "", key))
+        .await;
+    world.pbx.hear("SIP/2.0 480").await;
+    world.trunk.hears_nothing().await;
+}

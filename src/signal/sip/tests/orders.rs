@@ -461,3 +461,32 @@ async fn an_end_that_asks_who_tells_it_is_answered_and_the_dialog_counts_on() {
     let bye = world.pbx.hear("BYE ").await;
     assert_eq!(header(&bye, "CSeq"), "4 BYE");
 }
+
+#[tokio::test]
+async fn no_other_request_of_the_agents_end_starts_a_payment() {
+    let world = World::new(27_590..=27_609).await;
+    let (_, agent) = world.call("others").await;
+    let described = sdp(6_002);
+    for (number, method, told) in [
+        (1, "MESSAGE", ("text/plain", "x")),
+        (2, "NOTIFY", ("", "")),
+        (3, "UPDATE", ("application/sdp", &*described)),
+    ] {
+        let fields = format!("{ORDER}Event: x\r\nSubscription-State: active\r\n");
+        let request = world.pbx.within(method, number, &agent, &fields, told);
+        world.pbx.send(&request).await;
+        let ours = world.trunk.hear(method).await;
+        assert!(!has(&ours, "Tonewall-Payment"), "{ours}");
+        let answer = if method == "UPDATE" {
+            sdp(4_000)
+        } else {
+            String::new()
+        };
+        world.trunk.answers(&ours, "200 OK", &answer).await;
+        assert!(!has(
+            &world.pbx.hear("SIP/2.0 200").await,
+            "Tonewall-Result"
+        ));
+    }
+    assert_eq!(world.begun(), 0);
+}
