@@ -48,6 +48,9 @@ impl fmt::Display for Config {
             let transport = listen.transport;
             writeln!(f, "SIP             {transport} {}", listen.address)?;
         }
+        if let Some(name) = &self.sip.payment_header {
+            writeln!(f, "                agents' ends start payments by {name}")?;
+        }
         for peer in &self.sip.peer {
             let side = match peer.side {
                 SipSide::Trunk => "trunk, keys cards",

@@ -8,12 +8,19 @@ use serde::Deserialize;
 use super::Span;
 use crate::{
     listen::TlsFiles,
-    proto::{leg::Leg, shadow::TrunkName, sip::MIN_SE},
+    proto::{
+        leg::Leg,
+        shadow::TrunkName,
+        sip::{MIN_SE, RESULT, may_ask_for_payment},
+    },
     signal::{
         Networks,
         sip::{Listener, Peer, Secret, SipSettings, SipTransport, TlsSettings},
     },
 };
+
+/// How often a call may be sent elsewhere at most.
+const MOST_REDIRECTS: u8 = 10;
 
 /// `[sip]`. Nothing listens unless a listener is named.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -29,6 +36,8 @@ pub struct Sip {
     pub burst: u32,
     /// How long a session lives without a sign of life (RFC 4028).
     pub session_expires: Span,
+    /// The header field by which an agent's end starts a payment; none where that starts nothing.
+    pub payment_header: Option<String>,
 }
 
 /// `[[sip.listen]]`.
@@ -95,6 +104,10 @@ pub struct SipPeer {
     /// Where its calls are sent (302) while the gateway must not serve; 503 where not named.
     #[serde(default)]
     pub bypass: Option<SocketAddr>,
+    /// How often a call to it may be sent elsewhere by it (3xx), within `address` and `sources`, and is
+    /// followed; 3xx pass on where zero.
+    #[serde(default)]
+    pub redirects: u8,
     /// Header fields that pass besides those that always do.
     #[serde(default)]
     pub pass_headers: Vec<String>,
@@ -121,6 +134,7 @@ impl Default for Sip {
             requests_per_second: 100,
             burst: 200,
             session_expires: Span(Duration::from_secs(1_800)),
+            payment_header: None,
         }
     }
 }
@@ -160,13 +174,41 @@ impl Sip {
         let peers: Result<Vec<_>, _> = self.peer.iter().map(|peer| self.peer(peer)).collect();
         let peers = peers?;
         told_apart(&listeners, &peers)?;
+        self.check_payment_header()?;
         Ok(Some(SipSettings {
             listeners,
             peers,
             requests_per_second: self.requests_per_second,
             burst: self.burst,
             session_expires,
+            payment_header: self.payment_header.clone(),
         }))
+    }
+
+    /// A field that starts payments is for the gateway, and what tells of them is from it.
+    fn check_payment_header(&self) -> Result<(), (&'static str, String)> {
+        if let Some(found) = &self.payment_header
+            && !may_ask_for_payment(found)
+        {
+            let problem = format!(
+                "found {found:?}; expected a name that begins with Tonewall- or X-, such as \"Tonewall-Payment\", and is not {RESULT}"
+            );
+            return Err(("sip.payment_header", problem));
+        }
+        for peer in &self.peer {
+            let kept = |name: &&String| {
+                let is = |own: &str| name.eq_ignore_ascii_case(own);
+                is(RESULT) || self.payment_header.as_deref().is_some_and(is)
+            };
+            if let Some(found) = peer.pass_headers.iter().find(kept) {
+                let problem = format!(
+                    "{}: found {found:?}, which never passes: it is between an agent's end and the gateway",
+                    peer.name.as_str()
+                );
+                return Err(("sip.peer.pass_headers", problem));
+            }
+        }
+        Ok(())
     }
 
     fn listeners(&self) -> Result<Vec<Listener>, (&'static str, String)> {
@@ -207,6 +249,13 @@ impl Sip {
                 peer.transport
             );
             return Err(("sip.peer.transport", problem));
+        }
+        if peer.redirects > MOST_REDIRECTS {
+            let problem = format!(
+                "{name}: found {}; expected {MOST_REDIRECTS} at most",
+                peer.redirects
+            );
+            return Err(("sip.peer.redirects", problem));
         }
         let to = self.peer.iter().position(|p| p.name == peer.calls_go_to);
         let Some(to) = to.filter(|to| self.peer.get(*to).is_some_and(|p| p.side != peer.side))
@@ -259,6 +308,7 @@ impl Sip {
             certificate_name,
             to,
             bypass: peer.bypass,
+            redirects: peer.redirects,
             pass_headers: peer.pass_headers.clone(),
             keepalive: peer.keepalive.0,
             secret,
@@ -363,6 +413,27 @@ mod tests {
     }
 
     #[test]
+    fn a_field_that_starts_payments_has_a_name_of_its_own_and_never_passes() {
+        let with = |name: &str, passed: &str| {
+            let passing = format!("calls_go_to = \"pbx\"\n        pass_headers = [\"{passed}\"]");
+            let text = GOOD.replacen("calls_go_to = \"pbx\"", &passing, 1);
+            let found = settings(&format!("payment_header = \"{name}\"\n{text}"));
+            found.map(|found| found.and_then(|found| found.payment_header))
+        };
+        let good = with("X-Pay", "X-Account");
+        assert_eq!(good.ok().flatten().as_deref(), Some("X-Pay"));
+        for (name, passed, key) in [
+            ("Via", "X-Account", "sip.payment_header"),
+            ("Tonewall-Result", "X-Account", "sip.payment_header"),
+            ("X-Pay", "x-pay", "sip.peer.pass_headers"),
+            ("X-Pay", "tonewall-result", "sip.peer.pass_headers"),
+        ] {
+            let found = with(name, passed).map_err(|(key, _)| key);
+            assert_eq!(found.err(), Some(key), "{name} {passed}");
+        }
+    }
+
+    #[test]
     fn what_could_be_taken_two_ways_is_refused_by_its_key() {
         let more = "[[listen]]\ntransport = \"udp\"\naddress = \"192.0.2.11:5060\"\n";
         for (found, instead, key) in [
@@ -377,6 +448,11 @@ mod tests {
                 "sip.peer.calls_go_to",
             ),
             ("name = \"pbx\"", "name = \"carrier\"", "sip.peer.name"),
+            (
+                "name = \"pbx\"",
+                "name = \"pbx\"\n        redirects = 11",
+                "sip.peer.redirects",
+            ),
             ("192.0.2.10:5060", "0.0.0.0:5060", "sip.listen.advertise"),
             ("[[peer]]", more, "sip.listen"),
             (

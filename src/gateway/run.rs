@@ -32,7 +32,7 @@ use crate::{
     proto::audit::Event,
     secret_memory::give_back_freed_memory,
     signal::{
-        Networks,
+        Networks, PaymentPort,
         ng::NgServer,
         sip::{MayServe, SipServer},
     },
@@ -146,7 +146,9 @@ async fn run(path: &Path, config: Config, text: &str) -> anyhow::Result<()> {
         }
     };
     let ready: Arc<dyn Fn() -> Result<(), String> + Send + Sync> = Arc::new(ready);
-    serve_sip(&config, &calls, slots, &metrics, Arc::clone(&ready)).await?;
+    let port: Arc<dyn PaymentPort> = Arc::new(payments.clone());
+    let serves = Arc::clone(&ready);
+    serve_sip(&config, &calls, slots, port, &metrics, serves).await?;
     let refusals = Arc::new(http::Refusals::default());
     let counted = Arc::clone(&refusals);
     metrics.watch_refusals(move || {
@@ -331,6 +333,7 @@ async fn serve_sip(
     config: &Config,
     calls: &crate::signal::Calls,
     slots: Arc<dyn SlotSource>,
+    payments: Arc<dyn PaymentPort>,
     metrics: &metrics::Metrics,
     ready: MayServe,
 ) -> anyhow::Result<()> {
@@ -339,7 +342,7 @@ async fn serve_sip(
     let Some(settings) = settings else {
         return Ok(());
     };
-    let sip = SipServer::start(settings, calls.clone(), slots, ready).await?;
+    let sip = SipServer::start(settings, calls.clone(), slots, Some(payments), ready).await?;
     let counted = sip.clone();
     metrics.watch_refusals(move || {
         let refused = counted.refused().into_iter();

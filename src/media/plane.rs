@@ -26,7 +26,7 @@ use super::{
     worker::{Link, Load, NewCall, Order, Shared, Worker},
 };
 use crate::proto::{
-    call::{InfoForward, LegMedia},
+    call::{AgentKey, InfoForward, LegMedia},
     id::CallId,
     leg::Leg,
     secret::SealedPress,
@@ -230,6 +230,22 @@ impl MediaPlane {
         self.order(worker.ok_or(MediaError::UnknownCall)?, order)?;
         let forward = forward.await.ok().flatten();
         forward.ok_or(MediaError::UnknownCall)
+    }
+
+    /// Gives the call a key that the agent's signalling told, and waits for what the call says to it:
+    /// whether its message has to wait, for it may be of the code that starts a payment.
+    ///
+    /// # Errors
+    /// [`MediaError`] when no worker has the call or its queue is full.
+    pub async fn dial(&self, call: &CallId, press: SealedPress) -> Result<AgentKey, MediaError> {
+        let (reply, told) = oneshot::channel();
+        let call = call.clone();
+        let number = self.placed().get(&call).map(|placed| placed.worker);
+        let worker = number.and_then(|number| self.workers.get(number));
+        let order = Order::Dial { call, press, reply };
+        self.order(worker.ok_or(MediaError::UnknownCall)?, order)?;
+        let told = told.await.ok().flatten();
+        told.ok_or(MediaError::UnknownCall)
     }
 
     /// What the workers have counted.

@@ -31,7 +31,7 @@ use crate::{
     media::{MediaCommand, MediaError, MediaEvent, MediaEventKind},
     proto::{
         audit::{Actor, Event, Record, Success},
-        call::{ArmRefusal, Holder, InfoForward},
+        call::{AgentKey, ArmRefusal, Holder, InfoForward},
         id::{CallId, PaymentId, Tenant},
         leg::Leg,
         ng::Dict,
@@ -189,6 +189,15 @@ impl Calls {
         press: SealedPress,
     ) -> Result<InfoForward, MediaError> {
         self.inner.media.press(call, press).await
+    }
+
+    /// See [`MediaPlane::dial`](crate::media::MediaPlane::dial).
+    pub(super) async fn dial(
+        &self,
+        call: &CallId,
+        press: SealedPress,
+    ) -> Result<AgentKey, MediaError> {
+        self.inner.media.dial(call, press).await
     }
 
     /// Published by the dispatcher when the media plane says so.

@@ -20,13 +20,14 @@ use crate::{
     },
     proto::{
         audit::{Event, Record},
-        call::{ArmRefusal, Holder, InfoForward, LegMedia},
+        call::{AgentKey, ArmRefusal, Call, Dialled, Holder, InfoForward, LegMedia, Output},
         digit::KeyClass,
         id::{CallId, Tenant},
         leg::Leg,
         ng::{Dict, Encoding, Reply, Request, decode, encode},
         proof::MaskingProof,
         secret::SealedPress,
+        time::Now,
     },
 };
 
@@ -54,6 +55,9 @@ pub(super) struct FakeMedia {
     pub(super) busy: Mutex<bool>,
     /// Whether they are to be given no more for now.
     pub(super) behind: Mutex<bool>,
+    /// What hears the agent's keys, and what it has heard.
+    listener: Mutex<Call>,
+    pub(super) dialled: Mutex<Vec<Dialled>>,
     calls: Mutex<Option<Calls>>,
 }
 
@@ -132,6 +136,10 @@ impl MediaPort for FakeMedia {
                 }
                 Arming::IsSilent => {}
             },
+            MediaCommand::AwaitCode(awaits) => {
+                let code = awaits.then(|| Arc::new("*77#".parse().unwrap()));
+                self.listener.lock().unwrap().listen_for(code);
+            }
             MediaCommand::HangUp => {
                 self.sockets.lock().unwrap().remove(call);
                 self.tell(call, MediaEventKind::Ended(MaskingProof::default()));
@@ -172,6 +180,25 @@ impl MediaPort for FakeMedia {
         };
         let answer = known.then_some(forward).ok_or(MediaError::UnknownCall);
         Box::pin(std::future::ready(answer))
+    }
+
+    fn dial<'a>(
+        &'a self,
+        _call: &'a CallId,
+        press: SealedPress,
+    ) -> BoxFuture<'a, Result<AgentKey, MediaError>> {
+        let now = Now {
+            instant: std::time::Instant::now(),
+            utc: jiff::Timestamp::now(),
+        };
+        let mut listener = self.listener.lock().unwrap();
+        let told = listener.handle_agents_press(press.open().unwrap(), now);
+        while let Some(output) = listener.poll_output() {
+            if let Output::Dialled(dialled) = output {
+                self.dialled.lock().unwrap().push(dialled);
+            }
+        }
+        Box::pin(std::future::ready(Ok(told)))
     }
 }
 

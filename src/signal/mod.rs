@@ -22,7 +22,7 @@ use serde::{Deserialize, Serialize};
 pub use calls::Calls;
 pub use interfaces::{Interface, Interfaces, NoInterface};
 pub use networks::{NetworkError, Networks};
-pub use parts::{ArmedStore, AuditSink, BoxFuture, MediaPort, PaymentPort};
+pub use parts::{ArmedStore, AuditSink, BoxFuture, Known, MediaPort, PaymentPort};
 pub use settings::{CallSettings, ShadowScope};
 
 use crate::proto::id::CallId;

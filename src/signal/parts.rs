@@ -8,7 +8,7 @@ use crate::{
     media::{CallStats, LegSockets, MediaCommand, MediaError, MediaPlane},
     proto::{
         audit::Record,
-        call::{Holder, InfoForward, LegMedia},
+        call::{AgentKey, Holder, InfoForward, LegMedia},
         id::{CallId, PaymentId, Tenant},
         leg::Leg,
         ng::{Dict, PaymentOrder},
@@ -46,6 +46,12 @@ pub trait MediaPort: Send + Sync {
         call: &'a CallId,
         press: SealedPress,
     ) -> BoxFuture<'a, Result<InfoForward, MediaError>>;
+    /// See [`MediaPlane::dial`].
+    fn dial<'a>(
+        &'a self,
+        call: &'a CallId,
+        press: SealedPress,
+    ) -> BoxFuture<'a, Result<AgentKey, MediaError>>;
 }
 
 impl MediaPort for MediaPlane {
@@ -86,6 +92,14 @@ impl MediaPort for MediaPlane {
         press: SealedPress,
     ) -> BoxFuture<'a, Result<InfoForward, MediaError>> {
         Box::pin(Self::press(self, call, press))
+    }
+
+    fn dial<'a>(
+        &'a self,
+        call: &'a CallId,
+        press: SealedPress,
+    ) -> BoxFuture<'a, Result<AgentKey, MediaError>> {
+        Box::pin(Self::dial(self, call, press))
     }
 }
 
@@ -131,6 +145,15 @@ impl ArmedStore for Journal {
     }
 }
 
+/// What a payment has come to, as far as two of them have to be told apart.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Known {
+    /// Its state.
+    pub state: &'static str,
+    /// How often it was charged.
+    pub attempts: u32,
+}
+
 /// Who takes payments, as far as signalling may ask for them.
 pub trait PaymentPort: Send + Sync {
     /// Begins a payment on a call for a peer; its id once the call is armed.
@@ -143,8 +166,15 @@ pub trait PaymentPort: Send + Sync {
         order: PaymentOrder,
         peer: SocketAddr,
     ) -> BoxFuture<'_, Result<PaymentId, String>>;
-    /// Where it stands, for `query`.
+    /// Where it stands.
     fn result(&self, payment: PaymentId) -> BoxFuture<'_, Option<Dict>>;
+    /// Waits until it has come to something else than `known`: approved, declined, failed, cancelled or
+    /// unknown. `None` when nothing more can come.
+    fn outcome(
+        &self,
+        payment: PaymentId,
+        known: Option<Known>,
+    ) -> BoxFuture<'_, Option<(Known, Dict)>>;
 }
 
 /// Where it is recorded what happened. Signalling needs no proof of it: the proof belongs to

@@ -1,5 +1,6 @@
-//! `tonewall-payment`: what the NG protocol may ask of payments, which is to begin one and to learn
-//! what became of it. Whoever controls calls cannot end the masking of one, nor charge.
+//! What signalling may ask of payments, by `tonewall-payment` of the NG protocol or a SIP header field:
+//! to begin one and to learn what became of it. Whoever controls calls cannot end the masking of one, nor
+//! charge.
 
 use std::net::SocketAddr;
 
@@ -11,8 +12,8 @@ use super::{
 };
 use crate::proto::{
     audit::{Event, Success},
-    id::CallId,
-    ng::{Dict, PaymentRequest, Reply, Value, reason},
+    id::{CallId, PaymentId},
+    ng::{Dict, PaymentOrder, PaymentRequest, Reply, Value, reason},
 };
 
 /// Said where payments may not be asked for.
@@ -33,11 +34,7 @@ impl Calls {
         match self.begin_payment(&id, request, peer).await {
             Ok(reply) => reply,
             Err(refusal) => {
-                let event = Event::AccessRefused {
-                    action: format!("ng payment on {id}"),
-                    reason: refusal.clone(),
-                };
-                self.record(By::Peer(peer), Success::Failure, event).await;
+                self.payment_refused(Some(&id), "ng", &refusal, peer).await;
                 warn!(call = %id, refusal, "NG payment refused");
                 Reply::error(refusal)
             }
@@ -52,18 +49,44 @@ impl Calls {
     ) -> Result<Reply, String> {
         let payments = self.inner.payments.get().ok_or(NOT_HERE)?;
         let order = request.order.map_err(|error| error.to_string())?;
-        let payment = payments.begin(id.clone(), order, peer).await?;
-        let caller = self.with_live(id, |call| {
-            call.payment = Some(payment.clone());
-            call.caller.tag.as_deref().map(str::to_owned)
-        });
+        let payment = self.start_payment(&**payments, id, order, peer).await?;
+        let caller = self.with_live(id, |call| call.caller.tag.as_deref().map(str::to_owned));
         let masked: Vec<Value> = caller.flatten().into_iter().map(Value::Text).collect();
         Ok(Reply::ok()
             .with("tonewall-payment", payment.to_string())
             .with("tonewall-masked", masked))
     }
 
-    /// What became of the payment that was begun by NG on this call, if one was: for `query`.
+    /// Begins a payment on a call, and remembers that signalling did.
+    pub(super) async fn start_payment(
+        &self,
+        payments: &dyn PaymentPort,
+        id: &CallId,
+        order: PaymentOrder,
+        peer: SocketAddr,
+    ) -> Result<PaymentId, String> {
+        let payment = payments.begin(id.clone(), order, peer).await?;
+        self.with_live(id, |call| call.payment = Some(payment.clone()));
+        Ok(payment)
+    }
+
+    /// Records that signalling asked for a payment in vain.
+    pub(super) async fn payment_refused(
+        &self,
+        id: Option<&CallId>,
+        door: &str,
+        refusal: &str,
+        peer: SocketAddr,
+    ) {
+        let on = id.map_or_else(|| "a call that is not up".to_owned(), ToString::to_string);
+        let event = Event::AccessRefused {
+            action: format!("{door} payment on {on}"),
+            reason: refusal.to_owned(),
+        };
+        self.record(By::Peer(peer), Success::Failure, event).await;
+    }
+
+    /// What became of the payment that was begun by signalling on this call, if one was: for `query`.
     pub(super) async fn told_of_payment(&self, signalling_id: &str, body: Dict) -> Dict {
         let Some(payments) = self.inner.payments.get() else {
             return body;

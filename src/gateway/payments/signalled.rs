@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use super::{NewPayment, PaymentView, Payments, Principal};
+use super::{NewPayment, PaymentState, PaymentView, Payments, Principal};
 use crate::{
     proto::{
         audit::Actor,
@@ -10,10 +10,10 @@ use crate::{
         id::{CallId, PaymentId, Tenant},
         ng::{Dict, PaymentOrder},
     },
-    signal::{BoxFuture, PaymentPort},
+    signal::{BoxFuture, Known, PaymentPort},
 };
 
-/// Who asks, for the log: an NG peer, of the call's tenant.
+/// Who asks, for the log: a peer of signalling, of the call's tenant.
 fn by(tenant: &Tenant, peer: Option<SocketAddr>) -> Principal {
     Principal {
         tenant: tenant.clone(),
@@ -51,6 +51,48 @@ impl PaymentPort for Payments {
             let view = self.get(&by(payment.tenant(), None), &payment).await;
             view.ok().map(|view| told(&view))
         })
+    }
+
+    fn outcome(
+        &self,
+        payment: PaymentId,
+        known: Option<Known>,
+    ) -> BoxFuture<'_, Option<(Known, Dict)>> {
+        Box::pin(async move {
+            let is_news =
+                |view: &PaymentView| is_outcome(view.state) && known != Some(known_of(view));
+            let live = self.shared.book().live.get(&payment).cloned();
+            if let Some(mut live) = live
+                && let Ok(view) = live.view.wait_for(is_news).await
+            {
+                return Some((known_of(&view), told(&view)));
+            }
+            // It has ended.
+            let view = self.get(&by(payment.tenant(), None), &payment).await.ok()?;
+            is_news(&view).then(|| (known_of(&view), told(&view)))
+        })
+    }
+}
+
+const fn known_of(view: &PaymentView) -> Known {
+    Known {
+        state: view.state.as_str(),
+        attempts: view.attempts,
+    }
+}
+
+/// Whether a payment in this state has come to something.
+const fn is_outcome(state: PaymentState) -> bool {
+    match state {
+        PaymentState::Approved
+        | PaymentState::Declined
+        | PaymentState::Failed
+        | PaymentState::Unknown
+        | PaymentState::Cancelled => true,
+        PaymentState::Arming
+        | PaymentState::Open
+        | PaymentState::Capturing
+        | PaymentState::Submitting => false,
     }
 }
 

@@ -16,7 +16,7 @@ use crate::{
         wire::{Port, Wire},
     },
     proto::{
-        call::{ArmRefusal, Command, InfoForward, LegMedia},
+        call::{AgentKey, ArmRefusal, Command, InfoForward, LegMedia},
         capture::{CaptureEvent, CaptureEventKind, CaptureFailure},
         encoding::AudioCodec,
         id::CallId,
@@ -38,6 +38,12 @@ pub(in crate::media) enum Order {
         call: CallId,
         press: SealedPress,
         reply: oneshot::Sender<Option<InfoForward>>,
+    },
+    /// A key that the agent's signalling told.
+    Dial {
+        call: CallId,
+        press: SealedPress,
+        reply: oneshot::Sender<Option<AgentKey>>,
     },
 }
 
@@ -71,6 +77,11 @@ impl<W: Wire> Worker<W> {
                             let forward = self.press(&call, press, now);
                             // Nobody may be waiting any more.
                             let _ = reply.send(forward);
+                        }
+                        Order::Dial { call, press, reply } => {
+                            let told = self.dial(&call, press, now);
+                            // Nor here.
+                            let _ = reply.send(told);
                         }
                     }
                 }
@@ -210,6 +221,18 @@ impl<W: Wire> Worker<W> {
             });
         }
         Some(forward)
+    }
+
+    /// What becomes of a key of the agent's; `None` when there is no such call.
+    fn dial(&mut self, id: &CallId, press: SealedPress, now: Now) -> Option<AgentKey> {
+        let index = *self.by_id.get(id)?;
+        let mut told = None;
+        if let Some(key) = press.open() {
+            self.guarded(index, now, |desk| {
+                told = Some(desk.entry.call.handle_agents_press(key, now));
+            });
+        }
+        told
     }
 
     fn set_media(&mut self, index: usize, leg: Leg, media: &LegMedia) {

@@ -21,7 +21,7 @@ mod trigger;
 use std::{collections::VecDeque, sync::Arc, time::Instant};
 
 pub use command::{ArmRefusal, Command, Holder, LegMedia, Output, SourcePolicy};
-pub use trigger::{Dialled, KeyCode, KeyCodeError};
+pub use trigger::{AgentKey, CODE_PATIENCE, Dialled, KeyCode, KeyCodeError};
 
 use self::{
     armed::Heard,
@@ -142,6 +142,8 @@ pub struct Call {
     key_code: Option<Arc<KeyCode>>,
     /// Of an agent who has dialled anything.
     trigger: Option<Box<Trigger>>,
+    /// And of one whose keys messages tell: a telephone may tell each key by both.
+    messages: Option<Box<Trigger>>,
 }
 
 impl Call {
@@ -442,6 +444,23 @@ impl Call {
             shadow.hear_press(key, now);
         }
         InfoForward::Relay
+    }
+
+    /// A key of the agent that signalling has read out of a SIP message: whether the message has to
+    /// wait, for it may be of the code that starts a payment. While the call is armed none is.
+    pub fn handle_agents_press(&mut self, key: Key, now: Now) -> AgentKey {
+        let Some(code) = self.key_code.clone().filter(|_| !self.stream.is_armed()) else {
+            self.messages = None;
+            return AgentKey::Held(0);
+        };
+        let messages = self.messages.get_or_insert_default();
+        match messages.message(&code, key.code(), now.instant) {
+            Ok(told) => told,
+            Err(dialled) => {
+                self.outputs.push_back(Output::Dialled(dialled));
+                AgentKey::Swallowed
+            }
+        }
     }
 
     fn take_press(&mut self, key: Key, now: Now) {

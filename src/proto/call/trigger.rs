@@ -28,7 +28,7 @@ const AMOUNT_DIGITS: usize = 8;
 /// Most keys of a code, of which the last is `#`.
 const LONGEST: usize = 8;
 /// How long after a key the next one of the code has to come.
-const PATIENCE: Duration = Duration::from_secs(3);
+pub const CODE_PATIENCE: Duration = Duration::from_secs(3);
 /// A press that is made anew lasts for the clock rate by this: 100 ms.
 const PRESS: u32 = 10;
 /// Packets that tell the end of a press (RFC 4733 section 2.5.1.4).
@@ -145,6 +145,16 @@ impl KeyCode {
     }
 }
 
+/// What is to be done with a message by which the agent's end tells a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AgentKey {
+    /// The newest so many, this one the last of them, may be a code's and are kept back. What was kept
+    /// back before them is no code's, and neither is this one where it is none of them.
+    Held(u8),
+    /// It was the last of a code: nobody gets it, nor those that are kept back.
+    Swallowed,
+}
+
 /// What is to be done with a packet of the agent's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Passage {
@@ -254,11 +264,31 @@ impl Trigger {
         Passage::Keep
     }
 
+    /// A key that a message told, which whoever has the message keeps as long as it is held.
+    pub(super) fn message(
+        &mut self,
+        code: &KeyCode,
+        key: u8,
+        now: Instant,
+    ) -> Result<AgentKey, Dialled> {
+        self.expire(now);
+        let passage = self.press(code, key, now);
+        // Whoever has the messages owes them.
+        self.owed.clear();
+        match passage {
+            Passage::Dialled(dialled) => Err(dialled),
+            // A code has fewer keys than that.
+            _ => Ok(AgentKey::Held(
+                u8::try_from(self.typed.len()).unwrap_or(u8::MAX),
+            )),
+        }
+    }
+
     /// Who does not go on dialling has dialled no code.
     fn expire(&mut self, now: Instant) {
         if self
             .last
-            .is_some_and(|last| now.duration_since(last) > PATIENCE)
+            .is_some_and(|last| now.duration_since(last) > CODE_PATIENCE)
         {
             self.owed.extend(self.typed.drain(..));
         }

@@ -264,6 +264,15 @@ impl Dialog {
         }
     }
 
+    /// The INVITE that was to make the dialog goes elsewhere.
+    pub fn redirect(&mut self, target: Uri) {
+        self.forget();
+        if let Some((_, first)) = &mut self.first {
+            first.clone_from(&target);
+        }
+        self.target = target;
+    }
+
     /// A request or response that may name a new contact did so (RFC 3261 section 12.2).
     pub fn learn_target(&mut self, headers: &Headers) {
         if let Ok(target) = contact(headers) {

@@ -401,7 +401,7 @@ pub(super) fn bare(value: &str) -> &str {
 }
 
 /// RFC 3261 section 25.1.
-const fn is_token(byte: u8) -> bool {
+pub(super) const fn is_token(byte: u8) -> bool {
     byte.is_ascii_alphanumeric()
         || matches!(
             byte,

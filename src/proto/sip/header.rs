@@ -6,7 +6,7 @@
 
 use rsipstack::sip::{Header, Headers, headers::make_header};
 
-use super::head::bare;
+use super::{head::bare, payment::RESULT};
 
 /// Passes with any request or response.
 const PASSED: &[&str] = &[
@@ -57,7 +57,10 @@ pub const ALLOW: &str =
 #[must_use]
 pub fn passed(headers: &Headers, more: &[String], armed: bool) -> Vec<Header> {
     let is = |name: &str, list: &[&str]| list.iter().any(|l| l.eq_ignore_ascii_case(name));
-    let of_config = |name: &str| more.iter().any(|m| m.eq_ignore_ascii_case(name));
+    // What tells of a payment is told by nobody else.
+    let of_config = |name: &str| {
+        more.iter().any(|m| m.eq_ignore_ascii_case(name)) && !name.eq_ignore_ascii_case(RESULT)
+    };
     headers
         .iter()
         .filter(|header| {
@@ -180,6 +183,9 @@ mod tests {
             ["Reason", "X-Account"]
         );
         assert!(names(&["x-account".to_owned()], true).is_empty());
+        let forged: Headers = vec![field("tonewall-result", "approved")].into();
+        let more = ["Tonewall-Result".to_owned()];
+        assert!(super::passed(&forged, &more, false).is_empty());
     }
 
     #[test]

@@ -1,5 +1,5 @@
 //! SIP, as far as it is decided without a socket: strict framing, the keys in INFO bodies, dialogs,
-//! what of a header passes, session timers, limits.
+//! what of a header passes, orders of payments, session timers, limits.
 //!
 //! Deliberately absent: transactions and their timers, which are the stack's.
 
@@ -11,6 +11,8 @@ mod header;
 mod info;
 mod limit;
 mod multipart;
+mod payment;
+mod redirect;
 mod refusal;
 mod session_timer;
 mod strict;
@@ -27,6 +29,11 @@ pub use header::{
 pub use info::{InfoError, read_key};
 pub use limit::Buckets;
 pub use multipart::{has_parts, session_part};
+pub use payment::{
+    PaymentFieldError, PaymentOperation, PaymentStart, RESULT, may_ask_for_payment, read_payment,
+    told,
+};
+pub use redirect::contacts;
 pub use refusal::refusal;
 pub use session_timer::{MIN_SE, Refresher, SessionExpires, SessionTimer};
-pub use uri::{as_read, user_of};
+pub use uri::{as_read, auth_of, is_global_number, user_of};

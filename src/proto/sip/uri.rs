@@ -1,6 +1,6 @@
 //! URIs as they are read and written.
 
-use rsipstack::sip::{Uri, uri::Auth};
+use rsipstack::sip::{Scheme, Uri, uri::Auth};
 
 /// A URI with its user as it was before it was escaped. The stack escapes what it writes and does not
 /// undo that in what it reads, and takes a user with a `;` (a number with its context, say) for a host.
@@ -29,10 +29,55 @@ pub fn as_read(mut uri: Uri) -> Uri {
     uri
 }
 
+/// Whom a URI names: its user, or the number of a `tel:` URI.
+#[must_use]
+pub fn auth_of(uri: Uri) -> Option<Auth> {
+    match &uri.scheme {
+        Some(Scheme::Other(_)) => global_number(&uri).map(|number| Auth::from(number.as_str())),
+        _ => as_read(uri).auth,
+    }
+}
+
+/// Whether it is a `tel:` URI of a number that means the same everywhere.
+#[must_use]
+pub fn is_global_number(uri: &Uri) -> bool {
+    global_number(uri).is_some()
+}
+
+/// The number of a `tel:` URI without visual separators, where it is a global one (RFC 3966 section
+/// 5.1.4). One with an extension or a subaddress would not be the same number without it.
+fn global_number(uri: &Uri) -> Option<String> {
+    let is_tel =
+        matches!(&uri.scheme, Some(Scheme::Other(scheme)) if scheme.eq_ignore_ascii_case("tel"));
+    if !is_tel || uri.auth.is_some() || !uri.headers.is_empty() {
+        return None;
+    }
+    let text = uri.to_string();
+    let (_, rest) = text.split_once(':')?;
+    let mut parts = rest.split(';');
+    let digits = parts.next()?.strip_prefix('+')?;
+    let mut number = "+".to_owned();
+    for letter in digits.chars() {
+        match letter {
+            '0'..='9' => number.push(letter),
+            '-' | '.' | '(' | ')' => {}
+            _ => return None,
+        }
+    }
+    let goes_on = |part: &str| {
+        let name = part.split('=').next().unwrap_or_default();
+        ["ext", "isub"]
+            .iter()
+            .any(|known| name.eq_ignore_ascii_case(known))
+    };
+    // ITU-T E.164: 15 digits at most.
+    ((2..=16).contains(&number.len()) && !parts.any(goes_on)).then_some(number)
+}
+
 /// The user of a URI, as it is written.
 #[must_use]
 pub fn user_of(uri: Uri) -> Option<String> {
-    let user = as_read(uri).auth?.user;
+    let user = auth_of(uri)?.user;
     let password = None;
     Some(Auth { user, password }.to_string())
 }
@@ -68,6 +113,31 @@ mod tests {
         ] {
             let uri = Uri::try_from(text).unwrap();
             assert_eq!(as_read(uri).to_string(), text);
+        }
+    }
+
+    #[test]
+    fn a_global_number_is_read_and_any_other_is_none() {
+        for (text, number) in [
+            ("tel:+4930123", Some("+4930123")),
+            ("TEL:+49-30.(123)", Some("+4930123")),
+            ("tel:+4930123;cpc=ordinary", Some("+4930123")),
+            ("tel:+4930123;ext=5", None),
+            ("tel:+4930123;ISUB=5", None),
+            ("tel:030123", None),
+            ("tel:030123;phone-context=+49", None),
+            ("tel:+", None),
+            ("tel:+-", None),
+            ("tel:+49a", None),
+            ("tel:+4930:5060", None),
+            ("tel:+49@192.0.2.1", None),
+            ("tel:+1234567890123456", None),
+            ("fax:+4930123", None),
+            ("sip:+4930123", None),
+        ] {
+            let found = Uri::try_from(text).ok();
+            let found = found.filter(is_global_number).and_then(user_of);
+            assert_eq!(found.as_deref(), number, "{text}");
         }
     }
 

@@ -20,12 +20,16 @@ use tracing::{debug, info, warn};
 
 use super::{
     Peer, Registered, SentAck, Ua,
+    dialled::Dialling,
     media::Media,
+    orders::{Order, Orders},
+    redirect::Places,
     transactions::{REQUEST_TIMEOUT, Server, Told, Way, branch, send},
 };
 use crate::{
     proto::{
         leg::Leg,
+        ng::Dict,
         sip::{Dialog, SessionTimer, cancel, field, number},
     },
     signal::CallChange,
@@ -52,6 +56,8 @@ pub(super) enum Event {
     Client { id: u64, told: Told },
     /// A 2xx to the first INVITE, of another than the one that took the call.
     Outrun { leg: Leg, response: Box<Response> },
+    /// A payment that the agent's end started has come to something.
+    Outcome(Box<Dict>),
     /// The registry may have ended the call.
     MediaEnded,
     /// What the clock will say.
@@ -95,6 +101,8 @@ pub(super) struct Pending {
     /// Whether it was sent again with a longer session.
     pub(super) longer: bool,
     pub(super) reliable: Option<Reliable>,
+    /// What the INVITE asks for besides, once it is taken.
+    pub(super) order: Option<Order>,
 }
 
 /// A provisional response that its receiver acknowledges (RFC 3262).
@@ -126,6 +134,11 @@ pub(super) struct Bridge {
     pub(super) acks: HashMap<u64, AckWait>,
     /// Refreshes of sessions that have no answer yet.
     pub(super) refreshing: HashMap<u64, (Leg, Request)>,
+    pub(super) orders: Orders,
+    pub(super) dialling: Dialling,
+    pub(super) places: Places,
+    /// Requests of ours that nobody waits for, and to which leg.
+    pub(super) own: HashMap<u64, Leg>,
     pub(super) events: mpsc::Sender<Event>,
     pub(super) inbox: mpsc::Receiver<Event>,
     pub(super) serial: u64,
@@ -166,6 +179,7 @@ impl Bridge {
         let of_reliable = self.pending.values().filter_map(|p| p.reliable.as_ref());
         of_timers
             .chain(of_reliable.map(|reliable| reliable.at))
+            .chain(self.dialling.until().filter(|_| self.ending.is_none()))
             .chain(self.ending)
             .min()
             .unwrap_or(now + IDLE)
@@ -180,6 +194,7 @@ impl Bridge {
                 Told::SentAnew(request) => self.sent_anew(id, *request),
             },
             Event::Outrun { leg, response } => self.on_outrun(leg, &response).await,
+            Event::Outcome(payment) => self.on_outcome(&payment),
             #[cfg(test)]
             Event::Time(now) => self.on_time(now).await,
             Event::MediaEnded => {
@@ -214,6 +229,8 @@ impl Bridge {
             pending.from.other()
         } else if let Some((leg, refresh)) = self.refreshing.get_mut(&id) {
             *refresh = request;
+            *leg
+        } else if let Some(leg) = self.own.get(&id) {
             *leg
         } else {
             return;
@@ -395,6 +412,9 @@ impl Bridge {
         side.confirmed = false;
         let mut bye = side.dialog.request(Method::Bye, &branch());
         bye.headers.0.append(&mut more);
+        if leg == Leg::Agent {
+            bye.headers.0.extend(self.orders.last());
+        }
         self.send(leg, id, bye);
     }
 

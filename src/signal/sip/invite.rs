@@ -17,15 +17,18 @@ use tracing::{info, warn};
 use super::{
     CALL_EVENTS, DialogEntry, Registered, Ua,
     bridge::{AckWait, Bridge, Pending, Reliable, Side},
+    dialled::Dialling,
     keys::Turns,
     media::Media,
+    orders::Orders,
+    redirect::Places,
     terms::{Problem, acceptable, hop, past_us, takes_update, with_extensions, with_sdp},
     transactions::{REQUEST_TIMEOUT, Server, branch, tag},
 };
 use crate::proto::{
     leg::Leg,
     sip::{
-        Dialog, as_read, at_host, bare_response, extensions, field, is_sdp, number, passed, value,
+        Dialog, at_host, auth_of, bare_response, extensions, field, is_sdp, number, passed, value,
     },
 };
 
@@ -155,7 +158,7 @@ impl Bridge {
             ),
             Uri {
                 scheme: Some(Scheme::Sip),
-                auth: as_read(request.uri.clone()).auth,
+                auth: auth_of(request.uri.clone()),
                 host_with_port: to.address.into(),
                 ..Uri::default()
             },
@@ -203,15 +206,23 @@ impl Bridge {
             pending: std::collections::HashMap::new(),
             acks: std::collections::HashMap::new(),
             refreshing: std::collections::HashMap::new(),
+            orders: Orders::default(),
+            dialling: Dialling::default(),
+            places: Places::default(),
+            own: std::collections::HashMap::new(),
             events,
             inbox,
             serial: 0,
             ending: None,
         };
+        let order = bridge.order(first, &request);
+        if order.is_some() {
+            Self::promise(&mut server);
+        }
         bridge.send(first.other(), 0, invite.clone());
-        bridge
-            .pending
-            .insert(0, Pending::new(server, first, invite, offered, true));
+        let mut pending = Pending::new(server, first, invite, offered, true);
+        pending.order = order;
+        bridge.pending.insert(0, pending);
         Some(bridge)
     }
 
@@ -225,6 +236,7 @@ impl Bridge {
             }
             200..=299 => self.on_taken(id, response).await,
             422 if self.ask_longer(id, &response) => {}
+            _ if self.tries_elsewhere(id, &response) => {}
             _ => self.on_refused(id, response).await,
         }
     }
@@ -299,6 +311,7 @@ impl Bridge {
             offered,
             initial,
             cancelled,
+            order,
             ..
         } = pending;
         let to = from.other();
@@ -355,6 +368,10 @@ impl Bridge {
         self.start_timer_from(from, server.request(), &mut ours);
         with_sdp(&mut ours.headers, &mut ours.body, sdp);
         self.side_mut(from).confirmed = true;
+        if let Some(order) = order {
+            let (_, result) = self.carry_out(order).await;
+            server.tell(result);
+        }
         server.respond(ours);
         let wait = AckWait {
             to,
@@ -497,6 +514,7 @@ impl Pending {
             cancel_sent: false,
             longer: false,
             reliable: None,
+            order: None,
         }
     }
 }

@@ -23,7 +23,7 @@ use crate::{
 };
 
 /// How long the media plane may take to say what becomes of a key.
-const PRESS_TIMEOUT: Duration = Duration::from_millis(100);
+pub(super) const PRESS_TIMEOUT: Duration = Duration::from_millis(100);
 
 /// The requests of a far end, as the screen has seen them.
 #[derive(Debug, Default)]

@@ -5,10 +5,13 @@
 //! in SIP messages are taken out before the stack sees them (`screen`).
 
 mod bridge;
+mod dialled;
 mod invite;
 mod keys;
 mod media;
+mod orders;
 mod peers;
+mod redirect;
 mod requests;
 mod screen;
 mod settings;
@@ -54,7 +57,7 @@ use self::{
     bridge::Bridge, peers::Presence, screen::Screen, streams::Streams, terms::understood, tls::Tls,
     transactions::answer,
 };
-use super::Calls;
+use super::{Calls, PaymentPort};
 use crate::{
     listen::TlsError,
     media::SlotSource,
@@ -82,6 +85,10 @@ pub struct SipServer {
 struct Ua {
     settings: SipSettings,
     calls: Calls,
+    /// Who takes payments that an agent's end starts.
+    payments: Option<Arc<dyn PaymentPort>>,
+    /// Where a key of the agent's end is sealed on its way.
+    slots: Arc<dyn SlotSource>,
     may_serve: MayServe,
     endpoint: EndpointInnerRef,
     /// What each peer is sent messages by.
@@ -129,6 +136,7 @@ struct Counts {
     limited: AtomicU64,
     method: AtomicU64,
     not_served: AtomicU64,
+    callers_payment: AtomicU64,
 }
 
 /// Why the door cannot be opened.
@@ -235,6 +243,7 @@ impl SipServer {
         settings: SipSettings,
         calls: Calls,
         slots: Arc<dyn SlotSource>,
+        payments: Option<Arc<dyn PaymentPort>>,
         may_serve: MayServe,
     ) -> Result<Self, SipError> {
         let (dialogs, counts) = (Dialogs::default(), Arc::new(Counts::default()));
@@ -243,7 +252,7 @@ impl SipServer {
             dialogs.clone(),
             Arc::clone(&counts),
             calls.clone(),
-            slots,
+            Arc::clone(&slots),
         );
         let stop = CancellationToken::new();
         let layer = TransportLayer::new(stop.clone());
@@ -264,6 +273,8 @@ impl SipServer {
         let ua = Arc::new(Ua {
             settings,
             calls,
+            payments,
+            slots,
             may_serve,
             endpoint: Arc::clone(&endpoint.inner),
             connections,
@@ -284,7 +295,7 @@ impl SipServer {
 
     /// How many messages were turned away since the start, by reason; for the metrics.
     #[must_use]
-    pub fn refused(&self) -> [(&'static str, u64); 5] {
+    pub fn refused(&self) -> [(&'static str, u64); 6] {
         let counts = &self.ua.counts;
         [
             ("source", &counts.source),
@@ -292,6 +303,7 @@ impl SipServer {
             ("limited", &counts.limited),
             ("method", &counts.method),
             ("not-served", &counts.not_served),
+            ("callers-payment", &counts.callers_payment),
         ]
         .map(|(reason, count)| (reason, count.load(Ordering::Relaxed)))
     }

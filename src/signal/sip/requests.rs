@@ -8,6 +8,8 @@ use tracing::debug;
 
 use super::{
     bridge::{Bridge, Pending},
+    dialled::is_key,
+    orders::Order,
     terms::{acceptable, hop, takes_update, understood, with_extensions, with_sdp},
     transactions::{Server, branch},
 };
@@ -39,19 +41,27 @@ impl Bridge {
             server.refuse_with(status, &fields);
             return;
         }
-        match request.method {
-            Method::Bye => self.on_bye(leg, &mut server).await,
-            Method::Invite | Method::Update => self.on_session(leg, id, server).await,
-            Method::PRack => self.on_prack(leg, id, server).await,
-            Method::Options => self.respond_here(leg, &mut server, StatusCode::OK),
-            Method::Info | Method::Message | Method::Notify | Method::Subscribe | Method::Refer => {
-                self.on_other(leg, id, server);
+        let order = self.order(leg, &request);
+        match (request.method, order) {
+            (Method::Bye, _) => self.on_bye(leg, &mut server).await,
+            (Method::Invite | Method::Update, order) => {
+                self.on_session(leg, id, server, order).await;
             }
+            (Method::PRack, _) => self.on_prack(leg, id, server).await,
+            (Method::Options, _) => self.respond_here(leg, &mut server, StatusCode::OK),
+            (Method::Info, Some(order)) => self.on_order(order, &mut server).await,
+            (Method::Info, None) if leg == Leg::Agent && is_key(&request) => {
+                self.on_agents_key(id, server).await;
+            }
+            (
+                Method::Info | Method::Message | Method::Notify | Method::Subscribe | Method::Refer,
+                _,
+            ) => self.on_other(leg, id, server),
             _ => server.refuse(StatusCode::MethodNotAllowed, &[]),
         }
     }
 
-    fn respond_here(&self, leg: Leg, server: &mut Server, status: StatusCode) {
+    pub(super) fn respond_here(&self, leg: Leg, server: &mut Server, status: StatusCode) {
         let response = self.side(leg).dialog.response(server.request(), status);
         server.respond(response);
     }
@@ -70,7 +80,10 @@ impl Bridge {
     }
 
     /// INVITE and UPDATE.
-    async fn on_session(&mut self, leg: Leg, id: u64, mut server: Server) {
+    async fn on_session(&mut self, leg: Leg, id: u64, mut server: Server, order: Option<Order>) {
+        if order.is_some() {
+            Self::promise(&mut server);
+        }
         let request = server.request().clone();
         let other = leg.other();
         if let Err((status, fields)) = acceptable(&request) {
@@ -129,7 +142,8 @@ impl Bridge {
         }
         with_sdp(&mut ours.headers, &mut ours.body, sdp);
         self.send(other, id, ours.clone());
-        let pending = Pending::new(server, leg, ours, offered, false);
+        let mut pending = Pending::new(server, leg, ours, offered, false);
+        pending.order = order;
         self.pending.insert(id, pending);
     }
 
@@ -201,7 +215,7 @@ impl Bridge {
     }
 
     /// What is no part of the session. Of an armed call's caller nothing of it passes.
-    fn on_other(&mut self, leg: Leg, id: u64, mut server: Server) {
+    pub(super) fn on_other(&mut self, leg: Leg, id: u64, mut server: Server) {
         let request = server.request().clone();
         let other = leg.other();
         if leg == Leg::Caller {
@@ -221,20 +235,27 @@ impl Bridge {
             self.respond_here(leg, &mut server, StatusCode::TemporarilyUnavailable);
             return;
         }
+        let ours = self.passed_request(leg, &request);
+        self.send(other, id, ours.clone());
+        let pending = Pending::new(server, leg, ours, false, false);
+        self.pending.insert(id, pending);
+    }
+
+    /// What the other leg gets of a request that is no part of the session.
+    pub(super) fn passed_request(&mut self, leg: Leg, request: &Request) -> Request {
+        let other = leg.other();
         let mut ours = self
             .side_mut(other)
             .dialog
             .request(request.method, &branch());
-        hop(&mut ours, &request);
-        self.pass(leg, &request, &mut ours);
-        with_extensions(&mut ours, &request, None);
+        hop(&mut ours, request);
+        self.pass(leg, request, &mut ours);
+        with_extensions(&mut ours, request, None);
         if !request.body.is_empty() {
             ours.headers.extend(of_body(&request.headers));
             ours.body.clone_from(&request.body);
         }
-        self.send(other, id, ours.clone());
-        let pending = Pending::new(server, leg, ours, false, false);
-        self.pending.insert(id, pending);
+        ours
     }
 
     /// The header fields of a leg's request that may show on the other.
@@ -248,6 +269,9 @@ impl Bridge {
     pub(super) async fn on_response(&mut self, id: u64, response: Response) {
         if self.refreshing.contains_key(&id) {
             self.on_refreshed(id, &response).await;
+            return;
+        }
+        if response.status_code.code() >= 200 && self.own.remove(&id).is_some() {
             return;
         }
         let Some(pending) = self.pending.get(&id) else {

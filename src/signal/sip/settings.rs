@@ -130,6 +130,8 @@ pub struct Peer {
     pub to: usize,
     /// Where its calls are sent while the gateway must not serve.
     pub bypass: Option<SocketAddr>,
+    /// How often a call may be sent elsewhere by it, within its addresses.
+    pub redirects: u8,
     /// Header fields that pass besides those that always do.
     pub pass_headers: Vec<String>,
     /// How often it is asked whether it is there; never where zero.
@@ -159,6 +161,8 @@ pub struct SipSettings {
     pub burst: u32,
     /// Seconds that a session lives without a sign of life.
     pub session_expires: u32,
+    /// The header field by which an agent's end starts a payment; none where that starts nothing.
+    pub payment_header: Option<String>,
 }
 
 impl SipSettings {

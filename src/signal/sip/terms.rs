@@ -4,8 +4,8 @@ use rsipstack::sip::{Headers, Request, Scheme, StatusCode};
 
 use super::{Peer, RETRY_AFTER};
 use crate::proto::sip::{
-    MIN_SE, SessionExpires, extensions, field, is_sdp, passed_extensions, unknown_extensions,
-    user_of, value, values,
+    MIN_SE, SessionExpires, extensions, field, is_global_number, is_sdp, passed_extensions,
+    unknown_extensions, user_of, value, values,
 };
 
 /// What a request is refused with.
@@ -13,7 +13,9 @@ pub(super) type Problem = (StatusCode, Vec<(&'static str, String)>);
 
 /// Whether what a request asks for is known here.
 pub(super) fn understood(request: &Request) -> Result<(), Problem> {
-    if !matches!(request.uri.scheme, Some(Scheme::Sip | Scheme::Sips)) {
+    if !matches!(request.uri.scheme, Some(Scheme::Sip | Scheme::Sips))
+        && !is_global_number(&request.uri)
+    {
         return Err((StatusCode::UnsupportedUriScheme, Vec::new()));
     }
     let unknown = unknown_extensions(&extensions(&request.headers, "Require"));

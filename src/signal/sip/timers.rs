@@ -33,6 +33,9 @@ impl Bridge {
         if self.ending.is_some() {
             return;
         }
+        if self.dialling.until().is_some_and(|until| until <= now) {
+            self.let_go(0);
+        }
         for leg in [Leg::Caller, Leg::Agent] {
             let Some(timer) = self.side(leg).timer else {
                 continue;
@@ -165,40 +168,9 @@ impl Bridge {
             // What rang before was of the INVITE that is over.
             self.side_mut(to).dialog.forget();
         }
-        let mut request = self.side_mut(to).dialog.request(Method::Invite, &branch());
-        let made = [
-            "Via",
-            "From",
-            "To",
-            "Call-ID",
-            "CSeq",
-            "Contact",
-            "Allow",
-            "User-Agent",
-            "Route",
-        ];
-        let left_out = [
-            "Session-Expires",
-            "Min-SE",
-            "Content-Length",
-            "Max-Forwards",
-        ];
-        for header in old.headers.iter() {
-            let is = |list: &[&str]| {
-                list.iter()
-                    .any(|name| name.eq_ignore_ascii_case(header.name()))
-            };
-            if !is(&made) && !is(&left_out) {
-                request.headers.push(header.clone());
-            }
-        }
-        request
-            .headers
-            .push(field("Session-Expires", least.seconds.to_string()));
-        request
-            .headers
-            .push(field("Min-SE", least.seconds.to_string()));
-        request.body = old.body;
+        let least = least.seconds.to_string();
+        let instead = [("Session-Expires", least.clone()), ("Min-SE", least)];
+        let request = self.invite_again(to, &old, &instead);
         if let Some(pending) = self.pending.get_mut(&id) {
             pending.request = request.clone();
         }

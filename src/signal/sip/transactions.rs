@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use rsipstack::{
     dialog::authenticate::{AuthRetry, Credential, handle_client_authenticate},
-    sip::{Request, Response, SipMessage, StatusCode},
+    sip::{Header, Request, Response, SipMessage, StatusCode},
     transaction::{
         Transaction,
         endpoint::EndpointInnerRef,
@@ -39,6 +39,8 @@ pub(super) struct Server {
     sender: TransactionEventSender,
     request: Request,
     answered: bool,
+    /// What its answer says of a payment that it asks for.
+    result: Option<Header>,
 }
 
 impl Server {
@@ -48,6 +50,7 @@ impl Server {
             sender: transaction.tu_sender.clone(),
             request: transaction.original.clone(),
             answered: false,
+            result: None,
         };
         tokio::spawn(async move {
             while let Some(message) = transaction.receive().await {
@@ -77,10 +80,18 @@ impl Server {
             return;
         }
         self.answered = response.status_code.code() >= 200;
+        if self.answered {
+            response.headers.0.extend(self.result.take());
+        }
         let length = response.body.len().to_string();
         response.headers.push(field("Content-Length", length));
         // The transaction is over by itself otherwise.
         let _ = self.sender.send(TransactionEvent::Respond(response));
+    }
+
+    /// Has the answer say this, in place of what it was to say.
+    pub(super) fn tell(&mut self, result: Header) {
+        self.result = Some(result);
     }
 
     /// Answers without a dialog.

@@ -59,9 +59,10 @@ def read_ulaw_wav(path):
 
 # --- what the caller plays --------------------------------------------------------------------
 class Script:
-    """Audio, and which keys are pressed when and how. Times are in samples of 8 kHz."""
+    """Audio, and which keys are pressed when and how (by `way` alone where that is named). Times are in samples
+    of 8 kHz."""
 
-    def __init__(self):
+    def __init__(self, way=None):
         rng = random.Random(20261122)
         speech = b"".join(read_ulaw_wav(p) for p in sorted((ROOT / "fixtures/speech").glob("caller-*.wav")))
         self.samples = []
@@ -98,7 +99,7 @@ class Script:
                 ("security-code", CODE, ("tone",))):
             quiet(0.4)
             self.fields[field] = len(self.samples)
-            press(text, transports)
+            press(text, (way,) if way else transports)
             quiet(0.6)
             say(2.0)
         say(2.0)

@@ -1,6 +1,8 @@
 #!/usr/bin/env python3
 """tonewall in line between two SIPp ends: many calls at once with hold and INFO, by datagrams and by a
-connection, calls that are cancelled, and a payment whose card is keyed by SIP INFO alone, of which the agent's end gets nothing.
+connection, calls that are cancelled, calls that are sent elsewhere, a payment whose card is keyed by SIP INFO alone, of
+which the agent's end gets nothing, one that the agent's end starts with a header field and whose card is keyed in tones that SIPp
+plays, and a code that the agent dials by INFO.
 Usage: test.py PATH_OF_TONEWALL [--ci]"""
 
 import hashlib
@@ -18,9 +20,17 @@ import urllib.request
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-spec = importlib.util.spec_from_file_location("house", HERE.parent / "kamailio/house.py")
-helpers = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(helpers)
+
+
+def beside(name, file):
+    spec = importlib.util.spec_from_file_location(name, HERE.parent / "kamailio" / file)
+    module = sys.modules[name] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+helpers = beside("house", "house.py")
+sound = beside("sound", "test.py")
 
 CALLER, AGENT, GATEWAY = "127.0.0.2", "127.0.0.3", "127.0.0.1"
 CARD, EXPIRY, CODE = "4242424242424242", "1230", "123"
@@ -162,6 +172,104 @@ PAID = (
 )
 
 
+def found(header, pattern, by="recv"):
+    """What a message that is received has to say."""
+    return (f'<action><ereg regexp="{pattern}" search_in="hdr" header="{header}:" check_it="true" '
+            f'assign_to="1"/><log message="[$1]"/></action>')
+
+
+def says(step, header, pattern):
+    return step.replace("></recv>", f">{found(header, pattern)}</recv>")
+
+
+# What the agent's end of a call that it did not begin sends: SIPp knows the dialog by what it received last.
+AGENTS = """INFO [next_url] SIP/2.0
+Via: SIP/2.0/[transport] [local_ip]:[local_port];branch=[branch]
+From: [$2];tag=agent[call_number]
+To: [$3]
+[last_Call-ID:]
+CSeq: {number} INFO
+Contact: <sip:100@[local_ip]:[local_port]>
+Max-Forwards: 70
+{fields}"""
+
+
+def remembered(step):
+    """Remembers who called whom, to send requests of the same dialog."""
+    keep = "".join(f'<ereg regexp=".*" search_in="hdr" header="{header}:" assign_to="{place}"/>'
+                   for header, place in (("To", 2), ("From", 3)))
+    return step.replace("></recv>", f' rrs="true"><action>{keep}</action></recv>')
+
+
+def agents(number, fields="", body=None):
+    return send(AGENTS.format(number=number, fields=fields), body=body)
+
+
+def agents_key(number, key):
+    return agents(number, body=f"Signal={key}\nDuration=160") + response(200)
+
+
+def speaking(step, port):
+    return step.replace("c=IN IP4 [local_ip]", "c=IN IP4 127.0.0.1").replace("[auto_media_port]", str(port))
+
+
+TAKE_AND_KEEP = [remembered(TAKE[0]), *TAKE[1:]]
+PLAYED = "<nop><action><exec play_pcap_audio=\"PCAP\"/></action></nop>\n"
+
+
+def toned(port, milliseconds, paid):
+    """A call on which SIPp plays a card in tones; the agent's end has its media elsewhere."""
+    set_up = "".join(SET_UP).replace("[auto_media_port]", "[media_port]")
+    caller = scenario("caller", set_up, PLAYED, pause(milliseconds), request("BYE", 40), response(200))
+    take = [speaking(step, port) for step in (TAKE_AND_KEEP if paid else TAKE)]
+    bye = received("BYE")
+    if not paid:
+        return caller, scenario("agent", *take, bye, respond("200 OK"))
+    order = "Tonewall-Payment: start;amount=1250;currency=EUR;reference=SIP-2\n"
+    return caller, scenario(
+        "agent", *take, pause(300), agents(1, order),
+        says(response(200), "Tonewall-Result", "started;payment=pay_"),
+        agents(2, order), says(response(403), "Tonewall-Result", "refused;reason=.*already has payment"),
+        agents(3, "Tonewall-Payment: status\n"), says(response(200), "Tonewall-Result", "(open|capturing);payment=pay_"),
+        says(received("INFO"), "Tonewall-Result", "approved;payment=pay_.*;last4=4242"), respond("200 OK"),
+        says(bye, "Tonewall-Result", "approved;payment=pay_"), respond("200 OK"))
+
+
+def moved(to):
+    return send(RESPONSE.format(status="302 Moved Temporarily", tag=";tag=agent[call_number]").replace(
+        "Contact: <sip:100@[local_ip]:[local_port]>", f"Contact: <sip:{to}>"), retrans=False)
+
+
+# To itself under another name, and from there out of the peer: that is for the caller to decide.
+MOVED = (
+    scenario("caller", *SET_UP, pause(300), request("BYE", 2), response(200)),
+    scenario("agent", received("INVITE"), moved("200@[local_ip]:[local_port]"), received("ACK"), *TAKE,
+             received("BYE"), respond("200 OK")),
+)
+MOVED_AWAY = (
+    scenario("caller", request("INVITE", 1, within=False, sdp=""), response(100, optional=True),
+             says(response(302), "Contact", "sip:1@192.0.2.1"),
+             send("""ACK sip:100@[remote_ip]:[remote_port] SIP/2.0
+[last_Via:]
+[last_From:]
+[last_To:]
+[last_Call-ID:]
+CSeq: 1 ACK
+Max-Forwards: 70
+""", retrans=False)),
+    scenario("agent", received("INVITE"), moved("1@192.0.2.1"), received("ACK")),
+)
+# The caller's end hears what was no code, in its order, and nothing of the code.
+DIALLED = (
+    scenario("caller", *SET_UP,
+             received("INFO"), respond("200 OK"), received("INFO"), respond("200 OK"), received("INFO"), respond("200 OK"),
+             pause(6000), request("BYE", 2), response(200)),
+    scenario("agent", *TAKE_AND_KEEP, pause(3000),
+             *(agents_key(number, key) for number, key in enumerate("*75*77#", 1)),
+             received("BYE"), respond("200 OK")),
+)
+
+
 def main():
     binary = Path(sys.argv[1]).resolve()
     short = "--ci" in sys.argv
@@ -188,6 +296,7 @@ digest_key = "{digest_key}"
 [sip]
 requests_per_second = 1000
 burst = 1000
+payment_header = "Tonewall-Payment"
 [[sip.listen]]
 transport = "udp"
 address = "{GATEWAY}:{sip}"
@@ -211,6 +320,7 @@ keepalive = "0s"
 name = "pbx"
 side = "pbx"
 address = "{AGENT}:{agent_sip}"
+redirects = 2
 calls_go_to = "carrier"
 keepalive = "0s"
 """)
@@ -224,11 +334,11 @@ keepalive = "0s"
         processes.append(process)
         return process
 
-    def ends(name, pair, calls, at_once, rate, tcp=False):
+    def ends(name, pair, calls, at_once, rate, tcp=False, echo=True):
         """Both ends of so many calls; the caller's may come by one connection."""
         for end, text in zip(("caller", "agent"), pair):
             (work / f"{name}-{end}.xml").write_text(text)
-        common = ["-m", calls, "-l", at_once, "-nostdin", "-trace_err", "-rtp_echo"]
+        common = ["-m", calls, "-l", at_once, "-nostdin", "-trace_err", *(["-rtp_echo"] if echo else [])]
         agent = start(f"{name}-agent", "sipp", "-sf", work / f"{name}-agent.xml", "-i", AGENT, "-p", agent_sip,
                       "-mi", AGENT, "-mp", 9100, *common)
         time.sleep(0.5)
@@ -254,6 +364,16 @@ keepalive = "0s"
         def live():
             return api.call("GET", "/v1/calls")["calls"]
 
+        def capture_all(path):
+            for field in ("payment-card-number", "expiration-date", "security-code"):
+                api.call("POST", f"{path}/capture", {"field": field})
+                done = helpers.wait_for(f"{field} to be complete", lambda: next(
+                    (f for f in [api.call("GET", path)["fields"][field]] if f["status"] in ("complete", "problem")),
+                    None), 30)
+                assert done["status"] == "complete", (field, done)
+            outcome = api.call("POST", f"{path}/complete", {})
+            assert outcome["state"] == "approved", outcome
+
         calls = 100 if short else 300
         pair = ends("many", MANY, calls, 100, 50)
         most = 0
@@ -276,17 +396,52 @@ keepalive = "0s"
                            {"call": call["id"], "amount": 1250, "currency": "EUR", "reference": "SIP-1"},
                            {"Idempotency-Key": "sip-1"})
         assert payment["armed"], payment
-        path = f"/v1/payments/{payment['id']}"
-        for field in ("payment-card-number", "expiration-date", "security-code"):
-            api.call("POST", f"{path}/capture", {"field": field})
-            done = helpers.wait_for(f"{field} to be complete", lambda: next(
-                (f for f in [api.call("GET", path)["fields"][field]] if f["status"] in ("complete", "problem")),
-                None), 30)
-            assert done["status"] == "complete", (field, done)
-        outcome = api.call("POST", f"{path}/complete", {})
-        assert outcome["state"] == "approved", outcome
+        capture_all(f"/v1/payments/{payment['id']}")
         # The agent's end would have failed on the first INFO.
         over("paid", pair, 30)
+
+        over("moved", ends("moved", MOVED, 5, 5, 5), 30)
+        over("moved-away", ends("moved-away", MOVED_AWAY, 1, 1, 1), 30)
+        helpers.wait_for("the calls that were sent elsewhere to be gone", lambda: not live())
+
+        pair = ends("dialled", DIALLED, 1, 1, 1)
+        call = helpers.wait_for("the call", lambda: next((c for c in live() if c["answered"]), None))
+        api.call("PUT", f"/v1/calls/{call['id']}/prepared", {"amount": 1999, "currency": "EUR", "reference": "SIP-3"})
+        begun = helpers.wait_for("the code to start the payment", lambda: next(
+            (p for p in api.call("GET", "/v1/payments")["payments"] if p["reference"] == "SIP-3"), None))
+        assert begun["armed"], begun
+        api.call("POST", f"/v1/payments/{begun['id']}/cancel", {})
+        over("dialled", pair, 30)
+        helpers.wait_for("the call to be gone", lambda: not live())
+
+        script = sound.Script("tone")
+        script.write_pcap(work / "tones.pcap")
+        keyed_tones = CARD + EXPIRY + CODE
+
+        def play(name, paid):
+            """A call on which SIPp plays the tones; what of them is heard at the agent's media port."""
+            media = sound.AgentMedia()
+            media.start()
+            pair = toned(media.port, int(script.seconds() * 1000) + 1500, paid)
+            pair = ends(name, tuple(text.replace("PCAP", str(work / "tones.pcap")) for text in pair), 1, 1, 1, echo=False)
+            if paid:
+                begun = helpers.wait_for("the header field to start the payment", lambda: next(
+                    (p for p in api.call("GET", "/v1/payments")["payments"] if p["reference"] == "SIP-2"), None))
+                assert begun["armed"], begun
+                capture_all(f"/v1/payments/{begun['id']}")
+            over(name, pair, 60)
+            media.stop = True
+            media.join()
+            samples = [sound.DECODE[code] for packet in media.packets for code in packet[12:]]
+            assert len(media.packets) > 0.95 * script.seconds() * 50, f"{name}: {len(media.packets)} packets"
+            assert not any(packet[1] & 0x7F == 101 for packet in media.packets), "an event where only tones were played"
+            return sound.spandsp_digits(samples)
+
+        heard = play("tones-open", paid=False)
+        assert heard == keyed_tones, f"control: of {keyed_tones} {heard} is heard where nothing is armed"
+        heard = play("tones-paid", paid=True)
+        assert heard == "", f"the agent's end hears {len(heard)} keys"
+        helpers.wait_for("the calls to be gone", lambda: not live())
         sandbox = json.loads((work / "data/sandbox.json").read_text())
         context = ssl.create_default_context(cadata=sandbox["ca_pem"])
         with urllib.request.urlopen(f"https://127.0.0.1:{sandbox['port']}/v1/received", context=context) as answer:
@@ -314,13 +469,17 @@ keepalive = "0s"
     def digest(text):
         return hmac.new(bytes.fromhex(digest_key), text.encode(), hashlib.sha256).hexdigest()
 
-    assert len(charged) == 1 and charged[0]["pan_hmac"] == digest(CARD), "the card is not what was keyed"
-    assert charged[0]["expiry_hmac"] == digest(EXPIRY) and charged[0]["code_hmac"] == digest(CODE)
+    assert len(charged) == 2, charged
+    for charge in charged:
+        assert charge["pan_hmac"] == digest(CARD), "the card is not what was keyed"
+        assert charge["expiry_hmac"] == digest(EXPIRY) and charge["code_hmac"] == digest(CODE)
     log = (work / "gateway.log").read_text()
-    assert log.count("SIP call over") == 2 * calls + cancelled + 1, log.count("SIP call over")
+    others = 1 + 5 + 1 + 1 + 2
+    assert log.count("SIP call over") == 2 * calls + cancelled + others, log.count("SIP call over")
     assert "Signal=" not in log and "m=audio" not in log, "a message is in the gateway's log"
     print(f"sip: {calls} calls with INFO and hold ({most} at once at most), {calls} by TCP, {cancelled} cancelled, a payment keyed by "
-          f"{len(CARD + EXPIRY + CODE)} INFO requests of which the agent's end got 0")
+          f"{len(keyed_tones)} INFO requests of which the agent's end got 0, 5 calls sent elsewhere, a code by INFO, a payment by "
+          f"header field whose {len(keyed_tones)} keys were played as tones: without it {len(keyed_tones)} heard at the agent's end, with it 0")
 
 
 if __name__ == "__main__":

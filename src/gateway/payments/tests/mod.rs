@@ -6,3 +6,4 @@ mod paying;
 mod prepared;
 mod real;
 mod restarting;
+mod signalled;

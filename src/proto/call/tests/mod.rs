@@ -8,6 +8,7 @@ mod holding;
 mod info;
 mod late;
 mod masking;
+mod messages;
 mod mirror;
 mod network;
 mod noninterference;

@@ -1,9 +1,12 @@
 //! Calls between two telephones of text, over sockets of this machine.
 
 mod calls;
+mod dialled;
 mod guarded;
 mod logs;
+mod orders;
 mod races;
+mod redirected;
 mod screened;
 mod shapes;
 mod streams;
@@ -52,6 +55,7 @@ struct World {
     trunk: Phone,
     pbx: Phone,
     serves: Arc<AtomicBool>,
+    payments: Arc<orders::FakePayments>,
 }
 
 /// One end: what it sends is written out, what it hears is text.
@@ -292,6 +296,7 @@ impl World {
             certificate_name: address.ip().into(),
             to,
             bypass: None,
+            redirects: 0,
             pass_headers: Vec::new(),
             keepalive: Duration::ZERO,
             secret: None,
@@ -310,6 +315,7 @@ impl World {
             requests_per_second: 1_000,
             burst: 1_000,
             session_expires: 1_800,
+            payment_header: Some("Tonewall-Payment".to_owned()),
         };
         change(&mut settings);
         let serves = Arc::new(AtomicBool::new(true));
@@ -318,15 +324,17 @@ impl World {
             let serves = asked.load(Ordering::Relaxed);
             serves.then_some(()).ok_or_else(|| "draining".to_owned())
         });
-        let server = SipServer::start(settings, house.calls.clone(), Arc::new(slots), may_serve)
-            .await
-            .unwrap();
+        let payments = Arc::new(orders::FakePayments::default());
+        let (calls, slots, port) = (house.calls.clone(), Arc::new(slots), payments.clone());
+        let server = SipServer::start(settings, calls, slots, Some(port), may_serve);
+        let server = server.await.unwrap();
         Self {
             house,
             server,
             trunk,
             pbx,
             serves,
+            payments,
         }
     }
 
