@@ -28,7 +28,8 @@ use crate::{
     },
     metrics::Metrics,
     processor::{
-        CardPlane, CardPlaneSettings, Deadlines,
+        Adyen, AdyenSettings, CardPlane, CardPlaneSettings, Deadlines, PayConnector,
+        PayConnectorSettings, Processor, Secret, Stripe, StripeSettings,
         sandbox::{DigestKey, SandboxChild},
     },
     proto::audit::{Actor, Event, Record, Success},
@@ -48,7 +49,8 @@ pub(super) struct Gateway {
     pub(super) cards: CardPlane,
     pub(super) metrics: Arc<Metrics>,
     pub(super) media_events: mpsc::Receiver<MediaEvent>,
-    pub(super) sandbox: SandboxChild,
+    /// The sandbox's process, where it is the processor.
+    pub(super) sandbox: Option<SandboxChild>,
     /// Slots of secret memory, for keys that signalling tells.
     pub(super) slots: Arc<dyn SlotSource>,
 }
@@ -112,7 +114,7 @@ impl Gateway {
             })
             .transpose()
             .context("cannot go on with the reports of shadow mode")?;
-        let (sandbox, cards) = start_processor(&config, &slab).await?;
+        let (sandbox, cards) = start_processor(&config, &slab, &journal).await?;
         let slots: Arc<dyn SlotSource> = slab;
         let sink: Arc<dyn CardSink> = cards.sink();
         let settings = MediaSettings {
@@ -140,7 +142,7 @@ impl Gateway {
                 tenant: config.tenant.clone(),
                 node: config.node.clone(),
                 capture: config.capture.settings(),
-                processor: "sandbox".to_owned(),
+                processor: cards.promises().name.to_owned(),
                 key_code: payments::KeyCodeSettings {
                     code: config.triggers.key_code.clone(),
                     currency: config.triggers.currency.clone(),
@@ -219,37 +221,101 @@ fn registry(
     ))
 }
 
+/// A real processor never falls back to the sandbox: it is there as configured, or there is no start.
 async fn start_processor(
     config: &Config,
     slab: &Arc<Slab>,
-) -> anyhow::Result<(SandboxChild, CardPlane)> {
-    match config.processor.kind {
+    journal: &Journal,
+) -> anyhow::Result<(Option<SandboxChild>, CardPlane)> {
+    let section = &config.processor;
+    let connection = || {
+        let connection = section.connection();
+        connection.map_err(|(key, problem)| anyhow::anyhow!("{key}: {problem}"))
+    };
+    let key = || {
+        let file = section
+            .key_file
+            .as_deref()
+            .context("processor.key_file: found none")?;
+        Secret::read(file).map_err(|problem| anyhow::anyhow!("processor.key_file: {problem}"))
+    };
+    let plane = Plane { slab, journal };
+    match section.kind {
         ProcessorKind::Sandbox => {
-            let key = config
-                .processor
-                .digest_key
-                .as_deref()
-                .map(str::parse::<DigestKey>)
-                .transpose()
-                .context("processor.digest_key cannot be read")?;
-            let program = std::env::current_exe().context("cannot find this program's own file")?;
-            let child = SandboxChild::spawn(&program, key.as_ref())
-                .await
-                .context("cannot start the sandbox processor")?;
-            write_private(
-                &config.data_dir.join("sandbox.json"),
-                &serde_json::to_string(child.address())?,
-            )?;
-            let adapter = child.adapter(Deadlines::default())?;
-            let cards = CardPlane::start(
-                CardPlaneSettings::default(),
-                adapter,
-                Arc::new(Slab::clone(slab)),
-            )
-            .context("cannot start the card plane")?;
-            Ok((child, cards))
+            let child = start_sandbox(config).await?;
+            let cards = plane.start(child.adapter(Deadlines::default())?)?;
+            Ok((Some(child), cards))
+        }
+        ProcessorKind::Stripe => {
+            let adapter = Stripe::new(StripeSettings {
+                connection: connection()?,
+                key: key()?,
+                descriptor: section.descriptor.clone(),
+            });
+            let adapter = adapter.context("[processor] stripe")?;
+            Ok((None, plane.start(adapter)?))
+        }
+        ProcessorKind::Adyen => {
+            let account = section.merchant_account.clone();
+            let adapter = Adyen::new(AdyenSettings {
+                connection: connection()?,
+                key: key()?,
+                merchant_account: account.context("processor.merchant_account: found none")?,
+            });
+            let adapter = adapter.context("[processor] adyen")?;
+            Ok((None, plane.start(adapter)?))
+        }
+        ProcessorKind::PayConnector => {
+            let adapter = PayConnector::new(PayConnectorSettings {
+                connection: connection()?,
+                username: section.username.clone(),
+                key: key()?,
+                look_up: section.look_up_url.clone(),
+                consistency_delay: section
+                    .consistency_delay
+                    .map_or(PayConnector::CONSISTENCY_DELAY, |span| span.0),
+            });
+            let adapter = adapter.context("[processor] pay-connector")?;
+            Ok((None, plane.start(adapter)?))
         }
     }
+}
+
+/// What the card plane stands on.
+struct Plane<'a> {
+    slab: &'a Arc<Slab>,
+    journal: &'a Journal,
+}
+
+impl Plane<'_> {
+    fn start(&self, adapter: impl Processor + Send + 'static) -> anyhow::Result<CardPlane> {
+        CardPlane::start(
+            CardPlaneSettings::default(),
+            adapter,
+            Arc::new(Slab::clone(self.slab)),
+            Arc::new(self.journal.clone()),
+        )
+        .context("cannot start the card plane")
+    }
+}
+
+async fn start_sandbox(config: &Config) -> anyhow::Result<SandboxChild> {
+    let key = config
+        .processor
+        .digest_key
+        .as_deref()
+        .map(str::parse::<DigestKey>)
+        .transpose()
+        .context("processor.digest_key cannot be read")?;
+    let program = std::env::current_exe().context("cannot find this program's own file")?;
+    let child = SandboxChild::spawn(&program, key.as_ref())
+        .await
+        .context("cannot start the sandbox processor")?;
+    write_private(
+        &config.data_dir.join("sandbox.json"),
+        &serde_json::to_string(child.address())?,
+    )?;
+    Ok(child)
 }
 
 /// The data directory is for this user only.

@@ -5,6 +5,7 @@ mod dispatch;
 mod logging;
 pub mod payments;
 mod run;
+mod tokens;
 
 pub use build::make_data_dir;
 pub use logging::{LogFormat, Logging, no_messages};

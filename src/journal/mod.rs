@@ -25,7 +25,7 @@ use crate::proto::{
     call::Holder,
     card::{Brand, Last4},
     id::{AttemptId, CallId, KeyId, Node, PaymentId, Tenant},
-    payment::Outcome,
+    payment::{Outcome, Token},
 };
 use store::Store;
 
@@ -327,6 +327,17 @@ impl Journal {
     /// Durable: from here on the request may have been sent.
     pub async fn sending(&self, attempt: AttemptId, at: Timestamp) -> Result<(), JournalError> {
         self.run(move |s| s.sending(&attempt, at)).await
+    }
+
+    /// Durable: the processor has the card of this attempt, which is on its way, under this name. Kept
+    /// until the attempt has ended.
+    pub async fn keep_token(&self, attempt: AttemptId, token: Token) -> Result<(), JournalError> {
+        self.run(move |s| s.keep_token(&attempt, &token)).await
+    }
+
+    /// The name under which the processor has the card of this attempt, where it has one.
+    pub async fn token(&self, attempt: AttemptId) -> Result<Option<Token>, JournalError> {
+        self.run(move |s| s.token(&attempt)).await
     }
 
     /// Durable: how it ended. An `Unknown` may later be replaced by another outcome, no other may.

@@ -4,7 +4,7 @@ use tokio::{net::TcpListener, sync::oneshot};
 
 use super::*;
 use crate::processor::{
-    Processor as _,
+    Processor as _, Submitted,
     sandbox::{Identity, Sandbox, SandboxAddress},
     testing::{Memory, TestCard, charge, peer, recorded, request_memory},
 };
@@ -34,7 +34,10 @@ async fn submit_with(address: &SandboxAddress, memory: &Memory, deadlines: Deadl
         .submit(recorded(), card.view(memory), &charge(1))
         .await;
     assert_eq!(memory.taken(), 0, "a request was left in memory");
-    outcome
+    match outcome {
+        Submitted::Ended(outcome) => outcome,
+        Submitted::Tokenised(_) => panic!("the sandbox has no tokens"),
+    }
 }
 
 async fn submit(address: &SandboxAddress) -> Outcome {
@@ -296,7 +299,7 @@ async fn a_look_up_that_fails_is_unknown_and_never_failed() {
         })
         .await;
         let adapter = Sandbox::new(&address, Deadlines::default()).unwrap();
-        let outcome = adapter.look_up(&charge(1)).await;
+        let outcome = adapter.look_up(&charge(1), None).await;
         assert!(matches!(outcome, Outcome::Unknown { .. }), "{outcome:?}");
     }
     let nobody = SandboxAddress {
@@ -304,5 +307,8 @@ async fn a_look_up_that_fails_is_unknown_and_never_failed() {
         ca_pem: Identity::fresh().unwrap().ca_pem,
     };
     let adapter = Sandbox::new(&nobody, Deadlines::default()).unwrap();
-    unknown(&adapter.look_up(&charge(1)).await, "could not be looked up");
+    unknown(
+        &adapter.look_up(&charge(1), None).await,
+        "could not be looked up",
+    );
 }
