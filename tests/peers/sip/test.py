@@ -18,7 +18,7 @@ import urllib.request
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-spec = importlib.util.spec_from_file_location("kamailio", HERE.parent / "kamailio/test.py")
+spec = importlib.util.spec_from_file_location("house", HERE.parent / "kamailio/house.py")
 helpers = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(helpers)
 
