@@ -14,20 +14,27 @@ use std::{
 };
 
 use common::{
-    EXPIRY, Gateway, How, Options,
-    pay::{capture, complete, id},
+    EXPIRY, Ends, Gateway, How, Options,
+    pay::{capture, complete, id, until},
     play,
 };
-use processors::{Fault, Kind, Processor as Simulator, Stage};
-use serde_json::json;
+use processors::{ADYEN_ACCOUNT, Fault, Kind, Processor as Simulator, Stage};
+use serde_json::{Value, json};
 
 /// A published test card whose number stands nowhere else in these tests.
 const NUMBER: &str = "5200828282828210";
 const CODE: &str = "913";
 
 fn section(simulator: &Simulator) -> String {
+    let kind = match simulator.kind {
+        Kind::Stripe => "kind = \"stripe\"".to_owned(),
+        Kind::Adyen => format!(
+            "kind = \"adyen\"\nmerchant_account = {ADYEN_ACCOUNT:?}\nmanual_reconcile = true"
+        ),
+        Kind::Connector => panic!("its tests are in faults.rs"),
+    };
     format!(
-        "[processor]\nkind = \"stripe\"\nmode = \"test\"\nurl = {:?}\nkey_file = {:?}\nroots = {:?}\nfirst_byte_timeout = \"4s\"\n",
+        "[processor]\n{kind}\nmode = \"test\"\nurl = {:?}\nkey_file = {:?}\nroots = {:?}\nfirst_byte_timeout = \"4s\"\n",
         simulator.url(),
         simulator.key_file(),
         simulator.roots(),
@@ -52,6 +59,24 @@ async fn start(simulator: &Simulator) -> Gateway {
     gateway.edit_config(|text| with_section(&text, &section(simulator)));
     gateway.restart().await;
     gateway
+}
+
+/// A payment whose card the caller has keyed.
+async fn keyed(gateway: &Gateway, ends: &Ends, call: &str) -> Value {
+    let new = json!({
+        "call": call, "amount": 1250, "currency": "EUR", "reference": "simulated-reference",
+    });
+    let payment = gateway.post("/v1/payments", new).await;
+    assert_eq!(payment["sandbox"], true, "test mode moves no money");
+    for field in [
+        ("payment-card-number", NUMBER),
+        ("expiration-date", EXPIRY),
+        ("security-code", CODE),
+    ] {
+        let view = capture(gateway, ends, id(&payment), field, |_| How::Event).await;
+        assert_eq!(view["status"], "complete", "{view}");
+    }
+    payment
 }
 
 /// Where a text stands in memory that the process can write, `None` where that cannot be read.
@@ -112,19 +137,7 @@ async fn a_card_goes_from_the_caller_to_stripe_and_is_found_nowhere_else() {
     let mut payments = Vec::new();
     for call in ["one", "two"] {
         let ends = play(&gateway, call).await;
-        let new = json!({
-            "call": call, "amount": 1250, "currency": "EUR", "reference": "simulated-reference",
-        });
-        let payment = gateway.post("/v1/payments", new).await;
-        assert_eq!(payment["sandbox"], true, "test mode moves no money");
-        for field in [
-            ("payment-card-number", NUMBER),
-            ("expiration-date", EXPIRY),
-            ("security-code", CODE),
-        ] {
-            let view = capture(&gateway, &ends, id(&payment), field, |_| How::Event).await;
-            assert_eq!(view["status"], "complete", "{view}");
-        }
+        let payment = keyed(&gateway, &ends, call).await;
         payments.push((ends, payment));
     }
 
@@ -156,6 +169,62 @@ async fn a_card_goes_from_the_caller_to_stripe_and_is_found_nowhere_else() {
     assert_eq!(simulator.state().ledger.len(), 1, "charged without a token");
     is_not_in_memory(&gateway, "after both");
     is_not_in_files(gateway.folder.path());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_person_finds_out_of_an_unknown_charge_is_believed_and_recorded() {
+    let simulator = Simulator::start(Kind::Adyen).await;
+    let gateway = start(&simulator).await;
+    let ends = play(&gateway, "lost").await;
+    let payment = keyed(&gateway, &ends, "lost").await;
+    simulator.will(Stage::Card, Fault::ResetAfter);
+    let path = format!("/v1/payments/{}/complete", id(&payment));
+    let unknown = gateway.post(&path, json!({})).await;
+    assert_eq!(unknown["state"], "unknown", "{unknown}");
+
+    let config = gateway.config();
+    let command = |args: &[&str]| {
+        let config = ["--config", config.to_str().unwrap()];
+        gateway.command(&[&["payments"], args, &config].concat())
+    };
+    let (fine, listed) = command(&["unresolved"]);
+    assert!(fine && listed.contains(id(&payment)), "{listed}");
+    for wrong in [
+        &["--charged", NUMBER][..],
+        &["--charged", "x", "--not-charged"],
+        &[],
+    ] {
+        let (fine, said) = command(&[&["resolve", id(&payment)], wrong].concat());
+        assert!(!fine, "{said}");
+    }
+    let (fine, said) = command(&["resolve", id(&payment), "--charged", "NC6HT9CRT65ZGN00"]);
+    assert!(fine, "{said}");
+    // Once is enough.
+    let (fine, said) = command(&["resolve", id(&payment), "--not-charged"]);
+    assert!(!fine && said.contains("has ended: approved"), "{said}");
+    let (fine, listed) = command(&["unresolved"]);
+    assert!(
+        fine && listed.contains("every charge has its outcome"),
+        "{listed}"
+    );
+
+    let told = until(&gateway, id(&payment), |view| view["state"] == "approved").await;
+    assert_eq!(
+        told["outcome"]["processor_reference"], "NC6HT9CRT65ZGN00",
+        "{told}"
+    );
+    let data = gateway.data();
+    let data = data.to_str().unwrap();
+    let shown = ["audit", "show", "--data-dir", data, "--tenant", "default"];
+    let by_console = |log: &str| {
+        log.lines()
+            .any(|line| line.contains("found by a person") && line.contains("console"))
+    };
+    let patience = std::time::Instant::now() + common::PATIENCE;
+    while !by_console(&gateway.command(&shown).1) {
+        assert!(std::time::Instant::now() < patience, "not in the log");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -16,11 +16,12 @@ use tokio::sync::mpsc;
 use super::{
     dispatch::take_left_records,
     payments::{self, Parts, Payments},
+    processors::{self, Real},
     read_clocks,
 };
 use crate::{
     audit_log::AuditLog,
-    config::{Codecs, Config, ProcessorKind},
+    config::{Codecs, Config},
     journal::Journal,
     media::{
         CardSink, MediaEvent, MediaPlane, MediaSettings, SlotSource,
@@ -28,8 +29,7 @@ use crate::{
     },
     metrics::Metrics,
     processor::{
-        Adyen, AdyenSettings, CardPlane, CardPlaneSettings, Deadlines, PayConnector,
-        PayConnectorSettings, Processor, Secret, Stripe, StripeSettings,
+        CardPlane, CardPlaneSettings, Deadlines, Processor,
         sandbox::{DigestKey, SandboxChild},
     },
     proto::audit::{Actor, Event, Record, Success},
@@ -227,57 +227,16 @@ async fn start_processor(
     slab: &Arc<Slab>,
     journal: &Journal,
 ) -> anyhow::Result<(Option<SandboxChild>, CardPlane)> {
-    let section = &config.processor;
-    let connection = || {
-        let connection = section.connection();
-        connection.map_err(|(key, problem)| anyhow::anyhow!("{key}: {problem}"))
-    };
-    let key = || {
-        let file = section
-            .key_file
-            .as_deref()
-            .context("processor.key_file: found none")?;
-        Secret::read(file).map_err(|problem| anyhow::anyhow!("processor.key_file: {problem}"))
-    };
     let plane = Plane { slab, journal };
-    match section.kind {
-        ProcessorKind::Sandbox => {
+    match processors::configured(&config.processor)? {
+        None => {
             let child = start_sandbox(config).await?;
             let cards = plane.start(child.adapter(Deadlines::default())?)?;
             Ok((Some(child), cards))
         }
-        ProcessorKind::Stripe => {
-            let adapter = Stripe::new(StripeSettings {
-                connection: connection()?,
-                key: key()?,
-                descriptor: section.descriptor.clone(),
-            });
-            let adapter = adapter.context("[processor] stripe")?;
-            Ok((None, plane.start(adapter)?))
-        }
-        ProcessorKind::Adyen => {
-            let account = section.merchant_account.clone();
-            let adapter = Adyen::new(AdyenSettings {
-                connection: connection()?,
-                key: key()?,
-                merchant_account: account.context("processor.merchant_account: found none")?,
-            });
-            let adapter = adapter.context("[processor] adyen")?;
-            Ok((None, plane.start(adapter)?))
-        }
-        ProcessorKind::PayConnector => {
-            let adapter = PayConnector::new(PayConnectorSettings {
-                connection: connection()?,
-                username: section.username.clone(),
-                key: key()?,
-                look_up: section.look_up_url.clone(),
-                consistency_delay: section
-                    .consistency_delay
-                    .map_or(PayConnector::CONSISTENCY_DELAY, |span| span.0),
-            });
-            let adapter = adapter.context("[processor] pay-connector")?;
-            Ok((None, plane.start(adapter)?))
-        }
+        Some(Real::Stripe(adapter)) => Ok((None, plane.start(adapter)?)),
+        Some(Real::Adyen(adapter)) => Ok((None, plane.start(adapter)?)),
+        Some(Real::PayConnector(adapter)) => Ok((None, plane.start(adapter)?)),
     }
 }
 

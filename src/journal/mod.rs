@@ -340,7 +340,8 @@ impl Journal {
         self.run(move |s| s.token(&attempt)).await
     }
 
-    /// Durable: how it ended. An `Unknown` may later be replaced by another outcome, no other may.
+    /// Durable: how it ended. What is open may later be replaced by another outcome, nothing else may;
+    /// the same once more is no error.
     pub async fn result(
         &self,
         attempt: AttemptId,
@@ -348,6 +349,11 @@ impl Journal {
         at: Timestamp,
     ) -> Result<(), JournalError> {
         self.run(move |s| s.result(&attempt, &outcome, at)).await
+    }
+
+    /// One attempt.
+    pub async fn attempt(&self, id: AttemptId) -> Result<Option<AttemptRow>, JournalError> {
+        self.run(move |s| s.attempt(&id)).await
     }
 
     /// The attempts of a payment, oldest first.

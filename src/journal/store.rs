@@ -188,9 +188,11 @@ impl Store {
             Outcome::Pending { .. } | Outcome::Unknown { .. } => ("unknown", false),
         };
         let moved = self.execute(
-            "UPDATE attempts SET phase = ?2, outcome = ?3, updated = ?4,
+            "UPDATE attempts SET phase = ?2, outcome = ?3,
+                 updated = CASE phase WHEN 'ended' THEN updated ELSE ?4 END,
                  token = CASE ?2 WHEN 'ended' THEN NULL ELSE token END
-             WHERE id = ?1 AND (phase IN ('sending', 'unknown') OR (?5 AND phase = 'intent'))",
+             WHERE id = ?1 AND (phase IN ('sending', 'unknown') OR (?5 AND phase = 'intent')
+                 OR (phase = 'ended' AND outcome = ?3))",
             params![
                 id.to_string(),
                 phase,
@@ -200,6 +202,11 @@ impl Store {
             ],
         )?;
         self.moved(moved, id, "a result")
+    }
+
+    pub(super) fn attempt(&mut self, id: &AttemptId) -> Result<Option<AttemptRow>, JournalError> {
+        let sql = format!("{} WHERE id = ?1", row::ATTEMPT);
+        Ok(self.read(&sql, [id.to_string()], row::attempt)?.pop())
     }
 
     pub(super) fn attempts(

@@ -108,8 +108,11 @@ impl From<Outcome> for Submitted {
 /// Something that is there later.
 pub type Later<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
-/// Where tokens are kept until their attempts have ended. Errors are sentences.
+/// What is known of attempts that are on their way: their tokens, and whether they have ended. Errors are
+/// sentences.
 pub trait TokenStore: Send + Sync {
+    /// How an attempt ended, where a person has found out meanwhile.
+    fn ended(&self, attempt: AttemptId) -> Later<'_, Result<Option<Outcome>, String>>;
     /// Durable before it answers: a charge by the token is sent afterwards.
     fn keep(&self, attempt: AttemptId, token: Token) -> Later<'_, Result<(), String>>;
     /// The token of an attempt, where one was kept.

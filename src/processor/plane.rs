@@ -453,7 +453,12 @@ fn not_charged(why: &str) -> Outcome {
 }
 
 async fn look_up<P: Processor>(adapter: &P, charge: &Charge, tokens: &dyn TokenStore) -> Outcome {
-    match tokens.kept(charge.attempt.clone()).await {
+    let known = match tokens.ended(charge.attempt.clone()).await {
+        Ok(Some(outcome)) => return outcome,
+        Ok(None) => tokens.kept(charge.attempt.clone()).await,
+        Err(reason) => Err(reason),
+    };
+    match known {
         // It is kept before it is charged.
         Ok(None) if adapter.promises().tokenises => {
             not_charged("the attempt ended before the processor was told to")

@@ -20,7 +20,7 @@ use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use ulid::Ulid;
 
 use super::{
-    Charge, Later, Token, TokenStore,
+    Charge, Later, Outcome, Token, TokenStore,
     card::{CardView, RequestMemory},
     sandbox::{Identity, SandboxAddress},
 };
@@ -99,6 +99,10 @@ pub(super) struct Tokens {
 }
 
 impl TokenStore for Tokens {
+    fn ended(&self, _attempt: AttemptId) -> Later<'_, Result<Option<Outcome>, String>> {
+        Box::pin(std::future::ready(Ok(None)))
+    }
+
     fn keep(&self, attempt: AttemptId, token: Token) -> Later<'_, Result<(), String>> {
         Box::pin(async move {
             if self.refuses {

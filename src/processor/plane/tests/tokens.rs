@@ -57,6 +57,13 @@ impl Processor for Tokenising {
 struct Noting(Tokens, Trail);
 
 impl TokenStore for Noting {
+    fn ended(
+        &self,
+        attempt: AttemptId,
+    ) -> crate::processor::Later<'_, Result<Option<Outcome>, String>> {
+        self.0.ended(attempt)
+    }
+
     fn keep(
         &self,
         attempt: AttemptId,
