@@ -13,7 +13,7 @@ use crate::{
 pub(super) enum Real {
     Stripe(Stripe),
     Adyen(Adyen),
-    PayConnector(PayConnector),
+    PayConnector(Box<PayConnector>),
 }
 
 /// Whether the files that the section names can be used: keys, authorities, certificates.
@@ -63,7 +63,7 @@ pub(super) fn configured(section: &Processor) -> anyhow::Result<Option<Real>> {
                 look_up: section.look_up_url.clone(),
                 consistency_delay: delay.map_or(PayConnector::CONSISTENCY_DELAY, |span| span.0),
             });
-            Some(Real::PayConnector(adapter.context(what)?))
+            Some(Real::PayConnector(Box::new(adapter.context(what)?)))
         }
     })
 }

@@ -2,6 +2,7 @@
 
 use std::error::Error as _;
 
+use reqwest::header::HeaderValue;
 use rustls::ClientConfig;
 use zeroize::Zeroizing;
 
@@ -85,7 +86,11 @@ impl Client {
     ) -> Result<Response, ExchangeError> {
         let mut request = request.header("Accept", JSON);
         for (name, value) in fields {
-            request = request.header(*name, *value);
+            let mut value = HeaderValue::from_str(value)
+                .map_err(|error| NotSent::Client(format!("{name}: {error}")))?;
+            // Keys keep out of logs.
+            value.set_sensitive(true);
+            request = request.header(*name, value);
         }
         let mut answer = request.send().await.map_err(|error| {
             if error.is_connect() || error.is_builder() {

@@ -269,8 +269,13 @@ impl Endpoint {
     fn head(&self, path: &str, heading: Heading<'_>, body_length: usize) -> Zeroizing<String> {
         let mut head = Zeroizing::new(String::with_capacity(1024));
         head.push_str("POST ");
-        head.push_str(self.site.path());
-        head.push_str(path);
+        match (self.site.path(), path) {
+            ("", "") => head.push('/'),
+            (site, path) => {
+                head.push_str(site);
+                head.push_str(path);
+            }
+        }
         head.push_str(" HTTP/1.1\r\n");
         let authority = self.site.authority();
         let length = body_length.to_string();

@@ -277,7 +277,9 @@ pub(crate) fn is_card_number(text: &str) -> bool {
             digit / 10 + digit % 10
         })
         .sum();
-    (12..=19).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_digit()) && sum % 10 == 0
+    (12..=19).contains(&text.len())
+        && text.bytes().all(|b| b.is_ascii_digit())
+        && sum.is_multiple_of(10)
 }
 
 /// The month of an expiry date: two digits.
