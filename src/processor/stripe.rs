@@ -25,7 +25,8 @@ use crate::{
     proto::{currency::currency_exponent, field::Field},
 };
 
-/// The version whose answers are understood here.
+/// The version whose fields are sent and whose answers are understood here; later ones have no
+/// `payment_method_types` in an intent that is created.
 const VERSION: &str = "2024-06-20";
 /// Where our reference stands in an intent.
 const REFERENCE: &str = "tonewall_attempt";
