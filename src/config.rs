@@ -3,6 +3,7 @@
 
 mod check;
 mod meaning;
+mod processor;
 mod sip;
 mod values;
 
@@ -15,6 +16,7 @@ use std::{
 use serde::Deserialize;
 use thiserror::Error;
 
+pub use processor::{Processor, ProcessorKind};
 pub use sip::{Sip, SipListen, SipPeer, SipSide};
 pub use values::{Span, Url};
 
@@ -244,25 +246,6 @@ pub struct Capture {
     pub attempts: u8,
     /// Fewest digits of a postal code.
     pub min_postal_code_length: u8,
-}
-
-/// `[processor]`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Processor {
-    /// Which processor.
-    pub kind: ProcessorKind,
-    /// Sandbox only: 64 hexadecimal digits; it then tells HMACs of the cards it received.
-    pub digest_key: Option<String>,
-}
-
-/// The processors that there are.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum ProcessorKind {
-    /// The embedded one: real TLS, test cards only, no money.
-    #[default]
-    Sandbox,
 }
 
 /// `[secrets]`.

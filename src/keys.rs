@@ -194,13 +194,13 @@ async fn carry_out(command: KeysCommand) -> anyhow::Result<()> {
 }
 
 /// A gateway's configuration and journal.
-struct Site {
+pub(crate) struct Site {
     config: Config,
-    journal: Journal,
+    pub(crate) journal: Journal,
 }
 
 impl Site {
-    fn open(path: &Path) -> anyhow::Result<Self> {
+    pub(crate) fn open(path: &Path) -> anyhow::Result<Self> {
         let config = Config::load(path)?;
         tonewall::gateway::make_data_dir(&config.data_dir)?;
         let owner = fs::metadata(&config.data_dir)?.uid();
@@ -243,7 +243,7 @@ impl Site {
 
     /// The gateway holds the compliance log; it writes what is left for it, within a second while
     /// it runs and at its next start otherwise.
-    async fn leave(&self, event: Event) -> anyhow::Result<()> {
+    pub(crate) async fn leave(&self, event: Event) -> anyhow::Result<()> {
         let record = Record {
             actor: Actor::Console {
                 uid: effective_user()?,

@@ -1,6 +1,7 @@
 //! The command line.
 
 mod keys;
+mod payments_command;
 mod shadow_command;
 
 use std::{
@@ -62,6 +63,11 @@ enum Command {
     Keys {
         #[command(subcommand)]
         command: keys::KeysCommand,
+    },
+    /// List payments whose outcome is unknown, and write down what a person has found out
+    Payments {
+        #[command(subcommand)]
+        command: payments_command::PaymentsCommand,
     },
     /// Write the reports of shadow mode: what would be heard on each trunk, as JSON and as a picture
     Shadow {
@@ -163,6 +169,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Check { config } => check(&config)?,
         Command::Demo(args) => return demo::run(args),
         Command::Keys { command } => keys::run(command)?,
+        Command::Payments { command } => payments_command::run(command)?,
         Command::Audit { command } => return audit(&command),
         Command::Shadow {
             data_dir,
@@ -190,6 +197,8 @@ fn check(path: &Path) -> anyhow::Result<()> {
                 .with_context(|| format!("{}: {keys} cannot be used", path.display()))?;
         }
     }
+    gateway::check_processor(&config.processor)
+        .with_context(|| format!("{}: cannot be used", path.display()))?;
     writeln!(io::stdout(), "{} can be used:\n{config}", path.display())?;
     Ok(())
 }

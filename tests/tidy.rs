@@ -11,6 +11,7 @@ use std::{
 const FLOORS: &[&[(&str, &[&str])]] = &[
     &[
         ("bits", &[]),
+        ("currency", &[]),
         ("digit", &[]),
         ("encoding", &[]),
         ("field", &[]),

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::Config;
-use crate::gateway::payments::currency_exponent;
+use crate::proto::currency::currency_exponent;
 
 /// Fewest calls that a report of shadow mode may go on by.
 const LEAST_SHADOWED_CALLS: u64 = 5;
@@ -33,7 +33,7 @@ impl Config {
         self.check_times()?;
         self.check_listeners()?;
         self.check_capture()?;
-        self.check_processor()?;
+        self.processor.check()?;
         self.check_shadow()?;
         self.check_triggers()?;
         self.check_secrets()
@@ -254,18 +254,6 @@ impl Config {
             return fail(
                 "capture.accepted_brands",
                 "found none; name at least one brand or leave the key out".to_owned(),
-            );
-        }
-        Ok(())
-    }
-
-    fn check_processor(&self) -> Found {
-        if let Some(key) = &self.processor.digest_key
-            && (key.len() != 64 || !key.bytes().all(|b| b.is_ascii_hexdigit()))
-        {
-            return fail(
-                "processor.digest_key",
-                "expected 64 hexadecimal digits (`openssl rand -hex 32` makes some)".to_owned(),
             );
         }
         Ok(())

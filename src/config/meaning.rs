@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::{Codecs, Config, ProcessorKind, SipSide};
+use crate::processor::Mode;
 use crate::proto::{
     call::SourcePolicy,
     mask::{Fill, Profile},
@@ -133,6 +134,13 @@ impl fmt::Display for Config {
                     f,
                     "processor       SANDBOX: test cards only, no money moves"
                 )?;
+            }
+            kind @ (ProcessorKind::Stripe | ProcessorKind::Adyen | ProcessorKind::PayConnector) => {
+                let mode = match self.processor.mode {
+                    Some(Mode::Live) => "LIVE: money moves",
+                    Some(Mode::Test) | None => "TEST: test cards only, no money moves",
+                };
+                writeln!(f, "processor       {kind}, {mode}")?;
             }
         }
         if self.shadow.enabled {

@@ -16,11 +16,12 @@ use tokio::sync::mpsc;
 use super::{
     dispatch::take_left_records,
     payments::{self, Parts, Payments},
+    processors::{self, Real},
     read_clocks,
 };
 use crate::{
     audit_log::AuditLog,
-    config::{Codecs, Config, ProcessorKind},
+    config::{Codecs, Config},
     journal::Journal,
     media::{
         CardSink, MediaEvent, MediaPlane, MediaSettings, SlotSource,
@@ -28,7 +29,7 @@ use crate::{
     },
     metrics::Metrics,
     processor::{
-        CardPlane, CardPlaneSettings, Deadlines,
+        CardPlane, CardPlaneSettings, Deadlines, Processor,
         sandbox::{DigestKey, SandboxChild},
     },
     proto::audit::{Actor, Event, Record, Success},
@@ -48,7 +49,8 @@ pub(super) struct Gateway {
     pub(super) cards: CardPlane,
     pub(super) metrics: Arc<Metrics>,
     pub(super) media_events: mpsc::Receiver<MediaEvent>,
-    pub(super) sandbox: SandboxChild,
+    /// The sandbox's process, where it is the processor.
+    pub(super) sandbox: Option<SandboxChild>,
     /// Slots of secret memory, for keys that signalling tells.
     pub(super) slots: Arc<dyn SlotSource>,
 }
@@ -112,7 +114,7 @@ impl Gateway {
             })
             .transpose()
             .context("cannot go on with the reports of shadow mode")?;
-        let (sandbox, cards) = start_processor(&config, &slab).await?;
+        let (sandbox, cards) = start_processor(&config, &slab, &journal).await?;
         let slots: Arc<dyn SlotSource> = slab;
         let sink: Arc<dyn CardSink> = cards.sink();
         let settings = MediaSettings {
@@ -140,7 +142,7 @@ impl Gateway {
                 tenant: config.tenant.clone(),
                 node: config.node.clone(),
                 capture: config.capture.settings(),
-                processor: "sandbox".to_owned(),
+                processor: cards.promises().name.to_owned(),
                 key_code: payments::KeyCodeSettings {
                     code: config.triggers.key_code.clone(),
                     currency: config.triggers.currency.clone(),
@@ -219,37 +221,60 @@ fn registry(
     ))
 }
 
+/// A real processor never falls back to the sandbox: it is there as configured, or there is no start.
 async fn start_processor(
     config: &Config,
     slab: &Arc<Slab>,
-) -> anyhow::Result<(SandboxChild, CardPlane)> {
-    match config.processor.kind {
-        ProcessorKind::Sandbox => {
-            let key = config
-                .processor
-                .digest_key
-                .as_deref()
-                .map(str::parse::<DigestKey>)
-                .transpose()
-                .context("processor.digest_key cannot be read")?;
-            let program = std::env::current_exe().context("cannot find this program's own file")?;
-            let child = SandboxChild::spawn(&program, key.as_ref())
-                .await
-                .context("cannot start the sandbox processor")?;
-            write_private(
-                &config.data_dir.join("sandbox.json"),
-                &serde_json::to_string(child.address())?,
-            )?;
-            let adapter = child.adapter(Deadlines::default())?;
-            let cards = CardPlane::start(
-                CardPlaneSettings::default(),
-                adapter,
-                Arc::new(Slab::clone(slab)),
-            )
-            .context("cannot start the card plane")?;
-            Ok((child, cards))
+    journal: &Journal,
+) -> anyhow::Result<(Option<SandboxChild>, CardPlane)> {
+    let plane = Plane { slab, journal };
+    match processors::configured(&config.processor)? {
+        None => {
+            let child = start_sandbox(config).await?;
+            let cards = plane.start(child.adapter(Deadlines::default())?)?;
+            Ok((Some(child), cards))
         }
+        Some(Real::Stripe(adapter)) => Ok((None, plane.start(adapter)?)),
+        Some(Real::Adyen(adapter)) => Ok((None, plane.start(adapter)?)),
+        Some(Real::PayConnector(adapter)) => Ok((None, plane.start(*adapter)?)),
     }
+}
+
+/// What the card plane stands on.
+struct Plane<'a> {
+    slab: &'a Arc<Slab>,
+    journal: &'a Journal,
+}
+
+impl Plane<'_> {
+    fn start(&self, adapter: impl Processor + Send + 'static) -> anyhow::Result<CardPlane> {
+        CardPlane::start(
+            CardPlaneSettings::default(),
+            adapter,
+            Arc::new(Slab::clone(self.slab)),
+            Arc::new(self.journal.clone()),
+        )
+        .context("cannot start the card plane")
+    }
+}
+
+async fn start_sandbox(config: &Config) -> anyhow::Result<SandboxChild> {
+    let key = config
+        .processor
+        .digest_key
+        .as_deref()
+        .map(str::parse::<DigestKey>)
+        .transpose()
+        .context("processor.digest_key cannot be read")?;
+    let program = std::env::current_exe().context("cannot find this program's own file")?;
+    let child = SandboxChild::spawn(&program, key.as_ref())
+        .await
+        .context("cannot start the sandbox processor")?;
+    write_private(
+        &config.data_dir.join("sandbox.json"),
+        &serde_json::to_string(child.address())?,
+    )?;
+    Ok(child)
 }
 
 /// The data directory is for this user only.

@@ -4,10 +4,13 @@ mod build;
 mod dispatch;
 mod logging;
 pub mod payments;
+mod processors;
 mod run;
+mod tokens;
 
 pub use build::make_data_dir;
 pub use logging::{LogFormat, Logging, no_messages};
+pub use processors::check_processor;
 pub use run::serve;
 
 use crate::proto::time::Now;

@@ -3,6 +3,7 @@
 use std::{
     fs,
     path::Path,
+    process::ExitStatus,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -29,6 +30,7 @@ use crate::{
     listen::Reload,
     media::SlotSource,
     metrics,
+    processor::sandbox::SandboxChild,
     proto::audit::Event,
     secret_memory::give_back_freed_memory,
     signal::{
@@ -208,7 +210,7 @@ async fn run(path: &Path, config: Config, text: &str) -> anyhow::Result<()> {
                 // Said last: whoever waits for this line finds the record.
                 tracing::info!(%change, "SIGHUP");
             }
-            status = sandbox.ended() => {
+            status = sandbox_ended(&mut sandbox) => {
                 tracing::error!(?status, "the sandbox processor has ended; charges will fail until a restart");
                 break;
             }
@@ -263,9 +265,19 @@ async fn run(path: &Path, config: Config, text: &str) -> anyhow::Result<()> {
         .close()
         .await
         .context("the last records were not written")?;
-    sandbox.let_go();
+    if let Some(sandbox) = &mut sandbox {
+        sandbox.let_go();
+    }
     tracing::info!("stopped");
     Ok(())
+}
+
+/// Never, where another processor charges the cards.
+async fn sandbox_ended(sandbox: &mut Option<SandboxChild>) -> std::io::Result<ExitStatus> {
+    match sandbox {
+        Some(sandbox) => sandbox.ended().await,
+        None => std::future::pending().await,
+    }
 }
 
 /// Until the process ends.

@@ -164,6 +164,8 @@ pub enum OutcomeKind {
     Declined,
     /// Nothing was charged.
     Failed,
+    /// The processor has it and has not decided; it may stand.
+    Pending,
     /// It may stand.
     Unknown,
 }
@@ -173,9 +175,9 @@ pub enum OutcomeKind {
 pub struct Outcome {
     /// How.
     pub kind: OutcomeKind,
-    /// Of an approval: the processor's own reference.
+    /// Of an approval, or what is pending: the processor's own reference.
     pub processor_reference: Option<String>,
-    /// Of an approval or a decline: the processor's code, for support.
+    /// Of an approval, a decline or what is pending: the processor's code, for support.
     pub code: Option<String>,
     /// Of a decline: what to do next.
     pub advice: Option<Advice>,

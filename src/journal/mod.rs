@@ -25,7 +25,7 @@ use crate::proto::{
     call::Holder,
     card::{Brand, Last4},
     id::{AttemptId, CallId, KeyId, Node, PaymentId, Tenant},
-    payment::Outcome,
+    payment::{Outcome, Token},
 };
 use store::Store;
 
@@ -329,7 +329,19 @@ impl Journal {
         self.run(move |s| s.sending(&attempt, at)).await
     }
 
-    /// Durable: how it ended. An `Unknown` may later be replaced by another outcome, no other may.
+    /// Durable: the processor has the card of this attempt, which is on its way, under this name. Kept
+    /// until the attempt has ended.
+    pub async fn keep_token(&self, attempt: AttemptId, token: Token) -> Result<(), JournalError> {
+        self.run(move |s| s.keep_token(&attempt, &token)).await
+    }
+
+    /// The name under which the processor has the card of this attempt, where it has one.
+    pub async fn token(&self, attempt: AttemptId) -> Result<Option<Token>, JournalError> {
+        self.run(move |s| s.token(&attempt)).await
+    }
+
+    /// Durable: how it ended. What is open may later be replaced by another outcome, nothing else may;
+    /// the same once more is no error.
     pub async fn result(
         &self,
         attempt: AttemptId,
@@ -337,6 +349,11 @@ impl Journal {
         at: Timestamp,
     ) -> Result<(), JournalError> {
         self.run(move |s| s.result(&attempt, &outcome, at)).await
+    }
+
+    /// One attempt.
+    pub async fn attempt(&self, id: AttemptId) -> Result<Option<AttemptRow>, JournalError> {
+        self.run(move |s| s.attempt(&id)).await
     }
 
     /// The attempts of a payment, oldest first.

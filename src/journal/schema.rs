@@ -89,6 +89,9 @@ CREATE TABLE records_left (
     "
 ALTER TABLE armed ADD COLUMN caller_tag TEXT;
 ",
+    "
+ALTER TABLE attempts ADD COLUMN token TEXT;
+",
 ];
 
 /// Brings the file to this build's version. Two processes may do so at once: the first does it

@@ -19,7 +19,7 @@ use crate::proto::{
     audit::Record,
     call::Holder,
     id::{AttemptId, CallId, KeyId, Node, PaymentId, Tenant},
-    payment::Outcome,
+    payment::{Outcome, Token},
 };
 
 /// How long a write waits for another process that holds the file (the command line).
@@ -148,6 +148,33 @@ impl Store {
         self.moved(moved, id, "sending")
     }
 
+    pub(super) fn keep_token(&mut self, id: &AttemptId, token: &Token) -> Result<(), JournalError> {
+        let kept = self.execute(
+            "UPDATE attempts SET token = ?2
+             WHERE id = ?1 AND phase = 'sending' AND token IS NULL",
+            params![id.to_string(), token.as_str()],
+        )?;
+        self.moved(kept, id, "a token")
+    }
+
+    pub(super) fn token(&mut self, id: &AttemptId) -> Result<Option<Token>, JournalError> {
+        let text: Option<Option<String>> = self
+            .connection
+            .query_row(
+                "SELECT token FROM attempts WHERE id = ?1",
+                [id.to_string()],
+                |row| row.get(0),
+            )
+            .optional()?;
+        let Some(text) = text else {
+            return Err(JournalError::NoAttempt(id.clone()));
+        };
+        text.map(|text| {
+            Token::new(&text).ok_or_else(|| row::unreadable("a text".to_owned(), "a token"))
+        })
+        .transpose()
+    }
+
     pub(super) fn result(
         &mut self,
         id: &AttemptId,
@@ -158,11 +185,14 @@ impl Store {
         let (phase, from_intent) = match outcome {
             Outcome::Failed { .. } => ("ended", true),
             Outcome::Approved { .. } | Outcome::Declined { .. } => ("ended", false),
-            Outcome::Unknown { .. } => ("unknown", false),
+            Outcome::Pending { .. } | Outcome::Unknown { .. } => ("unknown", false),
         };
         let moved = self.execute(
-            "UPDATE attempts SET phase = ?2, outcome = ?3, updated = ?4
-             WHERE id = ?1 AND (phase IN ('sending', 'unknown') OR (?5 AND phase = 'intent'))",
+            "UPDATE attempts SET phase = ?2, outcome = ?3,
+                 updated = CASE phase WHEN 'ended' THEN updated ELSE ?4 END,
+                 token = CASE ?2 WHEN 'ended' THEN NULL ELSE token END
+             WHERE id = ?1 AND (phase IN ('sending', 'unknown') OR (?5 AND phase = 'intent')
+                 OR (phase = 'ended' AND outcome = ?3))",
             params![
                 id.to_string(),
                 phase,
@@ -172,6 +202,11 @@ impl Store {
             ],
         )?;
         self.moved(moved, id, "a result")
+    }
+
+    pub(super) fn attempt(&mut self, id: &AttemptId) -> Result<Option<AttemptRow>, JournalError> {
+        let sql = format!("{} WHERE id = ?1", row::ATTEMPT);
+        Ok(self.read(&sql, [id.to_string()], row::attempt)?.pop())
     }
 
     pub(super) fn attempts(

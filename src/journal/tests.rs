@@ -158,9 +158,11 @@ async fn an_attempt_only_moves_forward_and_only_an_unknown_result_is_replaced() 
     refused(journal.sending(id.clone(), at(4)).await);
     journal.result(id.clone(), unknown(), at(4)).await.unwrap();
     journal.result(id.clone(), approved(), at(5)).await.unwrap();
-    for outcome in [declined(), failed(), unknown(), approved()] {
+    for outcome in [declined(), failed(), unknown()] {
         refused(journal.result(id.clone(), outcome, at(6)).await);
     }
+    // Found out by two at a time: the same is no contradiction, and changes nothing.
+    journal.result(id.clone(), approved(), at(6)).await.unwrap();
 
     let stored = journal.attempts(paid.id.clone()).await.unwrap();
     let expected = AttemptRow {
@@ -169,6 +171,26 @@ async fn an_attempt_only_moves_forward_and_only_an_unknown_result_is_replaced() 
         ..row
     };
     assert_eq!(stored, [expected]);
+}
+
+#[tokio::test]
+async fn a_token_is_kept_once_while_its_attempt_is_on_its_way_and_until_it_ends() {
+    let (_dir, _path, journal) = open();
+    let paid = payment(1);
+    journal.put_payment(paid.clone()).await.unwrap();
+    let row = attempt(&paid, 1);
+    let id = row.id.clone();
+    let token = |text| Token::new(text).unwrap();
+    journal.intent(row).await.unwrap();
+    assert!(journal.keep_token(id.clone(), token("t1")).await.is_err());
+    journal.sending(id.clone(), at(2)).await.unwrap();
+    assert_eq!(journal.token(id.clone()).await.unwrap(), None);
+    journal.keep_token(id.clone(), token("t1")).await.unwrap();
+    assert!(journal.keep_token(id.clone(), token("t2")).await.is_err());
+    journal.result(id.clone(), unknown(), at(3)).await.unwrap();
+    assert_eq!(journal.token(id.clone()).await.unwrap(), Some(token("t1")));
+    journal.result(id.clone(), approved(), at(4)).await.unwrap();
+    assert_eq!(journal.token(id).await.unwrap(), None);
 }
 
 #[tokio::test]

@@ -21,6 +21,7 @@ use tokio::{
 use tower::Layer;
 
 pub(crate) use shares::{Share, Shares};
+pub(crate) use tls::certificates;
 pub use tls::{Reload, TlsError, TlsFiles};
 
 /// Keeps strangers from taking all of the process's sockets, which calls need, and one of them from

@@ -119,7 +119,8 @@ impl Reload {
     }
 }
 
-fn certificates(
+/// The certificates of a PEM file, of which there is one at least; `expected` is for messages.
+pub(crate) fn certificates(
     path: &Path,
     expected: &'static str,
 ) -> Result<Vec<CertificateDer<'static>>, TlsError> {

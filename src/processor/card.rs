@@ -2,7 +2,9 @@
 //! memory. Nothing else can be done with them.
 
 use thiserror::Error;
+use zeroize::Zeroizing;
 
+use super::{test_cards, words};
 use crate::{
     audit_log::Recorded,
     proto::{
@@ -96,13 +98,26 @@ impl<'a> CardView<'a> {
         self.code.is_some()
     }
 
+    /// Whether its number is one that processors publish for tests.
+    pub(super) fn is_test_card(&mut self) -> bool {
+        self.read(Piece::Pan, test_cards::is_test_card)
+            .unwrap_or(false)
+    }
+
+    /// Whether a text that came from outside repeats part of its number. What cannot be compared
+    /// counts as repeated.
+    pub(super) fn is_repeated_in(&mut self, text: &str) -> bool {
+        self.read(Piece::Pan, |number| words::repeats(text, number))
+            .unwrap_or(true)
+    }
+
     /// Fills the card into a request: `head`, told the body's exact length, then `body`.
     ///
     /// Takes the [`Recorded`] of the sending: without one no card can be read.
     pub(super) fn compose(
         mut self,
         _recorded: Recorded,
-        head: impl FnOnce(usize) -> String,
+        head: impl FnOnce(usize) -> Zeroizing<String>,
         body: &[Piece<'_>],
     ) -> Result<CardRequest, ComposeError> {
         let mut body_length = 0;
@@ -197,7 +212,11 @@ mod tests {
         ];
         let request = card
             .view(&memory)
-            .compose(recorded(), |length| format!("{length} "), &body)
+            .compose(
+                recorded(),
+                |length| Zeroizing::new(format!("{length} ")),
+                &body,
+            )
             .map_err(|error| error.to_string())
             .unwrap();
         assert_eq!(request.bytes(), b"36 n=4242424242424242&m=12&y=2030&c=123");
@@ -209,7 +228,7 @@ mod tests {
         let mut card = TestCard::new("4242424242424242", "1230", None);
         let mut compose = |memory: &Memory, body: &[Piece<'_>]| {
             card.view(memory)
-                .compose(recorded(), |_| String::new(), body)
+                .compose(recorded(), |_| Zeroizing::default(), body)
                 .err()
         };
         assert_eq!(

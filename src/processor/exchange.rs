@@ -4,16 +4,20 @@
 //! buffer what is written before the handshake has finished. So the handshake comes first, the
 //! request is composed in secret memory only then, and is written straight to the TLS stream.
 
-use std::{future::Future, io, sync::Arc, time::Duration};
-
-use rustls::{
-    ClientConfig, RootCertStore,
-    crypto::aws_lc_rs,
-    pki_types::{CertificateDer, ServerName},
+use std::{
+    cell::RefCell,
+    future::Future,
+    io,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, Waker},
+    time::Duration,
 };
+
+use rustls::{ClientConfig, pki_types::ServerName};
 use thiserror::Error;
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
+    io::{AsyncRead, AsyncReadExt, AsyncWriteExt, ReadBuf},
     net::TcpStream,
     time::{Instant, timeout_at},
 };
@@ -23,9 +27,17 @@ use zeroize::Zeroizing;
 use super::{
     Outcome,
     card::{CardView, ComposeError, Piece},
+    client::{Heading, JSON},
     response::{self, MAX_RESPONSE_BYTES, Response, ResponseError},
+    site::Site,
+    trust::TrustError,
 };
 use crate::audit_log::Recorded;
+
+/// How long a connection may wait for its card: less than servers wait for a request.
+pub(super) const SPARE_FOR: Duration = Duration::from_secs(15);
+/// Most connections that wait for a card.
+const MOST_SPARE: usize = 4;
 
 /// How long each step of an exchange may take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,11 +65,18 @@ impl Default for Deadlines {
 
 /// Where a processor listens, and how it is known to be the one.
 pub(super) struct Endpoint {
-    host: String,
-    port: u16,
+    site: Site,
     name: ServerName<'static>,
     tls: TlsConnector,
     deadlines: Deadlines,
+    /// Connections that were made ahead, the oldest first.
+    spare: RefCell<Vec<Spare>>,
+}
+
+/// A connection that has seen no request yet.
+struct Spare {
+    stream: TlsStream<TcpStream>,
+    since: Instant,
 }
 
 /// Why there is no response. The two kinds are never mixed up: only one is safe to try again.
@@ -82,6 +101,8 @@ pub(super) enum NotSent {
     Handshake(io::Error),
     #[error("no TLS handshake within {0:?}")]
     HandshakeTimeout(Duration),
+    #[error("no connection to the processor ({0})")]
+    Client(String),
     #[error(transparent)]
     Compose(#[from] ComposeError),
 }
@@ -97,6 +118,8 @@ pub(super) enum NoAnswer {
     Silence(Duration),
     #[error("the answer was not complete within {0:?} of the start")]
     Overrun(Duration),
+    #[error("no answer came ({0})")]
+    Client(String),
     #[error("the answer cannot be read: {0}")]
     Response(#[from] ResponseError),
 }
@@ -107,49 +130,66 @@ pub enum EndpointError {
     /// The name is neither a DNS name nor an address.
     #[error("found host {0:?}; expected a DNS name or an IP address")]
     Host(String),
-    /// rustls did not take the roots or the provider.
-    #[error("TLS cannot be set up: {0}")]
-    Tls(#[from] rustls::Error),
+    /// Certificates or TLS cannot be used.
+    #[error(transparent)]
+    Trust(#[from] TrustError),
+    /// The client for requests without a card cannot be made.
+    #[error("the HTTP client cannot be set up: {0}")]
+    Client(String),
 }
 
 impl Endpoint {
-    /// An endpoint that is known by `roots` alone.
     pub(super) fn new(
-        host: &str,
-        port: u16,
-        roots: impl IntoIterator<Item = CertificateDer<'static>>,
+        site: Site,
+        tls: ClientConfig,
         deadlines: Deadlines,
     ) -> Result<Self, EndpointError> {
-        let mut store = RootCertStore::empty();
-        for root in roots {
-            store.add(root)?;
-        }
-        let config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
-            .with_safe_default_protocol_versions()?
-            .with_root_certificates(store)
-            .with_no_client_auth();
         Ok(Self {
-            name: ServerName::try_from(host.to_owned())
-                .map_err(|_| EndpointError::Host(host.to_owned()))?,
-            host: host.to_owned(),
-            port,
-            tls: TlsConnector::from(Arc::new(config)),
+            name: ServerName::try_from(site.host().to_owned())
+                .map_err(|_| EndpointError::Host(site.host().to_owned()))?,
+            site,
+            tls: TlsConnector::from(Arc::new(tls)),
             deadlines,
+            spare: RefCell::default(),
         })
     }
 
-    /// Sends a card. `body` is JSON with holes.
+    /// Connects ahead of a card, so that nobody waits for the handshake. That it cannot is for the
+    /// charge to find out.
+    pub(super) async fn warm(&self) {
+        let waiting = {
+            let mut spare = self.spare.borrow_mut();
+            spare.retain_mut(Spare::is_usable);
+            spare.len()
+        };
+        if waiting >= MOST_SPARE {
+            return;
+        }
+        match self.connect().await {
+            Ok(stream) => self.spare.borrow_mut().push(Spare {
+                stream,
+                since: Instant::now(),
+            }),
+            Err(error) => tracing::warn!(%error, "the processor cannot be reached ahead of a card"),
+        }
+    }
+
+    /// Sends a card. `body` is text with holes.
     pub(super) async fn post_card(
         &self,
         recorded: Recorded,
         card: CardView<'_>,
         path: &str,
+        heading: Heading<'_>,
         body: &[Piece<'_>],
     ) -> Result<Response, ExchangeError> {
         let ends = Instant::now() + self.deadlines.whole;
-        let mut stream = self.connect().await?;
+        let mut stream = match self.take_spare() {
+            Some(stream) => stream,
+            None => self.connect().await?,
+        };
         let request = card
-            .compose(recorded, |length| self.head("POST", path, length), body)
+            .compose(recorded, |length| self.head(path, heading, length), body)
             .map_err(NotSent::from)?;
         let written = self.write(&mut stream, request.bytes(), ends).await;
         // Wiped here, sent or not: the answer is waited for without it.
@@ -158,17 +198,14 @@ impl Endpoint {
         Ok(self.answer(&mut stream, ends).await?)
     }
 
-    /// Asks for something that holds no card.
-    pub(super) async fn get(&self, path: &str) -> Result<Response, ExchangeError> {
-        let ends = Instant::now() + self.deadlines.whole;
-        let mut stream = self.connect().await?;
-        let request = self.head("GET", path, 0);
-        self.write(&mut stream, request.as_bytes(), ends).await?;
-        Ok(self.answer(&mut stream, ends).await?)
+    fn take_spare(&self) -> Option<TlsStream<TcpStream>> {
+        let mut spare = self.spare.borrow_mut();
+        spare.retain_mut(Spare::is_usable);
+        spare.pop().map(|spare| spare.stream)
     }
 
     async fn connect(&self) -> Result<TlsStream<TcpStream>, NotSent> {
-        let connect = TcpStream::connect((self.host.as_str(), self.port));
+        let connect = TcpStream::connect((self.site.host(), self.site.port()));
         let stream = tokio::time::timeout(self.deadlines.connect, connect)
             .await
             .map_err(|_| NotSent::ConnectTimeout(self.deadlines.connect))?
@@ -229,17 +266,44 @@ impl Endpoint {
             .map_err(|_| NoAnswer::Overrun(self.deadlines.whole))
     }
 
-    fn head(&self, method: &str, path: &str, body_length: usize) -> String {
-        let (host, port) = (&self.host, self.port);
-        let mut head = format!(
-            "{method} {path} HTTP/1.1\r\nHost: {host}:{port}\r\nAccept: application/json\r\n"
-        );
-        if body_length > 0 {
-            head.push_str("Content-Type: application/json\r\n");
-            head.push_str(&format!("Content-Length: {body_length}\r\n"));
+    fn head(&self, path: &str, heading: Heading<'_>, body_length: usize) -> Zeroizing<String> {
+        let mut head = Zeroizing::new(String::with_capacity(1024));
+        head.push_str("POST ");
+        match (self.site.path(), path) {
+            ("", "") => head.push('/'),
+            (site, path) => {
+                head.push_str(site);
+                head.push_str(path);
+            }
+        }
+        head.push_str(" HTTP/1.1\r\n");
+        let authority = self.site.authority();
+        let length = body_length.to_string();
+        let own = [
+            ("Host", authority.as_str()),
+            ("Accept", JSON),
+            ("Content-Type", heading.media),
+            ("Content-Length", &length),
+        ];
+        for (name, value) in own.iter().chain(heading.fields) {
+            head.push_str(name);
+            head.push_str(": ");
+            head.push_str(value);
+            head.push_str("\r\n");
         }
         head.push_str("Connection: close\r\n\r\n");
         head
+    }
+}
+
+impl Spare {
+    /// Young enough, and not closed by the other end.
+    fn is_usable(&mut self) -> bool {
+        let mut byte = [0];
+        let mut buffer = ReadBuf::new(&mut byte);
+        let mut context = Context::from_waker(Waker::noop());
+        let read = Pin::new(&mut self.stream).poll_read(&mut context, &mut buffer);
+        matches!(read, Poll::Pending) && self.since.elapsed() < SPARE_FOR
     }
 }
 

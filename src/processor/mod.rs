@@ -5,16 +5,25 @@
 //! and writes it straight to the TLS stream. What goes back to the control plane is an [`Outcome`],
 //! which cannot hold a digit of a card.
 
+mod adyen;
+mod api;
 mod card;
+mod client;
 mod exchange;
+mod pay_connector;
 mod plane;
 mod response;
 pub mod sandbox;
+mod site;
+mod stripe;
+mod test_cards;
 #[cfg(test)]
 mod testing;
+mod trust;
 mod vault;
+mod words;
 
-use std::{future::Future, time::Duration};
+use std::{future::Future, pin::Pin, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
@@ -26,11 +35,17 @@ use crate::{
     },
 };
 
+pub use adyen::{Adyen, AdyenSettings};
+pub use api::{Connection, Mode, Secret};
 pub use card::{CardView, RequestMemory};
-pub use exchange::Deadlines;
+pub use exchange::{Deadlines, EndpointError};
+pub use pay_connector::{PayConnector, PayConnectorSettings};
 pub use plane::{CardPlane, CardPlaneSettings};
+pub use site::Site;
+pub use stripe::{Stripe, StripeError, StripeSettings};
+pub use trust::{Trust, TrustError};
 
-pub use crate::proto::payment::{Advice, Outcome};
+pub use crate::proto::payment::{Advice, Outcome, Token};
 
 /// One processor's way of charging cards.
 ///
@@ -40,8 +55,14 @@ pub trait Processor {
     /// What the processor promises, as far as the gateway relies on it.
     fn promises(&self) -> Promises;
 
-    /// Charges the card. `recorded` proves that the intent and the sending are durable, and is the
-    /// price of composing a request that holds the card.
+    /// Gets ready for a card that is being keyed: connects.
+    fn warm(&self) -> impl Future<Output = ()> {
+        std::future::ready(())
+    }
+
+    /// Sends the card: charges it, or trades it for a token that [`Processor::charge`] charges.
+    /// `recorded` proves that the intent and the sending are durable, and is the price of composing a
+    /// request that holds the card.
     ///
     /// [`Outcome::Failed`] is only for what surely was not done; whatever may have been done and
     /// was not answered is [`Outcome::Unknown`].
@@ -50,11 +71,52 @@ pub trait Processor {
         recorded: Recorded,
         card: CardView<'_>,
         charge: &Charge,
-    ) -> impl Future<Output = Outcome>;
+    ) -> impl Future<Output = Submitted>;
 
-    /// Asks what became of an attempt. [`Outcome::Failed`] when the processor has no such charge,
-    /// [`Outcome::Unknown`] when it could not be asked or has not decided.
-    fn look_up(&self, charge: &Charge) -> impl Future<Output = Outcome>;
+    /// Charges by a token, which is durable by now. Asked again with the same charge and token it
+    /// tells what became of the first, within [`Promises::idempotency_retention`].
+    fn charge(&self, charge: &Charge, _token: &Token) -> impl Future<Output = Outcome> {
+        std::future::ready(Outcome::Unknown {
+            reason: format!(
+                "attempt {} has a token, and this processor has none",
+                charge.attempt
+            ),
+        })
+    }
+
+    /// Asks what became of an attempt, of whose card the processor has a token if any was kept.
+    /// [`Outcome::Failed`] when the processor has no such charge, [`Outcome::Unknown`] when it could
+    /// not be asked or does not know.
+    fn look_up(&self, charge: &Charge, token: Option<&Token>) -> impl Future<Output = Outcome>;
+}
+
+/// What became of a card that was sent.
+#[derive(Debug)]
+pub enum Submitted {
+    /// It was charged or not: the attempt has ended.
+    Ended(Outcome),
+    /// No money has moved; the token keeps the security code and can be charged once it is durable.
+    Tokenised(Token),
+}
+
+impl From<Outcome> for Submitted {
+    fn from(outcome: Outcome) -> Self {
+        Self::Ended(outcome)
+    }
+}
+
+/// Something that is there later.
+pub type Later<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// What is known of attempts that are on their way: their tokens, and whether they have ended. Errors are
+/// sentences.
+pub trait TokenStore: Send + Sync {
+    /// How an attempt ended, where a person has found out meanwhile.
+    fn ended(&self, attempt: AttemptId) -> Later<'_, Result<Option<Outcome>, String>>;
+    /// Durable before it answers: a charge by the token is sent afterwards.
+    fn keep(&self, attempt: AttemptId, token: Token) -> Later<'_, Result<(), String>>;
+    /// The token of an attempt, where one was kept.
+    fn kept(&self, attempt: AttemptId) -> Later<'_, Result<Option<Token>, String>>;
 }
 
 /// What a processor promises: whoever resolves an unknown outcome goes by this.
@@ -62,8 +124,12 @@ pub trait Processor {
 pub struct Promises {
     /// The adapter's name, as in the journal's `processor`.
     pub name: &'static str,
-    /// Whether it moves no money and takes test cards only.
+    /// Whether no money moves: the sandbox, or a real processor's test mode.
     pub sandbox: bool,
+    /// Whether a card that is no published test card is refused before anything is sent.
+    pub test_cards_only: bool,
+    /// Whether the card is traded for a token first, which moves no money.
+    pub tokenises: bool,
     /// How long the same reference is answered with the first result instead of a second charge.
     pub idempotency_retention: Duration,
     /// Whether a charge can be found by our reference.

@@ -9,9 +9,10 @@ use tokio::{
 };
 
 use super::{
-    Charge, Outcome, Processor, Promises, SubmitError,
+    Advice, Charge, Outcome, Processor, Promises, SubmitError, Submitted, TokenStore,
     card::RequestMemory,
     vault::{Card, NotReady, Vault},
+    words,
 };
 use crate::{
     audit_log::Recorded,
@@ -89,11 +90,13 @@ enum Command {
 }
 
 impl CardPlane {
-    /// Starts the thread. `memory` gives the slots in which requests are composed.
+    /// Starts the thread. `memory` gives the slots in which requests are composed, `tokens` keeps what
+    /// the processor gives for a card.
     pub fn start<P>(
         settings: CardPlaneSettings,
         adapter: P,
         memory: Arc<dyn RequestMemory>,
+        tokens: Arc<dyn TokenStore>,
     ) -> io::Result<Self>
     where
         P: Processor + Send + 'static,
@@ -114,6 +117,7 @@ impl CardPlane {
                 let plane = Plane {
                     adapter: Rc::new(adapter),
                     memory,
+                    tokens,
                     vault: Vault::new(settings.keep_after_decline, settings.hold_at_most),
                     flights: JoinSet::new(),
                     flight_limit: settings.flight_limit,
@@ -254,6 +258,7 @@ impl CardSink for Door {
 struct Plane<P> {
     adapter: Rc<P>,
     memory: Arc<dyn RequestMemory>,
+    tokens: Arc<dyn TokenStore>,
     vault: Vault,
     flights: JoinSet<Landed>,
     flight_limit: Duration,
@@ -289,7 +294,11 @@ impl<P: Processor + 'static> Plane<P> {
 
     fn handle(&mut self, command: Command) {
         match command {
-            Command::Store { payment, field, .. } => self.vault.store(&payment, field, now()),
+            Command::Store { payment, field, .. } => {
+                self.vault.store(&payment, field, now());
+                let adapter = self.adapter.clone();
+                spawn_local(async move { adapter.warm().await });
+            }
             Command::Wipe(payment) => self.vault.wipe(&payment),
             Command::Held {
                 payment, answer, ..
@@ -323,8 +332,10 @@ impl<P: Processor + 'static> Plane<P> {
             Command::LookUp { charge, answer, .. } => {
                 let adapter = self.adapter.clone();
                 let limit = self.flight_limit;
+                let tokens = self.tokens.clone();
                 spawn_local(async move {
-                    let outcome = match timeout(limit, adapter.look_up(&charge)).await {
+                    let looked_up = look_up(&*adapter, &charge, &*tokens);
+                    let outcome = match timeout(limit, looked_up).await {
                         Ok(outcome) => outcome,
                         Err(_) => cut_off(limit),
                     };
@@ -342,16 +353,15 @@ impl<P: Processor + 'static> Plane<P> {
         answer: oneshot::Sender<Result<Outcome, SubmitError>>,
     ) {
         let payment = charge.payment.clone();
-        let adapter = self.adapter.clone();
-        let memory = self.memory.clone();
-        let limit = self.flight_limit;
+        let flight = Flight {
+            adapter: self.adapter.clone(),
+            memory: self.memory.clone(),
+            tokens: self.tokens.clone(),
+            limit: self.flight_limit,
+        };
         // In a task of its own, so that a panic of the adapter ends (and wipes) this attempt only.
         let attempt = spawn_local(async move {
-            let submitted = adapter.submit(recorded, card.view(memory.as_ref()), &charge);
-            let outcome = match timeout(limit, submitted).await {
-                Ok(outcome) => outcome,
-                Err(_) => cut_off(limit),
-            };
+            let outcome = flight.fly(recorded, &mut card, &charge).await;
             (card, outcome)
         });
         self.flights.spawn_local(async move {
@@ -378,6 +388,85 @@ impl<P: Processor + 'static> Plane<P> {
         self.vault
             .answered(&landed.payment, landed.card, &landed.outcome, now());
         let _ = landed.answer.send(Ok(landed.outcome));
+    }
+}
+
+/// What an attempt needs on its way.
+struct Flight<P> {
+    adapter: Rc<P>,
+    memory: Arc<dyn RequestMemory>,
+    tokens: Arc<dyn TokenStore>,
+    limit: Duration,
+}
+
+impl<P: Processor> Flight<P> {
+    /// Nothing that is passed on repeats the card.
+    async fn fly(&self, recorded: Recorded, card: &mut Card, charge: &Charge) -> Outcome {
+        let outcome = self.charge(recorded, card, charge).await;
+        let mut view = card.view(self.memory.as_ref());
+        words::without(outcome, |text| view.is_repeated_in(text))
+    }
+
+    async fn charge(&self, recorded: Recorded, card: &mut Card, charge: &Charge) -> Outcome {
+        let promises = self.adapter.promises();
+        if promises.test_cards_only && !card.view(self.memory.as_ref()).is_test_card() {
+            return Outcome::Declined {
+                advice: Advice::OtherCard,
+                code: "not_a_test_card".to_owned(),
+            };
+        }
+        let view = card.view(self.memory.as_ref());
+        let submitted = timeout(self.limit, self.adapter.submit(recorded, view, charge)).await;
+        let token = match submitted {
+            Ok(Submitted::Ended(outcome)) => return outcome,
+            Ok(Submitted::Tokenised(token)) => token,
+            Err(_) if promises.tokenises => {
+                return not_charged("the processor did not take the card in time");
+            }
+            Err(_) => return cut_off(self.limit),
+        };
+        // The processor has answered: PCI DSS 3.3.1.
+        card.wipe_code();
+        if card
+            .view(self.memory.as_ref())
+            .is_repeated_in(token.as_str())
+        {
+            return not_charged("the processor's token repeats the card");
+        }
+        let kept = self.tokens.keep(charge.attempt.clone(), token.clone());
+        if let Err(error) = kept.await {
+            return not_charged(&format!("the processor's token was not kept ({error})"));
+        }
+        match timeout(self.limit, self.adapter.charge(charge, &token)).await {
+            Ok(outcome) => outcome,
+            Err(_) => cut_off(self.limit),
+        }
+    }
+}
+
+/// The processor may have the card, but was not told to charge it.
+fn not_charged(why: &str) -> Outcome {
+    Outcome::Failed {
+        reason: format!("nothing was charged: {why}"),
+        retryable: true,
+    }
+}
+
+async fn look_up<P: Processor>(adapter: &P, charge: &Charge, tokens: &dyn TokenStore) -> Outcome {
+    let known = match tokens.ended(charge.attempt.clone()).await {
+        Ok(Some(outcome)) => return outcome,
+        Ok(None) => tokens.kept(charge.attempt.clone()).await,
+        Err(reason) => Err(reason),
+    };
+    match known {
+        // It is kept before it is charged.
+        Ok(None) if adapter.promises().tokenises => {
+            not_charged("the attempt ended before the processor was told to")
+        }
+        Ok(token) => adapter.look_up(charge, token.as_ref()).await,
+        Err(reason) => Outcome::Unknown {
+            reason: format!("what is known of the attempt cannot be read ({reason})"),
+        },
     }
 }
 

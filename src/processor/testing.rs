@@ -2,9 +2,10 @@
 //! what a script says. The cards are test cards.
 
 use std::{
+    collections::BTreeMap,
     future::Future,
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
     },
 };
@@ -19,7 +20,7 @@ use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use ulid::Ulid;
 
 use super::{
-    Charge,
+    Charge, Later, Outcome, Token, TokenStore,
     card::{CardView, RequestMemory},
     sandbox::{Identity, SandboxAddress},
 };
@@ -87,6 +88,33 @@ pub(super) fn charge(serial: u64) -> Charge {
         amount_minor: 1250,
         currency: "EUR".to_owned(),
         reference: "INV-1".to_owned(),
+    }
+}
+
+/// Tokens in ordinary memory, which are not kept when told so.
+#[derive(Clone, Default)]
+pub(super) struct Tokens {
+    pub(super) kept: Arc<Mutex<BTreeMap<String, Token>>>,
+    pub(super) refuses: bool,
+}
+
+impl TokenStore for Tokens {
+    fn ended(&self, _attempt: AttemptId) -> Later<'_, Result<Option<Outcome>, String>> {
+        Box::pin(std::future::ready(Ok(None)))
+    }
+
+    fn keep(&self, attempt: AttemptId, token: Token) -> Later<'_, Result<(), String>> {
+        Box::pin(async move {
+            if self.refuses {
+                return Err("the disk is full".to_owned());
+            }
+            self.kept.lock().unwrap().insert(attempt.to_string(), token);
+            Ok(())
+        })
+    }
+
+    fn kept(&self, attempt: AttemptId) -> Later<'_, Result<Option<Token>, String>> {
+        Box::pin(async move { Ok(self.kept.lock().unwrap().get(&attempt.to_string()).cloned()) })
     }
 }
 

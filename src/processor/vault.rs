@@ -195,6 +195,11 @@ impl Vault {
 }
 
 impl Card {
+    /// The security code never outlives an answer.
+    pub(super) fn wipe_code(&mut self) {
+        self.code = None;
+    }
+
     pub(super) fn view<'a>(&'a mut self, memory: &'a dyn RequestMemory) -> CardView<'a> {
         CardView::new(&mut self.pan, &mut self.expiry, self.code.as_mut(), memory)
     }
@@ -255,6 +260,7 @@ impl Kept {
             }
             | Outcome::Approved { .. }
             | Outcome::Failed { .. }
+            | Outcome::Pending { .. }
             | Outcome::Unknown { .. } => Self::NOTHING,
         }
     }

@@ -6,6 +6,7 @@
 
 // Floor 0: values.
 pub mod bits;
+pub mod currency;
 pub mod digit;
 pub mod encoding;
 pub mod field;

@@ -32,17 +32,17 @@ use ulid::Ulid;
 use self::{
     actor::{Actor, Basics, Command, Message},
     hub::Hub,
-    outside::{Books, CallLookup, Cards, Media, Records},
+    outside::{Books, Cards, Records},
     prepared::Prepared,
 };
 pub use self::{
+    outside::{CallLookup, Media},
     prepared::{KeyCodeSettings, PreparedView},
     recover::Recovery,
     types::{
         FieldStatus, FieldView, NewPayment, PaymentError, PaymentEvent, PaymentView, Principal,
         Subscription,
     },
-    validate::currency_exponent,
 };
 pub use crate::proto::payment::PaymentState;
 use crate::{
@@ -163,6 +163,32 @@ impl Payments {
             Arc::new(parts.media),
             Arc::new(cards),
             Arc::new(parts.calls),
+            settings,
+            rng,
+            clock,
+        )
+    }
+
+    /// The same over calls and media that somebody plays, who tells what the media plane would by
+    /// [`Payments::handle_media`]: what tests of the way to a processor work with.
+    #[must_use]
+    pub fn over_played_calls(
+        (journal, audit, cards): (Journal, AuditLog, CardPlane),
+        (media, calls): (Arc<dyn Media>, Arc<dyn CallLookup>),
+        settings: Settings,
+        rng: StdRng,
+        clock: Clock,
+    ) -> Self {
+        let books = Books {
+            journal,
+            audit,
+            cards: cards.clone(),
+        };
+        Self::over(
+            Arc::new(books),
+            media,
+            Arc::new(cards),
+            calls,
             settings,
             rng,
             clock,

@@ -1,7 +1,7 @@
 //! What payments need of the other parts, as small traits: the real parts implement them here,
 //! tests hand in others that fail on request.
 
-use std::{future::Future, pin::Pin, time::Duration};
+use std::time::Duration;
 
 use jiff::Timestamp;
 
@@ -19,8 +19,8 @@ use crate::{
     signal::{CallView, Calls},
 };
 
-/// Something that is there later.
-pub(super) type Later<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+pub(super) use crate::processor::Later;
+
 /// The right to submit one attempt, which only a durable `sending` gives; nothing is sent before
 /// it is polled.
 pub(super) type Submission = Later<'static, Result<Outcome, SubmitError>>;
@@ -73,7 +73,11 @@ pub(super) trait Records: Send + Sync {
 }
 
 /// The media plane.
-pub(super) trait Media: Send + Sync {
+pub trait Media: Send + Sync {
+    /// Sends a command to the call's worker.
+    ///
+    /// # Errors
+    /// [`MediaError`]: nothing was sent.
     fn send(&self, call: &CallId, command: MediaCommand) -> Result<(), MediaError>;
 }
 
@@ -87,8 +91,10 @@ pub(super) trait Cards: Send + Sync {
 }
 
 /// The calls that are up.
-pub(super) trait CallLookup: Send + Sync {
+pub trait CallLookup: Send + Sync {
+    /// A tenant's call, by our id or the signalling's.
     fn find(&self, tenant: &Tenant, id: &str) -> Option<CallView>;
+    /// Which leg of a call has this signalling tag.
     fn leg_of_tag(&self, call: &CallId, tag: &str) -> Option<Leg>;
 }
 

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     journal::{ArmedRow, AttemptRow, PaymentRow, Phase},
-    processor::{Charge, Outcome},
+    processor::Charge,
     proto::{
         audit::{Event, Record, Success},
         call::Holder,
@@ -84,7 +84,7 @@ impl Actor {
                 Ok(())
             }
             Step::Result(attempt, outcome) => {
-                if let Outcome::Unknown { .. } = outcome {
+                if outcome.is_open() {
                     self.unknown_since = Some(Instant::now());
                 }
                 let resulted =

@@ -168,7 +168,8 @@ impl Payments {
             }
             let attempts = records.attempts(row.id.clone()).await.map_err(no_records)?;
             let last = attempts.last().and_then(|last| match &last.phase {
-                Phase::Intent | Phase::Sending | Phase::Result(Outcome::Unknown { .. }) => None,
+                Phase::Intent | Phase::Sending => None,
+                Phase::Result(outcome) if outcome.is_open() => None,
                 Phase::Result(outcome) => Some((last, outcome)),
             });
             // Whether the log has the outcome too is not known: better twice than never.
@@ -258,7 +259,9 @@ impl Left {
 
 fn result_event(attempt: &AttemptRow, outcome: &Outcome) -> Event {
     let code = match outcome {
-        Outcome::Approved { code, .. } | Outcome::Declined { code, .. } => code,
+        Outcome::Approved { code, .. }
+        | Outcome::Declined { code, .. }
+        | Outcome::Pending { code, .. } => code,
         Outcome::Failed { reason, .. } | Outcome::Unknown { reason } => reason,
     };
     Event::ChargeResult {

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::{NewPayment, PaymentError};
-use crate::proto::{field::Field, payment::Request};
+use crate::proto::{currency::currency_exponent, field::Field, payment::Request};
 
 /// The largest amount, in minor units.
 const MAX_AMOUNT_MINOR: u64 = 99_999_999;
@@ -119,28 +119,6 @@ pub(super) fn invalid(
     }
 }
 
-/// Decimals of a currency's minor unit (ISO 4217); `None` for what is no currency that can be
-/// charged.
-#[must_use]
-pub fn currency_exponent(code: &str) -> Option<u8> {
-    const NONE: &str = "BIF CLP DJF GNF ISK JPY KMF KRW PYG RWF UGX VND VUV XAF XOF XPF";
-    const THREE: &str = "BHD IQD JOD KWD LYD OMR TND";
-    const TWO: &str = "AED AFN ALL AMD AOA ARS AUD AWG AZN BAM BBD BDT BMD BND BOB BRL BSD BTN BWP \
-        BYN BZD CAD CDF CHF CNY COP CRC CUP CVE CZK DKK DOP DZD EGP ERN ETB EUR FJD FKP GBP GEL \
-        GHS GIP GMD GTQ GYD HKD HNL HTG HUF IDR ILS INR IRR JMD KES KGS KHR KPW KYD KZT LAK LBP \
-        LKR LRD LSL MAD MDL MGA MKD MMK MNT MOP MRU MUR MVR MWK MXN MYR MZN NAD NGN NIO NOK NPR \
-        NZD PAB PEN PGK PHP PKR PLN QAR RON RSD RUB SAR SBD SCR SDG SEK SGD SHP SLE SOS SRD SSP \
-        STN SVC SYP SZL THB TJS TMT TOP TRY TTD TWD TZS UAH USD UYU UZS VES WST XCD XCG YER ZAR \
-        ZMW ZWG";
-    let is_in = |list: &str| list.split_ascii_whitespace().any(|known| known == code);
-    match code {
-        _ if is_in(TWO) => Some(2),
-        _ if is_in(NONE) => Some(0),
-        _ if is_in(THREE) => Some(3),
-        _ => None,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -223,8 +201,5 @@ mod tests {
         assert!(with(|new| new.reference.clear()).is_err());
         assert!(with(|new| new.reference = "x".repeat(65)).is_err());
         assert!(with(|new| new.reference = "a\nb".to_owned()).is_err());
-        assert_eq!(currency_exponent("JPY"), Some(0));
-        assert_eq!(currency_exponent("KWD"), Some(3));
-        assert_eq!(currency_exponent("USD"), Some(2));
     }
 }

@@ -253,6 +253,10 @@ async fn what_is_sent_is_what_the_document_says() {
             reason: "r".into(),
             retryable: true,
         },
+        Outcome::Pending {
+            processor_reference: "p".into(),
+            code: "c".into(),
+        },
         Outcome::Unknown { reason: "r".into() },
     ];
     for outcome in outcomes {

@@ -4,7 +4,7 @@ use tokio::{net::TcpListener, sync::oneshot};
 
 use super::*;
 use crate::processor::{
-    Processor as _,
+    Processor as _, Submitted, Trust,
     sandbox::{Identity, Sandbox, SandboxAddress},
     testing::{Memory, TestCard, charge, peer, recorded, request_memory},
 };
@@ -34,7 +34,10 @@ async fn submit_with(address: &SandboxAddress, memory: &Memory, deadlines: Deadl
         .submit(recorded(), card.view(memory), &charge(1))
         .await;
     assert_eq!(memory.taken(), 0, "a request was left in memory");
-    outcome
+    match outcome {
+        Submitted::Ended(outcome) => outcome,
+        Submitted::Tokenised(_) => panic!("the sandbox has no tokens"),
+    }
 }
 
 async fn submit(address: &SandboxAddress) -> Outcome {
@@ -105,6 +108,31 @@ async fn what_reaches_the_processor_is_the_expected_request_byte_for_byte() {
         body.len()
     );
     assert_eq!(String::from_utf8(peer.await.unwrap()).unwrap(), expected);
+}
+
+#[test]
+fn a_request_line_has_a_path_whatever_the_site_has() {
+    for (site, path, line) in [
+        ("https://pay.invalid", "", "POST / HTTP/1.1\r\n"),
+        (
+            "https://pay.invalid/charge",
+            "",
+            "POST /charge HTTP/1.1\r\n",
+        ),
+        ("https://pay.invalid/v1/", "/c", "POST /v1/c HTTP/1.1\r\n"),
+    ] {
+        let tls = Trust::default().with_roots([]).unwrap();
+        let endpoint = Endpoint::new(site.parse().unwrap(), tls, quick()).unwrap();
+        let heading = Heading {
+            media: JSON,
+            fields: &[("X-Key", "k")],
+        };
+        let head = endpoint.head(path, heading, 7);
+        assert!(head.starts_with(line), "{}", *head);
+        assert!(head.contains("\r\nHost: pay.invalid\r\n"), "{}", *head);
+        assert!(head.contains("\r\nX-Key: k\r\n"), "{}", *head);
+        assert!(head.contains("\r\nContent-Length: 7\r\n"), "{}", *head);
+    }
 }
 
 #[tokio::test]
@@ -296,7 +324,7 @@ async fn a_look_up_that_fails_is_unknown_and_never_failed() {
         })
         .await;
         let adapter = Sandbox::new(&address, Deadlines::default()).unwrap();
-        let outcome = adapter.look_up(&charge(1)).await;
+        let outcome = adapter.look_up(&charge(1), None).await;
         assert!(matches!(outcome, Outcome::Unknown { .. }), "{outcome:?}");
     }
     let nobody = SandboxAddress {
@@ -304,5 +332,8 @@ async fn a_look_up_that_fails_is_unknown_and_never_failed() {
         ca_pem: Identity::fresh().unwrap().ca_pem,
     };
     let adapter = Sandbox::new(&nobody, Deadlines::default()).unwrap();
-    unknown(&adapter.look_up(&charge(1)).await, "could not be looked up");
+    unknown(
+        &adapter.look_up(&charge(1), None).await,
+        "could not be looked up",
+    );
 }

@@ -1,11 +1,13 @@
 //! The thread, its queue and its rules, with an adapter that answers as told.
 
+mod tokens;
+
 use std::sync::Mutex;
 
 use super::*;
 use crate::processor::{
-    Advice, CardView, Processor,
-    testing::{Memory, charge, key_memory, payment, recorded, request_memory},
+    Advice, CardView, Processor, Token,
+    testing::{Memory, Tokens, charge, key_memory, payment, recorded, request_memory},
 };
 
 type Turn = Box<dyn FnOnce() -> oneshot::Receiver<Outcome> + Send>;
@@ -38,6 +40,8 @@ impl Processor for Scripted {
         Promises {
             name: "scripted",
             sandbox: true,
+            test_cards_only: false,
+            tokenises: false,
             idempotency_retention: Duration::ZERO,
             look_up_by_reference: true,
             consistency_delay: Duration::ZERO,
@@ -45,12 +49,17 @@ impl Processor for Scripted {
         }
     }
 
-    async fn submit(&self, _recorded: Recorded, _card: CardView<'_>, _charge: &Charge) -> Outcome {
+    async fn submit(
+        &self,
+        _recorded: Recorded,
+        _card: CardView<'_>,
+        _charge: &Charge,
+    ) -> Submitted {
         let turn = self.turns.lock().unwrap().pop().expect("a turn");
-        turn().await.expect("the test asked for a panic")
+        turn().await.expect("the test asked for a panic").into()
     }
 
-    async fn look_up(&self, charge: &Charge) -> Outcome {
+    async fn look_up(&self, charge: &Charge, _token: Option<&Token>) -> Outcome {
         std::future::ready(()).await;
         Outcome::Unknown {
             reason: charge.attempt.to_string(),
@@ -69,7 +78,13 @@ impl Bench {
         let script = Scripted::default();
         let memory = Arc::new(request_memory());
         Self {
-            plane: CardPlane::start(settings, script.clone(), memory).unwrap(),
+            plane: CardPlane::start(
+                settings,
+                script.clone(),
+                memory,
+                Arc::new(Tokens::default()),
+            )
+            .unwrap(),
             script,
             fields: key_memory(),
         }

@@ -9,15 +9,26 @@ use super::{SandboxAddress, SandboxError};
 use crate::{
     audit_log::Recorded,
     processor::{
-        Advice, CardView, Charge, Deadlines, Outcome, Processor, Promises, card::Piece,
-        exchange::Endpoint, response::Response,
+        Advice, CardView, Charge, Deadlines, Outcome, Processor, Promises, Site, Submitted, Token,
+        Trust,
+        card::Piece,
+        client::{Client, Heading, JSON},
+        exchange::{Endpoint, EndpointError},
+        response::Response,
     },
     proto::field::Field,
+};
+
+/// JSON and nothing else.
+const PLAIN: Heading<'static> = Heading {
+    media: JSON,
+    fields: &[],
 };
 
 /// The adapter of the embedded sandbox processor.
 pub struct Sandbox {
     endpoint: Endpoint,
+    client: Client,
 }
 
 impl Sandbox {
@@ -26,8 +37,13 @@ impl Sandbox {
         let roots = CertificateDer::pem_slice_iter(address.ca_pem.as_bytes())
             .collect::<Result<Vec<_>, _>>()
             .map_err(|error| SandboxError::Certificate(error.to_string()))?;
+        let site = Site::loopback(address.port);
+        let tls = Trust::default()
+            .with_roots(roots)
+            .map_err(EndpointError::from)?;
         Ok(Self {
-            endpoint: Endpoint::new("127.0.0.1", address.port, roots, deadlines)?,
+            client: Client::new(&site, tls.clone(), deadlines)?,
+            endpoint: Endpoint::new(site, tls, deadlines)?,
         })
     }
 }
@@ -37,6 +53,9 @@ impl Processor for Sandbox {
         Promises {
             name: "sandbox",
             sandbox: true,
+            // The sandbox itself declines them.
+            test_cards_only: false,
+            tokenises: false,
             // As long as the process lives; this is what a payment needs of it.
             idempotency_retention: Duration::from_secs(24 * 60 * 60),
             look_up_by_reference: true,
@@ -45,7 +64,11 @@ impl Processor for Sandbox {
         }
     }
 
-    async fn submit(&self, recorded: Recorded, card: CardView<'_>, charge: &Charge) -> Outcome {
+    async fn warm(&self) {
+        self.endpoint.warm().await;
+    }
+
+    async fn submit(&self, recorded: Recorded, card: CardView<'_>, charge: &Charge) -> Submitted {
         let start = opening(charge);
         let mut body = vec![
             Piece::Text(&start),
@@ -62,17 +85,17 @@ impl Processor for Sandbox {
         body.push(Piece::Text("\"}}"));
         let answered = self
             .endpoint
-            .post_card(recorded, card, "/v1/charges", &body)
+            .post_card(recorded, card, "/v1/charges", PLAIN, &body)
             .await;
-        match answered {
+        Submitted::Ended(match answered {
             Ok(response) => understand(&response),
             Err(error) => error.into(),
-        }
+        })
     }
 
-    async fn look_up(&self, charge: &Charge) -> Outcome {
+    async fn look_up(&self, charge: &Charge, _token: Option<&Token>) -> Outcome {
         let path = format!("/v1/charges/{}", charge.attempt);
-        match self.endpoint.get(&path).await {
+        match self.client.get(&path, &[]).await {
             Ok(response) if has_no_such_charge(&response) => Outcome::Failed {
                 reason: "the processor has no such charge: nothing was done".to_owned(),
                 retryable: true,

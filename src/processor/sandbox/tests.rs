@@ -7,7 +7,9 @@ use crate::{
     media::SlotSource,
     processor::{
         Advice, CardPlane, CardPlaneSettings, Deadlines, Outcome,
-        testing::{Memory, charge, key_memory, payment, recorded, request_memory, test_card},
+        testing::{
+            Memory, Tokens, charge, key_memory, payment, recorded, request_memory, test_card,
+        },
     },
     proto::field::Field,
     secret_memory::Slab,
@@ -49,6 +51,7 @@ impl Bench {
             CardPlaneSettings::default(),
             adapter,
             Arc::new(requests.clone()),
+            Arc::new(Tokens::default()),
         );
         let ca = reqwest::Certificate::from_pem(address.ca_pem.as_bytes()).unwrap();
         Self {
@@ -294,7 +297,13 @@ async fn a_card_goes_from_the_real_slab_to_the_processor_and_every_slot_is_free_
         .unwrap();
     let adapter = Sandbox::new(&server.address, Deadlines::default()).unwrap();
     tokio::spawn(server.run());
-    let plane = CardPlane::start(CardPlaneSettings::default(), adapter, slab.clone()).unwrap();
+    let plane = CardPlane::start(
+        CardPlaneSettings::default(),
+        adapter,
+        slab.clone(),
+        Arc::new(Tokens::default()),
+    )
+    .unwrap();
     for field in [
         Field::PaymentCardNumber,
         Field::ExpirationDate,
@@ -349,7 +358,13 @@ async fn the_security_code_and_the_request_outlive_no_answer_and_no_silence() {
     };
     let adapter = Sandbox::new(&nobody, Deadlines::default()).unwrap();
     let requests = Arc::new(bench.requests.clone());
-    let plane = CardPlane::start(CardPlaneSettings::default(), adapter, requests).unwrap();
+    let plane = CardPlane::start(
+        CardPlaneSettings::default(),
+        adapter,
+        requests,
+        Arc::new(Tokens::default()),
+    )
+    .unwrap();
     let refused = Bench { plane, ..bench };
     let outcome = refused.pay(99, "4242424242424242", Some("123")).await;
     assert_eq!(outcome.as_str(), "failed", "{outcome:?}");

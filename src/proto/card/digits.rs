@@ -1,6 +1,6 @@
 //! Check digits and dates, over digits as values 0 to 9.
 
-use super::Rejection;
+use super::{Brand, BrandMatch, Rejection};
 
 /// Whether the last digit fits the others (Luhn, ISO/IEC 7812-1 annex B).
 pub(super) fn luhn_holds(digits: &[u8]) -> bool {
@@ -14,6 +14,19 @@ pub(super) fn luhn_holds(digits: &[u8]) -> bool {
         })
         .sum();
     sum.is_multiple_of(10)
+}
+
+/// Whether a run of digits in a text begins as a brand's cards do, is as long as one and passes the
+/// check (ISO/IEC 7812-1).
+#[must_use]
+pub fn may_hold_number(text: &str) -> bool {
+    text.split(|c: char| !c.is_ascii_digit()).any(|run| {
+        let digits: Vec<u8> = run.bytes().map(|byte| byte - b'0').collect();
+        match Brand::of(&digits) {
+            BrandMatch::Brand(brand) => brand.has_length(digits.len()) && luhn_holds(&digits),
+            BrandMatch::Undecided | BrandMatch::Unknown => false,
+        }
+    })
 }
 
 /// Whether nine digits are an ABA routing number: weights 3, 7, 1. Nine zeros would fit and name no

@@ -16,6 +16,7 @@ mod tests;
 
 pub use brand::{Brand, BrandMatch};
 pub use captured::{CapturedField, Completeness, FieldRules};
+pub use digits::may_hold_number;
 pub use fields::{AccountNumber, Expiry, Pan, PostalCode, RoutingNumber, SecurityCode};
 pub use last4::{Last4, NotLast4};
 pub use rejection::{Refused, Rejection};

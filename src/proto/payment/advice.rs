@@ -23,6 +23,13 @@ impl Payment {
             State::Unknown(state) if state.parked => format!(
                 "Whether the charge went through is unknown, and asking the processor for 24 hours did not tell. {DO_NOT_CHARGE} Somebody has to look it up with the processor."
             ),
+            State::Unknown(_) | State::LookingUp(_)
+                if matches!(self.outcome(), Some(Outcome::Pending { .. })) =>
+            {
+                format!(
+                    "The processor has the charge and has not decided yet. {DO_NOT_CHARGE} The gateway keeps asking and will show the answer here."
+                )
+            }
             State::Recording(_) | State::Unknown(_) | State::LookingUp(_) => format!(
                 "Whether the charge went through is unknown. {DO_NOT_CHARGE} The gateway keeps asking the processor and will show the answer here."
             ),

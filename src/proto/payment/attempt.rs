@@ -223,7 +223,7 @@ impl Recording {
     ) -> State {
         let word = match &outcome {
             Outcome::Approved { .. } => PaymentState::Approved,
-            Outcome::Unknown { .. } => PaymentState::Unknown,
+            Outcome::Pending { .. } | Outcome::Unknown { .. } => PaymentState::Unknown,
             Outcome::Failed { .. } if missing.is_some() && core.gone.is_none() => {
                 PaymentState::Open
             }
@@ -300,7 +300,7 @@ impl Recording {
     fn conclude(self, core: &mut Core, now: Now) -> State {
         core.last = Some(self.outcome.clone());
         match (&self.outcome, self.word) {
-            (Outcome::Unknown { .. }, _) => self.look_up_later(core, now),
+            (Outcome::Pending { .. } | Outcome::Unknown { .. }, _) => self.look_up_later(core, now),
             (Outcome::Declined { advice, .. }, PaymentState::Open) => {
                 let advice = *advice;
                 self.ask_again(core, advice)
@@ -311,6 +311,7 @@ impl Recording {
                     Outcome::Failed { reason, .. } => reason.clone(),
                     Outcome::Approved { .. }
                     | Outcome::Declined { .. }
+                    | Outcome::Pending { .. }
                     | Outcome::Unknown { .. } => String::new(),
                 };
                 // Once more: a field may have become complete while the outcome was written down.
@@ -396,6 +397,11 @@ fn result_event(core: &Core, attempt: &AttemptId, outcome: &Outcome) -> Event {
     match outcome {
         Outcome::Approved { code, .. } | Outcome::Declined { code, .. } => result(code),
         Outcome::Failed { reason, .. } => result(reason),
+        Outcome::Pending { code, .. } => Event::ChargeUnknown {
+            payment,
+            attempt,
+            reason: format!("the processor has it and has not decided yet ({code})"),
+        },
         Outcome::Unknown { reason } => Event::ChargeUnknown {
             payment,
             attempt,
@@ -410,7 +416,7 @@ impl Unknown {
             Input::Answered(attempt, outcome) | Input::LookedUp(attempt, outcome)
                 if attempt == self.attempt =>
             {
-                if let Outcome::Unknown { .. } = outcome {
+                if outcome.is_open() {
                     if self.next.is_none() && !self.parked {
                         self.next = Some(now.instant + FIRST_LOOK_UP);
                     }
@@ -463,7 +469,7 @@ impl LookingUp {
     pub(super) fn handle(self, core: &mut Core, input: Input, now: Now) -> State {
         match input {
             Input::LookedUp(attempt, outcome) if attempt == self.attempt => match outcome {
-                Outcome::Unknown { .. } => self.again(now),
+                Outcome::Pending { .. } | Outcome::Unknown { .. } => self.again(now),
                 Outcome::Approved { .. } | Outcome::Declined { .. } | Outcome::Failed { .. } => {
                     Recording::begin(core, attempt, outcome, Card::default(), None, true, now)
                 }

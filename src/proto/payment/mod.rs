@@ -13,6 +13,7 @@ mod attempt;
 mod io;
 mod open;
 mod outcome;
+mod token;
 
 use std::{
     collections::{BTreeSet, VecDeque},
@@ -25,6 +26,7 @@ mod model;
 pub use advice::spoken;
 pub use io::{FieldFact, Input, MediaStep, Notice, Output, Refusal, Step};
 pub use outcome::{Advice, Outcome, PaymentState};
+pub use token::Token;
 
 use self::{
     attempt::{Intending, LookingUp, Readying, Recording, Submitting, Unknown},

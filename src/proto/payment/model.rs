@@ -65,6 +65,7 @@ fn outcome() -> impl Strategy<Value = Outcome> {
         4 => advice().prop_map(move |advice| Outcome::Declined { advice, code: code() }),
         1 => any::<bool>().prop_map(move |retryable| Outcome::Failed { reason: code(), retryable }),
         3 => Just(Outcome::Unknown { reason: code() }),
+        1 => Just(Outcome::Pending { processor_reference: code(), code: code() }),
     ]
 }
 
@@ -255,7 +256,7 @@ impl World {
         // A processor does not contradict what it has already said for good.
         let said = self.truth.get(&attempt).cloned().flatten();
         let outcome = match said {
-            Some(Outcome::Unknown { .. }) | None => outcome,
+            Some(Outcome::Unknown { .. } | Outcome::Pending { .. }) | None => outcome,
             Some(definite) => definite,
         };
         self.truth.insert(attempt.clone(), Some(outcome.clone()));
@@ -351,7 +352,9 @@ impl World {
         let may_stand = self.truth.values().any(|outcome| {
             matches!(
                 outcome,
-                None | Some(Outcome::Approved { .. } | Outcome::Unknown { .. })
+                None | Some(
+                    Outcome::Approved { .. } | Outcome::Pending { .. } | Outcome::Unknown { .. }
+                )
             )
         });
         if may_stand {

@@ -29,6 +29,13 @@ pub enum Outcome {
         /// Whether trying again may help.
         retryable: bool,
     },
+    /// The processor has it and has not decided yet: it may stand. A look-up resolves it.
+    Pending {
+        /// The processor's own reference.
+        processor_reference: String,
+        /// The processor's code, for support.
+        code: String,
+    },
     /// It was sent and no answer came: it may stand. A look-up or a person resolves it.
     Unknown {
         /// Why, in words for a person.
@@ -44,7 +51,17 @@ impl Outcome {
             Self::Approved { .. } => "approved",
             Self::Declined { .. } => "declined",
             Self::Failed { .. } => "failed",
+            Self::Pending { .. } => "pending",
             Self::Unknown { .. } => "unknown",
+        }
+    }
+
+    /// Whether it is still open how the attempt ends: it may stand.
+    #[must_use]
+    pub const fn is_open(&self) -> bool {
+        match self {
+            Self::Pending { .. } | Self::Unknown { .. } => true,
+            Self::Approved { .. } | Self::Declined { .. } | Self::Failed { .. } => false,
         }
     }
 }

@@ -448,9 +448,9 @@ impl Records for Fakes {
 
     fn unresolved(&self) -> Later<'_, Result<Vec<AttemptRow>, NotDurable>> {
         let mut rows = self.stage().attempts.clone();
-        rows.retain(|row| match row.phase {
-            Phase::Intent | Phase::Sending | Phase::Result(Outcome::Unknown { .. }) => true,
-            Phase::Result(_) => false,
+        rows.retain(|row| match &row.phase {
+            Phase::Intent | Phase::Sending => true,
+            Phase::Result(outcome) => outcome.is_open(),
         });
         Box::pin(std::future::ready(Ok(rows)))
     }

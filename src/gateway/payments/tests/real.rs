@@ -28,6 +28,7 @@ use crate::{
     media::{CardSink, MediaCommand, MediaError, MediaEvent, MediaEventKind, SlotSource},
     processor::{
         Advice, CardPlane, CardPlaneSettings, CardView, Charge, Outcome, Processor, Promises,
+        Submitted, Token,
     },
     proto::{
         audit::{Actor, Event, Record, Success},
@@ -70,6 +71,8 @@ impl Processor for Spy {
         Promises {
             name: "spy",
             sandbox: true,
+            test_cards_only: false,
+            tokenises: false,
             idempotency_retention: Duration::ZERO,
             look_up_by_reference: true,
             consistency_delay: Duration::ZERO,
@@ -77,18 +80,18 @@ impl Processor for Spy {
         }
     }
 
-    async fn submit(&self, _recorded: Recorded, _card: CardView<'_>, charge: &Charge) -> Outcome {
+    async fn submit(&self, _recorded: Recorded, _card: CardView<'_>, charge: &Charge) -> Submitted {
         let seen = on_disk(&self.data, charge).await;
         self.seen.lock().unwrap().push(seen);
         let turn = self.turns.lock().unwrap().pop_front().expect("a turn");
         match turn {
-            Turn::Answer(outcome) => outcome,
-            Turn::Wait(outcome) => outcome.await.unwrap(),
+            Turn::Answer(outcome) => outcome.into(),
+            Turn::Wait(outcome) => outcome.await.unwrap().into(),
             Turn::Panic => panic!("the adapter has a fault"),
         }
     }
 
-    async fn look_up(&self, _charge: &Charge) -> Outcome {
+    async fn look_up(&self, _charge: &Charge, _token: Option<&Token>) -> Outcome {
         std::future::ready(unknown()).await
     }
 }
@@ -199,7 +202,13 @@ impl Bench {
             seen: Arc::default(),
         };
         let settings_of_plane = CardPlaneSettings::default();
-        let cards = CardPlane::start(settings_of_plane, spy.clone(), slab.clone()).unwrap();
+        let cards = CardPlane::start(
+            settings_of_plane,
+            spy.clone(),
+            slab.clone(),
+            Arc::new(journal.clone()),
+        )
+        .unwrap();
         let caller = Arc::new(Caller {
             payments: OnceLock::new(),
             slab: slab.clone(),

@@ -1,0 +1,69 @@
+//! From `[processor]` to an adapter.
+
+use anyhow::Context;
+
+use crate::{
+    config::{Processor, ProcessorKind},
+    processor::{
+        Adyen, AdyenSettings, PayConnector, PayConnectorSettings, Secret, Stripe, StripeSettings,
+    },
+};
+
+/// An adapter for a processor that is not the sandbox.
+pub(super) enum Real {
+    Stripe(Stripe),
+    Adyen(Adyen),
+    PayConnector(Box<PayConnector>),
+}
+
+/// Whether the files that the section names can be used: keys, authorities, certificates.
+///
+/// # Errors
+/// A sentence that names the key, the file and what is wrong with it.
+pub fn check_processor(section: &Processor) -> anyhow::Result<()> {
+    configured(section).map(|_| ())
+}
+
+/// The adapter, nothing for the sandbox.
+pub(super) fn configured(section: &Processor) -> anyhow::Result<Option<Real>> {
+    if section.kind == ProcessorKind::Sandbox {
+        return Ok(None);
+    }
+    let connection = section.connection();
+    let connection = connection.map_err(|(key, problem)| anyhow::anyhow!("{key}: {problem}"))?;
+    let file = section.key_file.as_deref();
+    let key = Secret::read(file.context("processor.key_file: found none")?)
+        .map_err(|problem| anyhow::anyhow!("processor.key_file: {problem}"))?;
+    let what = format!("[processor] {}", section.kind);
+    Ok(match section.kind {
+        ProcessorKind::Sandbox => None,
+        ProcessorKind::Stripe => {
+            let adapter = Stripe::new(StripeSettings {
+                connection,
+                key,
+                descriptor: section.descriptor.clone(),
+            });
+            Some(Real::Stripe(adapter.context(what)?))
+        }
+        ProcessorKind::Adyen => {
+            let account = section.merchant_account.clone();
+            let adapter = Adyen::new(AdyenSettings {
+                connection,
+                key,
+                merchant_account: account.context("processor.merchant_account: found none")?,
+            });
+            Some(Real::Adyen(adapter.context(what)?))
+        }
+        ProcessorKind::PayConnector => {
+            let delay = section.consistency_delay;
+            let adapter = PayConnector::new(PayConnectorSettings {
+                connection,
+                username: section.username.clone(),
+                key,
+                look_up: section.look_up_url.clone(),
+                consistency_delay: delay.map_or(PayConnector::CONSISTENCY_DELAY, |span| span.0),
+            });
+            Some(Real::PayConnector(Box::new(adapter.context(what)?)))
+        }
+    })
+}

@@ -1,0 +1,239 @@
+//! A processor's API as an adapter uses it: one way for cards, another for all else.
+
+use std::{fmt, fs, path::Path, time::Duration};
+
+use ulid::Ulid;
+use zeroize::Zeroizing;
+
+use super::{
+    Charge, Deadlines, EndpointError, Outcome, Site, Trust,
+    card::{CardView, Piece},
+    client::{Client, Heading},
+    exchange::{Endpoint, ExchangeError},
+    response::Response,
+};
+use crate::audit_log::Recorded;
+
+/// Whether money moves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Mode {
+    /// None does: the processor's test environment, and test cards only.
+    Test,
+    /// It does.
+    Live,
+}
+
+/// How a processor is reached.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Connection {
+    /// Where its API is.
+    pub site: Site,
+    /// By which certificates it is known.
+    pub trust: Trust,
+    /// How long each step may take.
+    pub deadlines: Deadlines,
+    /// Whether money moves.
+    pub mode: Mode,
+}
+
+/// A key of the merchant's. It does not show itself.
+pub struct Secret(Zeroizing<String>);
+
+impl Secret {
+    /// Reads the first and only line of a file.
+    ///
+    /// # Errors
+    /// A sentence that names the file and what is wrong with it, never what is in it.
+    pub fn read(path: &Path) -> Result<Self, String> {
+        let text = fs::read_to_string(path)
+            .map(Zeroizing::new)
+            .map_err(|error| format!("{}: cannot be read: {error}", path.display()))?;
+        Self::new(text.trim()).ok_or_else(|| {
+            format!(
+                "{}: found {}; expected the processor's key alone, on one line",
+                path.display(),
+                if text.trim().is_empty() {
+                    "nothing"
+                } else {
+                    "spaces or characters that no key has"
+                }
+            )
+        })
+    }
+
+    /// `None` where it could not stand in a header.
+    #[must_use]
+    pub fn new(text: &str) -> Option<Self> {
+        let fits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic());
+        fits.then(|| Self(Zeroizing::new(text.to_owned())))
+    }
+
+    /// A key and what stands before it in a header.
+    pub(super) fn composed(text: String) -> Self {
+        Self(Zeroizing::new(text))
+    }
+
+    pub(super) fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(..)")
+    }
+}
+
+/// Both ways to one site.
+pub(super) struct Api {
+    endpoint: Endpoint,
+    client: Client,
+}
+
+impl Api {
+    pub(super) fn new(connection: &Connection) -> Result<Self, EndpointError> {
+        let (site, deadlines) = (&connection.site, connection.deadlines);
+        let tls = connection.trust.client()?;
+        Ok(Self {
+            client: Client::new(site, tls.clone(), deadlines)?,
+            endpoint: Endpoint::new(site.clone(), tls, deadlines)?,
+        })
+    }
+
+    pub(super) async fn warm(&self) {
+        self.endpoint.warm().await;
+    }
+
+    /// Sends a card. `body` is text with holes.
+    pub(super) async fn post_card(
+        &self,
+        recorded: Recorded,
+        card: CardView<'_>,
+        path: &str,
+        heading: Heading<'_>,
+        body: &[Piece<'_>],
+    ) -> Result<Response, ExchangeError> {
+        let endpoint = &self.endpoint;
+        endpoint
+            .post_card(recorded, card, path, heading, body)
+            .await
+    }
+
+    /// Sends what holds no card.
+    pub(super) async fn post(
+        &self,
+        path: &str,
+        heading: Heading<'_>,
+        body: String,
+    ) -> Result<Response, ExchangeError> {
+        self.client.post(path, heading, body).await
+    }
+
+    /// Asks.
+    pub(super) async fn get(
+        &self,
+        path: &str,
+        fields: &[(&'static str, &str)],
+    ) -> Result<Response, ExchangeError> {
+        self.client.get(path, fields).await
+    }
+}
+
+/// Our reference of an attempt where a processor takes no more than 40 characters: the part of its id
+/// that is unique.
+pub(super) fn short_reference(charge: &Charge) -> String {
+    let id = charge.attempt.to_string();
+    let serial = id.rsplit('_').next().unwrap_or(&id);
+    format!("att_{serial}")
+}
+
+/// How long ago the attempt was meant; nothing where the clock has gone back since.
+pub(super) fn age(charge: &Charge) -> Duration {
+    let id = charge.attempt.to_string();
+    let serial = id.rsplit('_').next().unwrap_or(&id);
+    let meant = Ulid::from_string(serial).map_or(0, |serial| serial.timestamp_ms());
+    let now = u64::try_from(jiff::Timestamp::now().as_millisecond()).unwrap_or(0);
+    Duration::from_millis(now.saturating_sub(meant))
+}
+
+/// An amount in the unit that a processor counts in, where its currency has `decimals` of them and
+/// ISO 4217 has `standard`; `None` where it cannot be written so.
+pub(super) fn rescaled(minor: u64, standard: u8, decimals: u8) -> Option<u64> {
+    let scale = |exponent: u8| 10_u64.checked_pow(u32::from(exponent));
+    if decimals >= standard {
+        minor.checked_mul(scale(decimals - standard)?)
+    } else {
+        let scale = scale(standard - decimals)?;
+        minor.is_multiple_of(scale).then_some(minor / scale)
+    }
+}
+
+/// What is said where nothing was done.
+pub(super) fn refused(why: &str, status: u16, retryable: bool) -> Outcome {
+    Outcome::Failed {
+        reason: format!("the processor did nothing: {why} (HTTP {status})"),
+        retryable,
+    }
+}
+
+/// What is said where an answer does not tell what was done.
+pub(super) fn unclear(what: &str, status: u16) -> Outcome {
+    Outcome::Unknown {
+        reason: format!("the processor's answer (HTTP {status}) {what}"),
+    }
+}
+
+/// What is said where a charge could not be looked up.
+pub(super) fn not_looked_up(why: impl fmt::Display) -> Outcome {
+    Outcome::Unknown {
+        reason: format!("the charge could not be looked up: {why}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::processor::testing::charge;
+
+    #[test]
+    fn a_key_is_one_line_and_does_not_show_itself() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("key");
+        fs::write(&file, "sk_test_abc\n").unwrap();
+        let secret = Secret::read(&file).unwrap();
+        assert_eq!(secret.expose(), "sk_test_abc");
+        assert!(!format!("{secret:?}").contains("abc"));
+        for (text, found) in [
+            ("\n", "nothing"),
+            ("a\nb", "spaces"),
+            ("schl\u{fc}ssel", "characters"),
+        ] {
+            fs::write(&file, text).unwrap();
+            let error = Secret::read(&file).unwrap_err();
+            assert!(error.contains(found) && error.contains("key"), "{error}");
+            assert!(!error.contains("ssel"), "{error}");
+        }
+        assert!(
+            Secret::read(&folder.path().join("none"))
+                .unwrap_err()
+                .contains("none")
+        );
+    }
+
+    #[test]
+    fn a_short_reference_is_unique_as_the_attempt_is() {
+        let (one, two) = (short_reference(&charge(1)), short_reference(&charge(2)));
+        assert_ne!(one, two);
+        assert_eq!(one.len(), 30);
+    }
+
+    #[test]
+    fn amounts_are_rescaled_exactly_or_not_at_all() {
+        assert_eq!(rescaled(1250, 2, 2), Some(1250));
+        assert_eq!(rescaled(5, 0, 2), Some(500));
+        assert_eq!(rescaled(1200, 2, 0), Some(12));
+        assert_eq!(rescaled(1250, 2, 0), None);
+        assert_eq!(rescaled(u64::MAX, 0, 2), None);
+    }
+}

@@ -1,0 +1,671 @@
+//! Real adapters against processors that do wrong as they are told, over real TLS, with the real
+//! journal, compliance log, secret memory and card plane: journal, log, what the agent is told and the
+//! processor's books agree, no charge is made twice and none is lost.
+//!
+//! `cargo test --test faults -- --ignored` repeats the matrix 50 times.
+#![allow(clippy::unwrap_used, reason = "tests may")]
+
+mod processors;
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    path::Path,
+    sync::{Arc, Mutex, OnceLock},
+    time::Duration,
+};
+
+use jiff::{SignedDuration, Timestamp};
+use processors::{ADYEN_ACCOUNT, CONNECTOR_USER, Fault, Kind, Processor as Simulator, Stage};
+use rand::{SeedableRng, rngs::StdRng};
+use tempfile::TempDir;
+use tonewall::{
+    audit_log::AuditLog,
+    gateway::payments::{
+        CallLookup, Clock, KeyCodeSettings, Media, NewPayment, PaymentError, PaymentState,
+        PaymentView, Payments, Principal, Settings,
+    },
+    journal::{Journal, Phase},
+    media::{CardSink, MediaCommand, MediaError, MediaEvent, MediaEventKind, SlotSource},
+    processor::{
+        Advice, Adyen, AdyenSettings, CardPlane, CardPlaneSettings, Connection, Deadlines, Mode,
+        Outcome, PayConnector, PayConnectorSettings, Secret, Stripe, StripeSettings, Trust,
+    },
+    proto::{
+        audit::Actor,
+        capture::{CaptureEvent, CaptureEventKind, CaptureSettings},
+        card::{Brand, CapturedField, FieldRules, Last4},
+        digit::Key,
+        field::Field,
+        id::{CallId, PaymentId, Tenant},
+        leg::Leg,
+        time::Now,
+    },
+    secret_memory::Slab,
+    signal::CallView,
+};
+use ulid::Ulid;
+
+const CARD: [Field; 3] = [
+    Field::PaymentCardNumber,
+    Field::ExpirationDate,
+    Field::SecurityCode,
+];
+const APPROVED: &str = "4242424242424242";
+/// Payments at a time in one shop, and the slots that they take.
+const AT_A_TIME: usize = 10;
+/// How long something may take on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(40);
+
+fn tenant() -> Tenant {
+    "acme".parse().unwrap()
+}
+
+/// The caller, who keys at once what is asked for, and a media plane that arms at once.
+struct Caller {
+    payments: OnceLock<Payments>,
+    slab: Arc<Slab>,
+    sink: Arc<dyn CardSink>,
+    number: Mutex<&'static str>,
+}
+
+impl Caller {
+    fn key(&self, field: Field) -> (CapturedField, CaptureEventKind) {
+        let number = *self.number.lock().unwrap();
+        let digits = match field {
+            Field::PaymentCardNumber => number,
+            Field::ExpirationDate => "1239",
+            _ => "737",
+        };
+        let mut slot = SlotSource::acquire(&*self.slab).expect("a free slot");
+        for digit in digits.bytes() {
+            let _ = slot.press(Key::from_event(digit - b'0').unwrap());
+        }
+        let rules = FieldRules {
+            accepted_brands: &Brand::ALL,
+            pan_brand: None,
+            min_postal_code_length: 1,
+            utc: Timestamp::now(),
+        };
+        let last4: Vec<u8> = number.bytes().map(|byte| byte - b'0').collect();
+        let is_number = field == Field::PaymentCardNumber;
+        let kind = CaptureEventKind::Complete {
+            count: u8::try_from(digits.len()).unwrap(),
+            brand: is_number.then_some(Brand::Visa),
+            last4: Last4::of(&last4).filter(|_| is_number),
+        };
+        (
+            CapturedField::check(field, slot, &rules).ok().unwrap(),
+            kind,
+        )
+    }
+}
+
+impl Media for Caller {
+    fn send(&self, call: &CallId, command: MediaCommand) -> Result<(), MediaError> {
+        let kind = match command {
+            MediaCommand::Arm(holder) => MediaEventKind::Armed(holder),
+            MediaCommand::OpenCapture { payment, field, .. } => {
+                let (keyed, kind) = self.key(field);
+                self.sink.store(&payment, keyed).unwrap();
+                MediaEventKind::Capture(CaptureEvent {
+                    payment,
+                    field,
+                    kind,
+                })
+            }
+            _ => return Ok(()),
+        };
+        let call = call.clone();
+        let payments = self.payments.get().unwrap();
+        payments.handle_media(&MediaEvent { call, kind });
+        Ok(())
+    }
+}
+
+/// A call of every name, answered.
+#[derive(Default)]
+struct AnyCall(Mutex<HashMap<String, CallId>>);
+
+impl CallLookup for AnyCall {
+    fn find(&self, tenant: &Tenant, name: &str) -> Option<CallView> {
+        let mut calls = self.0.lock().unwrap();
+        let id = calls.entry(name.to_owned()).or_insert_with(|| {
+            let node = "n1".parse().unwrap();
+            CallId::new(tenant.clone(), node, Ulid::from_parts(1, rand::random()))
+        });
+        Some(CallView {
+            id: id.clone(),
+            signalling_id: name.to_owned(),
+            caller_tag: None,
+            agent_tag: None,
+            started: Timestamp::now(),
+            answered: true,
+            refusal: None,
+            armed: false,
+        })
+    }
+
+    fn leg_of_tag(&self, _call: &CallId, _tag: &str) -> Option<Leg> {
+        None
+    }
+}
+
+/// A gateway's money side, and the processor that it charges by.
+struct Shop {
+    simulator: Simulator,
+    journal: Journal,
+    audit: AuditLog,
+    data: Arc<TempDir>,
+    caller: Arc<Caller>,
+    payments: Payments,
+    by: Principal,
+}
+
+fn deadlines() -> Deadlines {
+    Deadlines {
+        first_byte: Duration::from_secs(2),
+        whole: Duration::from_secs(4),
+        ..Deadlines::default()
+    }
+}
+
+/// The card plane with the adapter of the simulator's kind.
+fn card_plane(simulator: &Simulator, slab: &Arc<Slab>, journal: &Journal) -> CardPlane {
+    let connection = Connection {
+        site: simulator.url().parse().unwrap(),
+        trust: Trust {
+            roots: Some(simulator.roots()),
+            identity: None,
+        },
+        deadlines: deadlines(),
+        mode: Mode::Test,
+    };
+    let key = Secret::read(&simulator.key_file()).unwrap();
+    let (settings, memory) = (CardPlaneSettings::default(), Arc::clone(slab));
+    let tokens = Arc::new(journal.clone());
+    let plane = match simulator.kind {
+        Kind::Stripe => {
+            let descriptor = Some("ORDER".to_owned());
+            let adapter = Stripe::new(StripeSettings {
+                connection,
+                key,
+                descriptor,
+            });
+            CardPlane::start(settings, adapter.unwrap(), memory, tokens)
+        }
+        Kind::Adyen => {
+            let adapter = Adyen::new(AdyenSettings {
+                connection,
+                key,
+                merchant_account: ADYEN_ACCOUNT.to_owned(),
+            });
+            CardPlane::start(settings, adapter.unwrap(), memory, tokens)
+        }
+        Kind::Connector => {
+            let look_up = format!("https://localhost:{}/charges", simulator.port);
+            let adapter = PayConnector::new(PayConnectorSettings {
+                connection,
+                username: Some(CONNECTOR_USER.to_owned()),
+                key,
+                look_up: Some(look_up.parse().unwrap()),
+                consistency_delay: Duration::from_secs(1),
+            });
+            CardPlane::start(settings, adapter.unwrap(), memory, tokens)
+        }
+    };
+    plane.unwrap()
+}
+
+/// The clocks, the calendar's so far behind.
+fn clock(behind: SignedDuration) -> Clock {
+    Arc::new(move || Now {
+        instant: tokio::time::Instant::now().into_std(),
+        utc: Timestamp::now() - behind,
+    })
+}
+
+impl Shop {
+    async fn new(kind: Kind) -> Self {
+        let simulator = Simulator::start(kind).await;
+        Self::over(
+            simulator,
+            Arc::new(TempDir::new().unwrap()),
+            SignedDuration::ZERO,
+        )
+    }
+
+    fn over(simulator: Simulator, data: Arc<TempDir>, behind: SignedDuration) -> Self {
+        let journal = Journal::open(&data.path().join("journal.db")).unwrap();
+        let node = "n1".parse().unwrap();
+        let audit = AuditLog::open(data.path(), node, "test", "none", Timestamp::now).unwrap();
+        let slab = Arc::new(Slab::map(4 * AT_A_TIME, AT_A_TIME, false).unwrap());
+        let cards = card_plane(&simulator, &slab, &journal);
+        let caller = Arc::new(Caller {
+            payments: OnceLock::new(),
+            slab,
+            sink: cards.sink(),
+            number: Mutex::new(APPROVED),
+        });
+        let settings = Settings {
+            tenant: tenant(),
+            node: "n1".parse().unwrap(),
+            capture: CaptureSettings {
+                accepted_brands: vec![Brand::Visa],
+                hash_ends: true,
+                star_clears: true,
+                first_digit_timeout: Duration::from_secs(30),
+                inter_digit_timeout: Duration::from_secs(5),
+                overall_timeout: Duration::from_secs(120),
+                attempts: 3,
+                min_postal_code_length: 4,
+            },
+            processor: cards.promises().name.to_owned(),
+            key_code: KeyCodeSettings {
+                code: "*77#".parse().unwrap(),
+                currency: None,
+            },
+        };
+        let payments = Payments::over_played_calls(
+            (journal.clone(), audit.clone(), cards),
+            (caller.clone(), Arc::new(AnyCall::default())),
+            settings,
+            StdRng::from_rng(&mut rand::rng()),
+            clock(behind),
+        );
+        assert!(caller.payments.set(payments.clone()).is_ok());
+        Self {
+            simulator,
+            journal,
+            audit,
+            data,
+            caller,
+            payments,
+            by: Principal {
+                tenant: tenant(),
+                actor: Actor::Gateway,
+                origin: "test".to_owned(),
+            },
+        }
+    }
+
+    async fn view(&self, id: &PaymentId) -> PaymentView {
+        self.payments.get(&self.by, id).await.unwrap()
+    }
+
+    async fn until(&self, id: &PaymentId, wanted: impl Fn(&PaymentView) -> bool) -> PaymentView {
+        let wait = async {
+            loop {
+                let view = self.view(id).await;
+                if wanted(&view) {
+                    return view;
+                }
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        match tokio::time::timeout(PATIENCE, wait).await {
+            Ok(view) => view,
+            Err(_) => panic!("still {:?}", self.view(id).await),
+        }
+    }
+
+    /// A payment whose card is keyed.
+    async fn keyed(&self, call: &str) -> PaymentId {
+        let new = NewPayment {
+            call: call.to_owned(),
+            leg: None,
+            amount_minor: 1250,
+            currency: "EUR".to_owned(),
+            reference: "INV-1 &=+%\"x\"".to_owned(),
+            description: None,
+            fields: Vec::new(),
+        };
+        let id = self.payments.create(&self.by, new).await.unwrap().id;
+        for field in CARD {
+            self.payments.capture(&self.by, &id, field).await.unwrap();
+            self.until(&id, |view| view.state == PaymentState::Open)
+                .await;
+        }
+        id
+    }
+
+    /// The payment once its first outcome is told.
+    async fn pay(&self, call: &str) -> PaymentView {
+        let id = self.keyed(call).await;
+        let view = self.payments.complete(&self.by, &id).await.unwrap();
+        assert_ne!(view.state, PaymentState::Submitting);
+        view
+    }
+
+    /// Our reference at the processor.
+    fn reference(&self, attempt: &str) -> String {
+        match self.simulator.kind {
+            Kind::Stripe | Kind::Connector => attempt.to_owned(),
+            Kind::Adyen => format!("att_{}", attempt.rsplit('_').next().unwrap()),
+        }
+    }
+
+    /// What the journal, the log, the agent's view and the processor's books say of a payment agrees.
+    async fn agree(&self, id: &PaymentId) {
+        let view = self.view(id).await;
+        let attempts = self.journal.attempts(id.clone()).await.unwrap();
+        let log = log(self.data.path());
+        for attempt in &attempts {
+            let Phase::Result(outcome) = &attempt.phase else {
+                panic!("an attempt without an outcome: {attempt:?}");
+            };
+            let charges = {
+                let state = self.simulator.state();
+                state.charges(&self.reference(&attempt.id.to_string()))
+            };
+            let told = match outcome {
+                Outcome::Approved { .. } => charges == 1,
+                Outcome::Declined { .. } | Outcome::Failed { .. } => charges == 0,
+                Outcome::Pending { .. } | Outcome::Unknown { .. } => charges <= 1,
+            };
+            assert!(told, "{charges} charges, and told is {outcome:?}");
+            let last = log
+                .lines()
+                .rfind(|line| line.contains(&attempt.id.to_string()) && line.contains("\"charge-"));
+            let word = match outcome {
+                Outcome::Pending { .. } | Outcome::Unknown { .. } => "charge-unknown".to_owned(),
+                ended => format!("\"outcome\":\"{}\"", ended.as_str()),
+            };
+            assert!(last.unwrap().contains(&word), "{word}: {last:?}");
+        }
+        assert_eq!(
+            view.outcome,
+            match &attempts.last().unwrap().phase {
+                Phase::Result(outcome) => Some(outcome.clone()),
+                _ => None,
+            }
+        );
+        if view.state == PaymentState::Unknown {
+            assert!(view.advice.contains("Do not charge again"), "{view:?}");
+        }
+    }
+
+    /// The processor was never sent anything wrong, and has no charge that is not in the journal.
+    async fn nothing_is_lost(&self, payments: &[PaymentId]) {
+        let mut ours = BTreeSet::new();
+        for id in payments {
+            self.agree(id).await;
+            for attempt in self.journal.attempts(id.clone()).await.unwrap() {
+                ours.insert(self.reference(&attempt.id.to_string()));
+            }
+        }
+        let state = self.simulator.state();
+        assert_eq!(state.violations, Vec::<String>::new());
+        for entry in &state.ledger {
+            assert!(ours.contains(&entry.reference), "{entry:?} is nobody's");
+            assert_eq!((entry.amount, entry.currency.as_str()), (1250, "EUR"));
+        }
+    }
+}
+
+fn log(data: &Path) -> String {
+    let folder = data.join("audit/tenant-acme");
+    let mut text = String::new();
+    for file in std::fs::read_dir(folder).unwrap().flatten() {
+        if file.path().extension().is_some_and(|end| end == "log") {
+            text.push_str(&std::fs::read_to_string(file.path()).unwrap());
+        }
+    }
+    text
+}
+
+/// What becomes of a payment that meets this fault, once all is resolved that can be.
+fn expected(kind: Kind, stage: Stage, fault: Fault) -> PaymentState {
+    use PaymentState::{Approved, Failed, Unknown};
+    let is_done = match fault {
+        fault if fault.is_at_the_door() => return Failed,
+        // In the processor's own words nothing was done.
+        Fault::Busy429 => return Failed,
+        Fault::ResetBefore | Fault::Busy503 => false,
+        _ => true,
+    };
+    match (kind, stage) {
+        // What happens to a token moves no money.
+        (Kind::Stripe, Stage::Card) => Failed,
+        // The charge is asked for again under its key.
+        (Kind::Stripe, _) => Approved,
+        (Kind::Connector, _) if is_done => Approved,
+        (Kind::Connector, _) => Failed,
+        // It cannot be asked.
+        (Kind::Adyen, _) => Unknown,
+    }
+}
+
+/// So many payments that each meet the fault.
+async fn meet(kind: Kind, stage: Stage, fault: Fault, times: usize) {
+    let shop = Shop::new(kind).await;
+    let mut payments = Vec::new();
+    // A fault at the door meets one connection, which charges by tokens share.
+    let at_once = match stage {
+        Stage::Token if fault.is_at_the_door() => 1,
+        _ => AT_A_TIME,
+    };
+    for first in (0..times).step_by(at_once) {
+        let at_a_time = at_once.min(times - first);
+        for _ in 0..at_a_time {
+            shop.simulator.will(stage, fault);
+        }
+        let calls: Vec<String> = (first..first + at_a_time)
+            .map(|n| format!("c{n}"))
+            .collect();
+        let views = join_all(calls.iter().map(|call| shop.pay(call))).await;
+        shop.simulator.open_the_door();
+        let wanted = expected(kind, stage, fault);
+        for view in views {
+            let settled = shop.until(&view.id, |view| view.state == wanted);
+            let settled = tokio::time::timeout(PATIENCE, settled).await;
+            assert!(settled.is_ok(), "{kind:?} {stage:?} {fault:?}: {view:?}");
+            payments.push(view.id);
+        }
+    }
+    // What is unknown and cannot be asked for is still unknown after a few look-ups.
+    if expected(kind, stage, fault) == PaymentState::Unknown {
+        tokio::time::sleep(Duration::from_secs(2)).await;
+    }
+    shop.nothing_is_lost(&payments).await;
+}
+
+async fn join_all<T>(futures: impl Iterator<Item = impl Future<Output = T>>) -> Vec<T> {
+    let mut pending: Vec<_> = futures.map(|future| (Box::pin(future), None)).collect();
+    std::future::poll_fn(|context| {
+        let mut ready = true;
+        for (future, result) in &mut pending {
+            if result.is_none() {
+                match future.as_mut().poll(context) {
+                    std::task::Poll::Ready(value) => *result = Some(value),
+                    std::task::Poll::Pending => ready = false,
+                }
+            }
+        }
+        if ready {
+            std::task::Poll::Ready(())
+        } else {
+            std::task::Poll::Pending
+        }
+    })
+    .await;
+    pending
+        .into_iter()
+        .map(|(_, result)| result.unwrap())
+        .collect()
+}
+
+async fn matrix(kind: Kind, stage: Stage, times: usize) {
+    let tasks: Vec<_> = Fault::ALL
+        .into_iter()
+        .map(|fault| (fault, tokio::spawn(meet(kind, stage, fault, times))))
+        .collect();
+    let mut broken = Vec::new();
+    for (fault, task) in tasks {
+        if let Err(error) = task.await {
+            broken.push(format!("{fault:?}: {error}"));
+        }
+    }
+    assert!(broken.is_empty(), "{kind:?} {stage:?}: {broken:#?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_fault_charges_twice_or_loses_a_charge_by_stripe_while_it_takes_the_card() {
+    matrix(Kind::Stripe, Stage::Card, 2).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_fault_charges_twice_or_loses_a_charge_by_stripe_while_it_charges() {
+    matrix(Kind::Stripe, Stage::Token, 2).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_fault_charges_twice_or_loses_a_charge_by_adyen() {
+    matrix(Kind::Adyen, Stage::Card, 2).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_fault_charges_twice_or_loses_a_charge_by_a_connector() {
+    matrix(Kind::Connector, Stage::Card, 2).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "takes minutes"]
+async fn no_fault_charges_twice_or_loses_a_charge_in_fifty_runs_of_each() {
+    for (kind, stage) in [
+        (Kind::Stripe, Stage::Card),
+        (Kind::Stripe, Stage::Token),
+        (Kind::Adyen, Stage::Card),
+        (Kind::Connector, Stage::Card),
+    ] {
+        matrix(kind, stage, 50).await;
+    }
+}
+
+#[tokio::test]
+async fn each_processor_charges_a_card_and_says_so() {
+    for kind in [Kind::Stripe, Kind::Adyen, Kind::Connector] {
+        let shop = Shop::new(kind).await;
+        let view = shop.pay("one").await;
+        assert_eq!(view.state, PaymentState::Approved, "{kind:?}: {view:?}");
+        assert!(view.sandbox, "test mode moves no money");
+        shop.nothing_is_lost(&[view.id]).await;
+        let Some(Outcome::Approved {
+            processor_reference,
+            ..
+        }) = view.outcome
+        else {
+            panic!("{kind:?}")
+        };
+        let state = shop.simulator.state();
+        assert_eq!(state.ledger.len(), 1, "{kind:?}");
+        assert_eq!(processor_reference, state.ledger[0].id, "{kind:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_decline_tells_what_to_do_and_a_code_to_be_keyed_again_is_missing() {
+    for kind in [Kind::Stripe, Kind::Adyen, Kind::Connector] {
+        let shop = Shop::new(kind).await;
+        for (number, expected) in [
+            ("4000000000000002", Advice::OtherCard),
+            ("4000000000000127", Advice::ReEnter(Field::SecurityCode)),
+            ("4000000000000069", Advice::ReEnter(Field::ExpirationDate)),
+            ("4000000000009995", Advice::TryAgain),
+            ("4000000000009987", Advice::DoNotRetry),
+        ] {
+            *shop.caller.number.lock().unwrap() = number;
+            let view = shop.pay(number).await;
+            assert_eq!(view.state, PaymentState::Declined, "{kind:?}: {view:?}");
+            let Some(Outcome::Declined { advice, .. }) = view.outcome else {
+                panic!("{kind:?}")
+            };
+            assert_eq!(advice, expected, "{kind:?} {number}");
+            shop.agree(&view.id).await;
+            if advice == Advice::ReEnter(Field::SecurityCode) {
+                let again = shop.payments.complete(&shop.by, &view.id).await;
+                let Err(PaymentError::FieldsMissing(missing)) = again else {
+                    panic!("charged again without the code: {again:?}")
+                };
+                assert_eq!(missing, [Field::SecurityCode]);
+            }
+        }
+        assert_eq!(shop.simulator.state().violations, Vec::<String>::new());
+    }
+}
+
+#[tokio::test]
+async fn in_test_mode_a_real_card_is_sent_to_nobody() {
+    for kind in [Kind::Stripe, Kind::Adyen, Kind::Connector] {
+        let shop = Shop::new(kind).await;
+        *shop.caller.number.lock().unwrap() = "4716835173984242";
+        let view = shop.pay("real").await;
+        let refused = Outcome::Declined {
+            advice: Advice::OtherCard,
+            code: "not_a_test_card".to_owned(),
+        };
+        assert_eq!(view.outcome, Some(refused), "{kind:?}");
+        assert_eq!(shop.simulator.state().requests, 0, "{kind:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_old_attempt_is_searched_for_and_not_charged_any_more() {
+    let behind = SignedDuration::from_mins(20);
+    let shop = |simulator| Shop::over(simulator, Arc::new(TempDir::new().unwrap()), behind);
+
+    let found = shop(Simulator::start(Kind::Stripe).await);
+    found.simulator.will(Stage::Token, Fault::ResetAfter);
+    let view = found.pay("found").await;
+    found
+        .until(&view.id, |view| view.state == PaymentState::Approved)
+        .await;
+    found.nothing_is_lost(&[view.id]).await;
+
+    // An index that lags behind is no answer, and nothing is charged once nobody expects it.
+    let missed = shop(Simulator::start(Kind::Stripe).await);
+    missed.simulator.state().stale = true;
+    missed.simulator.will(Stage::Token, Fault::ResetBefore);
+    let view = missed.pay("missed").await;
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    assert_eq!(missed.view(&view.id).await.state, PaymentState::Unknown);
+    assert!(missed.simulator.state().ledger.is_empty());
+    missed.nothing_is_lost(&[view.id]).await;
+}
+
+#[test]
+fn after_a_restart_a_charge_without_an_answer_is_asked_for_under_its_key() {
+    let outside = tokio::runtime::Runtime::new().unwrap();
+    let simulator = outside.block_on(Simulator::start(Kind::Stripe));
+    let data = Arc::new(TempDir::new().unwrap());
+    let first = tokio::runtime::Runtime::new().unwrap();
+    let id = first.block_on(async {
+        let shop = Shop::over(simulator.clone(), data.clone(), SignedDuration::ZERO);
+        let id = shop.keyed("crash").await;
+        shop.simulator.will(Stage::Token, Fault::Hang);
+        let _gone = tokio::time::timeout(
+            Duration::from_secs(1),
+            shop.payments.complete(&shop.by, &id),
+        )
+        .await;
+        let attempts = shop.journal.attempts(id.clone()).await.unwrap();
+        assert_eq!(attempts[0].phase, Phase::Sending);
+        let token = shop.journal.token(attempts[0].id.clone()).await.unwrap();
+        assert!(token.is_some(), "charged without a durable token");
+        // Nothing more is written; the other process takes over.
+        shop.audit.close().await.unwrap();
+        id
+    });
+    first.shutdown_background();
+
+    let second = tokio::runtime::Runtime::new().unwrap();
+    second.block_on(async {
+        let shop = Shop::over(simulator, data, SignedDuration::ZERO);
+        assert_eq!(shop.payments.recover().await.unwrap().looked_up, 1);
+        shop.until(&id, |view| view.state == PaymentState::Approved)
+            .await;
+        let attempts = shop.journal.attempts(id.clone()).await.unwrap();
+        let token = shop.journal.token(attempts[0].id.clone()).await.unwrap();
+        assert!(token.is_none(), "kept beyond the end of the attempt");
+        shop.nothing_is_lost(&[id]).await;
+    });
+}

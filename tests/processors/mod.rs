@@ -1,0 +1,295 @@
+//! Processors as their documentation has them: HTTPS servers that check every header and field, keep
+//! a ledger, and do wrong as they are told.
+//!
+//! They hold test cards in ordinary memory, which nothing of the gateway does.
+#![allow(dead_code, reason = "each test uses its part")]
+#![allow(clippy::unwrap_used, reason = "tests may")]
+
+mod adyen;
+mod connector;
+mod line;
+mod stripe;
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    path::PathBuf,
+    sync::{Arc, Mutex, MutexGuard},
+    time::Duration,
+};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+pub(crate) use line::Request;
+
+/// Which processor is played.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Stripe,
+    Adyen,
+    Connector,
+}
+
+/// What goes wrong, once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// Connections are reset before anything is said.
+    Refuse,
+    /// The handshake ends in an alert.
+    TlsAlert,
+    /// The certificate is for somebody else.
+    WrongName,
+    /// The certificate is past its date.
+    Expired,
+    /// The connection is reset before anything is done.
+    ResetBefore,
+    /// It is done, and the connection is reset in the place of the answer.
+    ResetAfter,
+    /// It is done, and no answer comes.
+    Hang,
+    /// It is done, and the answer is a server's error.
+    Error500,
+    /// It is done, and the answer ends in its middle.
+    HalfBody,
+    /// It is done, and the answer comes byte by byte, too slowly.
+    Drip,
+    /// It is done, and the answer is no JSON.
+    BadJson,
+    /// Nothing is done: too many requests.
+    Busy429,
+    /// Nothing is done: not available.
+    Busy503,
+}
+
+impl Fault {
+    pub(crate) const ALL: [Self; 13] = [
+        Self::Refuse,
+        Self::TlsAlert,
+        Self::WrongName,
+        Self::Expired,
+        Self::ResetBefore,
+        Self::ResetAfter,
+        Self::Hang,
+        Self::Error500,
+        Self::HalfBody,
+        Self::Drip,
+        Self::BadJson,
+        Self::Busy429,
+        Self::Busy503,
+    ];
+
+    /// Whether it meets whoever connects, before there is a request.
+    pub(crate) const fn is_at_the_door(self) -> bool {
+        matches!(
+            self,
+            Self::Refuse | Self::TlsAlert | Self::WrongName | Self::Expired
+        )
+    }
+}
+
+/// Which request a fault meets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stage {
+    /// The one that holds the card.
+    Card,
+    /// The charge by a token.
+    Token,
+    /// A look-up.
+    LookUp,
+}
+
+/// What a processor has on its books.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Entry {
+    /// Our reference.
+    pub(crate) reference: String,
+    pub(crate) amount: u64,
+    pub(crate) currency: String,
+    /// Whether the money has moved.
+    pub(crate) charged: bool,
+    /// The processor's own reference.
+    pub(crate) id: String,
+}
+
+/// What an answer says.
+#[derive(Debug, Clone)]
+pub(crate) struct Reply {
+    pub(crate) status: u16,
+    pub(crate) body: String,
+}
+
+impl Reply {
+    pub(crate) fn json(status: u16, body: &Value) -> Self {
+        Self {
+            status,
+            body: body.to_string(),
+        }
+    }
+}
+
+/// What a handler made of a request.
+pub(crate) struct Handled {
+    pub(crate) stage: Stage,
+    pub(crate) reply: Reply,
+}
+
+#[derive(Default)]
+pub(crate) struct State {
+    pub(crate) ledger: Vec<Entry>,
+    /// What was wrong with requests: nothing ever may be.
+    pub(crate) violations: Vec<String>,
+    /// Faults of requests to come, of each stage in turn.
+    faults: BTreeMap<u8, VecDeque<Fault>>,
+    /// What meets whoever connects.
+    door: Option<Fault>,
+    door_is_for_one: bool,
+    /// Whether look-ups miss what is on the books.
+    pub(crate) stale: bool,
+    pub(crate) requests: usize,
+    pub(crate) stripe: stripe::Books,
+    pub(crate) adyen: adyen::Books,
+}
+
+/// A processor that listens.
+#[derive(Clone)]
+pub(crate) struct Processor {
+    pub(crate) kind: Kind,
+    pub(crate) port: u16,
+    state: Arc<Mutex<State>>,
+    folder: Arc<TempDir>,
+}
+
+/// Keys that the processors know.
+pub(crate) const STRIPE_KEY: &str = "sk_test_simulated";
+pub(crate) const ADYEN_KEY: &str = "adyen-simulated";
+pub(crate) const ADYEN_ACCOUNT: &str = "SimulatedShop";
+pub(crate) const CONNECTOR_USER: &str = "tonewall";
+pub(crate) const CONNECTOR_KEY: &str = "connector-simulated";
+
+impl Processor {
+    pub(crate) async fn start(kind: Kind) -> Self {
+        let folder = TempDir::new().unwrap();
+        let identities = line::Identities::fresh();
+        std::fs::write(folder.path().join("roots.pem"), &identities.ca_pem).unwrap();
+        let state = Arc::<Mutex<State>>::default();
+        let port = line::serve(kind, identities, state.clone()).await;
+        Self {
+            kind,
+            port,
+            state,
+            folder: Arc::new(folder),
+        }
+    }
+
+    /// PEM file with its authority.
+    pub(crate) fn roots(&self) -> PathBuf {
+        self.folder.path().join("roots.pem")
+    }
+
+    /// A file with the key that it knows.
+    pub(crate) fn key_file(&self) -> PathBuf {
+        let key = match self.kind {
+            Kind::Stripe => STRIPE_KEY,
+            Kind::Adyen => ADYEN_KEY,
+            Kind::Connector => CONNECTOR_KEY,
+        };
+        let file = self.folder.path().join("key");
+        std::fs::write(&file, key).unwrap();
+        file
+    }
+
+    /// Where charges go.
+    pub(crate) fn url(&self) -> String {
+        let path = match self.kind {
+            Kind::Stripe => "",
+            Kind::Adyen => "/v71",
+            Kind::Connector => "/charge",
+        };
+        format!("https://localhost:{}{path}", self.port)
+    }
+
+    pub(crate) fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap()
+    }
+
+    /// The next request of this stage meets this.
+    pub(crate) fn will(&self, stage: Stage, fault: Fault) {
+        let mut state = self.state();
+        if stage == Stage::Card && fault.is_at_the_door() {
+            state.door = Some(fault);
+            return;
+        }
+        let faults = state.faults.entry(stage as u8).or_default();
+        faults.push_back(fault);
+    }
+
+    /// Whoever connects from here on is let in.
+    pub(crate) fn open_the_door(&self) {
+        self.state().door = None;
+    }
+}
+
+impl State {
+    fn next_fault(&mut self, stage: Stage) -> Option<Fault> {
+        self.faults.get_mut(&(stage as u8))?.pop_front()
+    }
+
+    fn peek(&self, stage: Stage) -> Option<Fault> {
+        self.faults.get(&(stage as u8))?.front().copied()
+    }
+
+    pub(crate) fn violate(&mut self, what: impl Into<String>) -> Reply {
+        let what = what.into();
+        self.violations.push(what.clone());
+        Reply::json(
+            400,
+            &serde_json::json!({ "error": { "type": "invalid_request_error", "code": "violation", "message": what } }),
+        )
+    }
+
+    /// The books' entries under one of our references.
+    pub(crate) fn charges(&self, reference: &str) -> usize {
+        let charged = self.ledger.iter().filter(|entry| entry.charged);
+        charged.filter(|entry| entry.reference == reference).count()
+    }
+}
+
+/// What a processor thinks of a card: `None` is fine, else its word for the decline.
+pub(crate) fn decline_of(number: &str) -> Option<&'static str> {
+    match number {
+        "4000000000000002" => Some("generic_decline"),
+        "4000000000000127" => Some("incorrect_cvc"),
+        "4000000000000069" => Some("expired_card"),
+        "4000000000009995" => Some("insufficient_funds"),
+        "4000000000009987" => Some("lost_card"),
+        _ => None,
+    }
+}
+
+/// Digits, as many as a card number has, with a right check digit.
+pub(crate) fn is_card_number(text: &str) -> bool {
+    let sum: u32 = text
+        .bytes()
+        .rev()
+        .enumerate()
+        .map(|(place, byte)| {
+            let digit = u32::from(byte.wrapping_sub(b'0')) * (1 + place as u32 % 2);
+            digit / 10 + digit % 10
+        })
+        .sum();
+    (12..=19).contains(&text.len())
+        && text.bytes().all(|b| b.is_ascii_digit())
+        && sum.is_multiple_of(10)
+}
+
+/// The month of an expiry date: two digits.
+pub(crate) fn is_month(text: &str) -> bool {
+    text.len() == 2 && ("01"..="12").contains(&text)
+}
+
+pub(crate) fn is_digits(text: &str, length: usize) -> bool {
+    text.len() == length && text.bytes().all(|b| b.is_ascii_digit())
+}
+
+/// How slowly an answer drips: a byte each.
+const DRIP: Duration = Duration::from_millis(40);
