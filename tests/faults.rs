@@ -134,6 +134,7 @@ impl CallLookup for AnyCall {
             CallId::new(tenant.clone(), node, Ulid::from_parts(1, rand::random()))
         });
         Some(CallView {
+            sides_known: true,
             id: id.clone(),
             signalling_id: name.to_owned(),
             caller_tag: None,
