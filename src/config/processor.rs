@@ -7,7 +7,7 @@ use serde::Deserialize;
 use super::Span;
 use crate::processor::{Adyen, Connection, Deadlines, Mode, Site, Stripe, Trust};
 
-/// `[processor]`. Which keys belong to which processor, [`Processor::check`] says.
+/// `[processor]`. Which keys belong to which processor is checked after it was read.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Processor {
