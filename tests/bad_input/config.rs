@@ -3,7 +3,7 @@
 use std::{fs, process::Command};
 
 /// Configuration files that cannot be used, and words of the error.
-const BAD_CONFIG: [(&str, &[&str]); 30] = [
+const BAD_CONFIG: [(&str, &[&str]); 31] = [
     ("", &["data_dir"]),
     ("data_dir = ", &["line 1"]),
     (
@@ -125,8 +125,12 @@ const BAD_CONFIG: [(&str, &[&str]); 30] = [
         &["line 3", "vissa", "expected", "visa"],
     ),
     (
+        "data_dir = \"D\"\n[processor]\nkind = \"paypal\"",
+        &["line 3", "paypal", "sandbox", "stripe"],
+    ),
+    (
         "data_dir = \"D\"\n[processor]\nkind = \"stripe\"",
-        &["line 3", "stripe", "sandbox"],
+        &["processor", "mode", "stripe", "docs/processors.md"],
     ),
     (
         "data_dir = \"D\"\n[processor]\ndigest_key = \"abc\"",
