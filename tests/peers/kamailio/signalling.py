@@ -204,7 +204,6 @@ listen = "127.0.0.1:{self.metrics}"
 [ng]
 udp = "127.0.0.1:{self.ng}"
 [media]
-caller = "offerer"
 port_min = 43000
 port_max = 43199
 port_quarantine = "0s"
