@@ -56,10 +56,10 @@ pub(crate) fn verdicts(samples: &[Sample]) -> Vec<(bool, String)> {
     let void: Vec<&String> = samples.iter().filter_map(|one| one.void.as_ref()).collect();
     let valid: Vec<&Sample> = samples.iter().filter(|one| one.void.is_none()).collect();
     let share = void.len() as f64 / samples.len().max(1) as f64;
-    if valid.len() < 5 || share > MOST_VOID {
-        let why = void.first().map_or("too short", |why| why.as_str());
-        let text = format!("VOID: {} of {} slices: {why}", void.len(), samples.len());
-        return vec![(false, text)];
+    let why = void.first().map_or("too short", |why| why.as_str());
+    let unfit = format!("VOID: {} of {} slices: {why}", void.len(), samples.len());
+    if samples.len() < 5 {
+        return vec![(false, unfit)];
     }
     // Memory and descriptors do not depend on how well the load kept time.
     let all: Vec<&Sample> = samples.iter().collect();
@@ -67,7 +67,6 @@ pub(crate) fn verdicts(samples: &[Sample]) -> Vec<(bool, String)> {
     let (early, late) = (fifth(&all, 1, kb), fifth(&all, 4, kb));
     let descriptors = |one: &Sample| one.descriptors as f64;
     let (few, many) = (fifth(&all, 1, descriptors), fifth(&all, 4, descriptors));
-    let lost: u64 = valid.iter().map(|one| one.lost).sum();
     let mut verdicts = vec![
         (
             late - early <= MORE_KB,
@@ -80,8 +79,13 @@ pub(crate) fn verdicts(samples: &[Sample]) -> Vec<(bool, String)> {
             many <= few,
             format!("{many} descriptors, {few} at first; none more allowed"),
         ),
-        (lost == 0, format!("{lost} packets lost, none allowed")),
     ];
+    if valid.len() < 5 || share > MOST_VOID {
+        verdicts.push((false, unfit));
+        return verdicts;
+    }
+    let lost: u64 = valid.iter().map(|one| one.lost).sum();
+    verdicts.push((lost == 0, format!("{lost} packets lost, none allowed")));
     let delays: [(&str, DelayOf); 2] =
         [("relayed", |one| one.relayed), ("masked", |one| one.masked)];
     for (name, of) in delays {
