@@ -2,12 +2,21 @@
 
 use super::{Call, Holder, Output};
 use crate::proto::{
-    capture::{CaptureEventKind, CaptureFailure, CaptureOutput},
+    capture::{Capture, CaptureEventKind, CaptureFailure, CaptureOutput},
     field::Field,
     id::PaymentId,
     leg::Leg,
     time::Now,
 };
+
+/// The open field, for the leg that keys it; `none` for the other one.
+pub(super) const fn field_of<'a>(
+    open: &'a mut Option<Capture>,
+    keys_it: bool,
+    none: &'a mut Option<Capture>,
+) -> &'a mut Option<Capture> {
+    if keys_it { open } else { none }
+}
 
 impl Call {
     /// Whose keys an open field takes.

@@ -10,6 +10,7 @@ use crate::proto::{
 
 use super::{
     Call, LegMedia, Rebuilt, Refused,
+    field::field_of,
     source::Source,
     stream::{CallerStream, PayloadTypes},
 };
@@ -83,11 +84,7 @@ impl Call {
         }
         stream.begin(header, types, self.masking, now);
         let mut none = None;
-        let capture = if self.keyed_by_agent {
-            &mut self.capture
-        } else {
-            &mut none
-        };
+        let capture = field_of(&mut self.capture, self.keyed_by_agent, &mut none);
         if let Some(armed) = stream.armed_mut() {
             let heard = armed.handle(datagram, header, types, capture, now, out);
             self.note(&heard, Leg::Agent);
@@ -118,11 +115,7 @@ impl Call {
             return;
         };
         let mut none = None;
-        let capture = if self.keyed_by_agent {
-            &mut self.capture
-        } else {
-            &mut none
-        };
+        let capture = field_of(&mut self.capture, self.keyed_by_agent, &mut none);
         if let (Some(armed), Some(types)) = (stream.armed_mut(), types) {
             let heard = armed.handle_timeout(types, capture, now, out);
             self.note(&heard, Leg::Agent);

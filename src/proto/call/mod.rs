@@ -26,6 +26,7 @@ pub use trigger::{AgentKey, CODE_PATIENCE, Dialled, KeyCode, KeyCodeError};
 use self::{
     armed::Heard,
     arming::{HANGOVER, Release},
+    field::field_of,
     mirror::{Mirror, clear_rtcp, translate_reports},
     shadow::Shadow,
     source::Source,
@@ -337,11 +338,7 @@ impl Call {
             return Ok(());
         };
         let mut none = None;
-        let capture = if self.keyed_by_agent {
-            &mut none
-        } else {
-            &mut self.capture
-        };
+        let capture = field_of(&mut self.capture, !self.keyed_by_agent, &mut none);
         let heard = armed.handle(datagram, header, types, capture, now, out);
         self.note(&heard, Leg::Caller);
         self.keep_cover(now);
@@ -492,11 +489,7 @@ impl Call {
         out.clear();
         if let (Some(armed), Some(types)) = (self.stream.armed_mut(), &self.types) {
             let mut none = None;
-            let capture = if self.keyed_by_agent {
-                &mut none
-            } else {
-                &mut self.capture
-            };
+            let capture = field_of(&mut self.capture, !self.keyed_by_agent, &mut none);
             let heard = armed.handle_timeout(types, capture, now, out);
             self.note(&heard, Leg::Caller);
         }
