@@ -29,7 +29,6 @@ use crate::{
 const RETURN_URL: &str = "https://tonewall.invalid/";
 
 /// What the adapter needs to know.
-#[derive(Debug)]
 pub struct AdyenSettings {
     /// How it is reached; [`Adyen::TEST_SITE`] in test mode unless told otherwise, and an address of
     /// the merchant's own in live mode.

@@ -27,7 +27,6 @@ use crate::{
 };
 
 /// What the adapter needs to know.
-#[derive(Debug)]
 pub struct PayConnectorSettings {
     /// How it is reached; the site is the connector's whole address.
     pub connection: Connection,

@@ -37,7 +37,6 @@ const REPLAY_FOR: Duration = Duration::from_secs(10 * 60);
 const SEARCH_LAG: Duration = Duration::from_secs(60 * 60);
 
 /// What the adapter needs to know.
-#[derive(Debug)]
 pub struct StripeSettings {
     /// How it is reached; [`Stripe::SITE`] unless told otherwise.
     pub connection: Connection,
