@@ -2,6 +2,7 @@
 //! that its configuration is valid.
 
 mod check;
+mod links;
 mod meaning;
 mod processor;
 mod sip;
@@ -16,6 +17,7 @@ use std::{
 use serde::Deserialize;
 use thiserror::Error;
 
+pub use links::Links;
 pub use processor::{Processor, ProcessorKind};
 pub use sip::{Sip, SipListen, SipPeer, SipSide};
 pub use values::{Span, Url};
@@ -107,6 +109,9 @@ pub struct Config {
     /// Shadow mode.
     #[serde(default)]
     pub shadow: Shadow,
+    /// How an agent's desktop finds its call.
+    #[serde(default)]
+    pub links: Links,
     /// What starts a payment besides the API.
     #[serde(default)]
     pub triggers: Triggers,

@@ -16,11 +16,12 @@ use tonewall::{
     gateway::read_clocks,
     journal::{
         Journal, KeyKind, KeyRow, Role,
-        keys::{KeySecret, NewKey, create},
+        keys::{NewKey, create},
     },
     proto::{
         audit::{Actor, Event, Record, Success},
         id::KeyId,
+        party::AgentAddress,
     },
 };
 
@@ -55,6 +56,10 @@ pub(crate) enum KeysCommand {
         /// Whose session it becomes; the panel and the log name it
         #[arg(long, default_value = "agent", value_parser = label)]
         label: String,
+        /// The agent's own address, as signalling names it (sip:4711@pbx.example): the panel then finds
+        /// that agent's calls by itself
+        #[arg(long, value_name = "ADDRESS")]
+        agent: Option<AgentAddress>,
         /// Print JSON
         #[arg(long)]
         json: bool,
@@ -117,7 +122,7 @@ async fn carry_out(command: KeysCommand) -> anyhow::Result<()> {
             json,
         } => {
             let site = Site::open(&config)?;
-            let (secret, row) = site.make(role.into(), label, KeyKind::Api, None)?;
+            let (secret, row) = create(site.new_key(role.into(), label), read_clocks().utc)?;
             let event = Event::ApiKeyCreated {
                 key: row.id.clone(),
                 role: role_word(row.role).to_owned(),
@@ -141,11 +146,17 @@ async fn carry_out(command: KeysCommand) -> anyhow::Result<()> {
         KeysCommand::Panel {
             config,
             label,
+            agent,
             json,
         } => {
             let site = Site::open(&config)?;
-            let (secret, row) =
-                site.make(Role::Agent, label, KeyKind::PanelLink, Some(LINK_TTL))?;
+            let new = NewKey {
+                agent,
+                kind: KeyKind::PanelLink,
+                ttl: Some(LINK_TTL),
+                ..site.new_key(Role::Agent, label)
+            };
+            let (secret, row) = create(new, read_clocks().utc)?;
             let event = Event::PanelLinkCreated {
                 key: row.id.clone(),
             };
@@ -216,22 +227,17 @@ impl Site {
         Ok(Self { config, journal })
     }
 
-    fn make(
-        &self,
-        role: Role,
-        label: String,
-        kind: KeyKind,
-        ttl: Option<Duration>,
-    ) -> anyhow::Result<(KeySecret, KeyRow)> {
-        let new = NewKey {
+    /// An API key without an end.
+    fn new_key(&self, role: Role, label: String) -> NewKey {
+        NewKey {
             tenant: self.config.tenant.clone(),
             node: self.config.node.clone(),
             role,
             label,
-            kind,
-            ttl,
-        };
-        Ok(create(new, read_clocks().utc)?)
+            agent: None,
+            kind: KeyKind::Api,
+            ttl: None,
+        }
     }
 
     /// The record first: a key that works stands in the log, or waits to be written into it.
@@ -284,7 +290,7 @@ fn list(rows: &[KeyRow], json: bool) -> anyhow::Result<()> {
             .map(|row| {
                 json!({
                     "id": row.id, "kind": row.kind, "role": row.role, "label": row.label,
-                    "created": row.created, "expires": row.expires, "revoked": row.revoked,
+                    "agent": row.agent, "created": row.created, "expires": row.expires, "revoked": row.revoked,
                 })
             })
             .collect();
@@ -308,6 +314,9 @@ fn list(rows: &[KeyRow], json: bool) -> anyhow::Result<()> {
             role_word(row.role),
             row.label
         )?;
+        if let Some(agent) = &row.agent {
+            writeln!(out, "    for {agent}")?;
+        }
     }
     Ok(())
 }

@@ -135,6 +135,7 @@ impl CallLookup for AnyCall {
         });
         Some(CallView {
             sides_known: true,
+            agent: None,
             id: id.clone(),
             signalling_id: name.to_owned(),
             caller_tag: None,

@@ -17,6 +17,7 @@ const FLOORS: &[&[(&str, &[&str])]] = &[
         ("field", &[]),
         ("id", &[]),
         ("leg", &[]),
+        ("party", &[]),
         ("proof", &[]),
         ("shadow", &[]),
         ("time", &[]),
@@ -31,7 +32,12 @@ const FLOORS: &[&[(&str, &[&str])]] = &[
         ("sip", &[]),
     ],
     &[("dtmf", &[]), ("card", &[]), ("audit", &[])],
-    &[("mask", &[]), ("capture", &[]), ("payment", &[])],
+    &[
+        ("mask", &[]),
+        ("capture", &[]),
+        ("payment", &[]),
+        ("link", &[]),
+    ],
     &[("call", &[])],
 ];
 

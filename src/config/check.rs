@@ -36,6 +36,9 @@ impl Config {
         self.processor.check()?;
         self.check_shadow()?;
         self.check_triggers()?;
+        if let Err(problem) = self.links.voice() {
+            return fail("links.voice", problem);
+        }
         self.check_secrets()
     }
 

@@ -52,6 +52,9 @@ impl fmt::Display for Config {
         if let Some(name) = &self.sip.payment_header {
             writeln!(f, "                agents' ends start payments by {name}")?;
         }
+        if let Some(name) = &self.sip.link_header {
+            writeln!(f, "                their desktops find calls by {name}")?;
+        }
         for peer in &self.sip.peer {
             let side = match peer.side {
                 SipSide::Trunk => "trunk, keys cards",
@@ -142,6 +145,9 @@ impl fmt::Display for Config {
                 };
                 writeln!(f, "processor       {kind}, {mode}")?;
             }
+        }
+        if self.links.always_code {
+            writeln!(f, "links           each by the code that is read out")?;
         }
         if self.shadow.enabled {
             let trunks: Vec<_> = self.shadow.trunks.iter().map(TrunkName::as_str).collect();

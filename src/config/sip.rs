@@ -38,6 +38,8 @@ pub struct Sip {
     pub session_expires: Span,
     /// The header field by which an agent's end starts a payment; none where that starts nothing.
     pub payment_header: Option<String>,
+    /// The header field of an agent's end by whose value a desktop finds its call.
+    pub link_header: Option<String>,
 }
 
 /// `[[sip.listen]]`.
@@ -135,6 +137,7 @@ impl Default for Sip {
             burst: 200,
             session_expires: Span(Duration::from_secs(1_800)),
             payment_header: None,
+            link_header: None,
         }
     }
 }
@@ -182,6 +185,7 @@ impl Sip {
             burst: self.burst,
             session_expires,
             payment_header: self.payment_header.clone(),
+            link_header: self.link_header.clone(),
         }))
     }
 

@@ -21,6 +21,7 @@ use tokio::{
 use super::{
     api::Api,
     end::{self, Finding, Order, Report},
+    ng::AGENT,
 };
 
 /// How long the gateway may take until it is ready.
@@ -101,7 +102,7 @@ impl Setting {
 
     /// Makes a link into the panel, good for one use.
     pub(super) async fn panel_link(&self) -> Result<String> {
-        let answer = self.keys(&["panel"]).await?;
+        let answer = self.keys(&["panel", "--agent", AGENT]).await?;
         let link = answer["link"].as_str();
         link.map(str::to_owned)
             .context("`tonewall keys panel` told no link")

@@ -13,6 +13,9 @@ use tokio::{net::UdpSocket, time::timeout};
 const TRIES: u32 = 4;
 const PATIENCE: Duration = Duration::from_millis(700);
 
+/// The agent's own address; the panel finds the call by it.
+pub(super) const AGENT: &str = "sip:alice@northwind.invalid";
+
 /// A call as the platform knows it.
 #[derive(Debug, Clone)]
 pub(super) struct Dialog {
@@ -31,6 +34,7 @@ impl Dialog {
             "from-tag": Self::CALLER_TAG,
             "replace": ["origin", "session-connection"],
             "ICE": "remove",
+            "tonewall-agent": AGENT,
             "sdp": sdp,
         })
     }

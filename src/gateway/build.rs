@@ -15,6 +15,7 @@ use tokio::sync::mpsc;
 
 use super::{
     dispatch::take_left_records,
+    links::Links,
     payments::{self, Parts, Payments},
     processors::{self, Real},
     read_clocks,
@@ -44,6 +45,7 @@ pub(super) struct Gateway {
     pub(super) journal: Journal,
     pub(super) audit: AuditLog,
     pub(super) calls: Calls,
+    pub(super) links: Links,
     pub(super) payments: Payments,
     pub(super) shadows: Option<Shadows>,
     pub(super) cards: CardPlane,
@@ -123,6 +125,7 @@ impl Gateway {
             measure_wait: config.media.measure_wait,
             key_code: Some(config.triggers.key_code.clone()),
             awaits_code: config.triggers.currency.is_some(),
+            voice: config.links.voice().map_err(anyhow::Error::msg)?,
             nap: config.media.nap.0,
             masking: config.masking,
         };
@@ -130,6 +133,12 @@ impl Gateway {
             MediaPlane::start(settings, &slots, &sink).context("cannot start the media workers")?;
         let metrics = Arc::new(Metrics::new(media.clone(), audit.clone(), &memory)?);
         let calls = registry(&config, &media, &journal, &audit)?;
+        let links = Links::new(
+            Arc::new((calls.clone(), media.clone())),
+            config.node.clone(),
+            StdRng::from_rng(&mut rand::rng()),
+            Arc::new(read_clocks),
+        );
         let payments = Payments::new(
             Parts {
                 journal: journal.clone(),
@@ -159,6 +168,7 @@ impl Gateway {
             journal,
             audit,
             calls,
+            links,
             payments,
             shadows,
             cards,

@@ -42,6 +42,7 @@ pub(super) async fn call_changes(calls: Calls, payments: Payments) {
     loop {
         match changes.recv().await {
             Ok(CallChange::Started(call)) => payments.handle_call_started(&call.id),
+            Ok(CallChange::Changed(call)) => payments.handle_call_changed(&call.id),
             // The end is told by the media plane; a lagging watcher asks for the state anew.
             Ok(CallChange::Ended(_)) | Err(RecvError::Lagged(_)) => {}
             Err(RecvError::Closed) => return,

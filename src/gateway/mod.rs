@@ -2,6 +2,7 @@
 
 mod build;
 mod dispatch;
+pub mod links;
 mod logging;
 pub mod payments;
 mod processors;

@@ -92,6 +92,7 @@ async fn run(path: &Path, config: Config, text: &str) -> anyhow::Result<()> {
         journal,
         audit,
         calls,
+        links,
         payments,
         shadows,
         cards,
@@ -165,6 +166,7 @@ async fn run(path: &Path, config: Config, text: &str) -> anyhow::Result<()> {
         service: http::Gateway {
             payments: payments.clone(),
             calls: calls.clone(),
+            links,
             shadows,
             journal: journal.clone(),
             audit_log: audit.clone(),
@@ -173,6 +175,7 @@ async fn run(path: &Path, config: Config, text: &str) -> anyhow::Result<()> {
         node: config.node.clone(),
         sandbox: cards.is_sandbox(),
         timeouts: http::Timeouts::from(&config.capture.settings()),
+        always_code: config.links.always_code,
         ready,
         refusals: Arc::clone(&refusals),
     };

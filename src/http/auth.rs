@@ -126,6 +126,20 @@ impl FromRequestParts<Arc<Api>> for Operator {
 }
 
 impl SignedIn {
+    /// Puts on record that this was refused.
+    pub(super) async fn refused_to(&self, api: &Api, action: &str, reason: &str) {
+        let Principal {
+            tenant,
+            actor,
+            origin,
+        } = &self.principal;
+        // The address that this session is at, as it was written down when it signed in.
+        let Ok(from) = origin.parse() else { return };
+        api.refusals
+            .access_refused(&*api.service, tenant, actor.clone(), from, action, reason)
+            .await;
+    }
+
     async fn refused(&self, api: &Api, from: SocketAddr, parts: &Parts, reason: &str) {
         let path = parts
             .extensions

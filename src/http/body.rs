@@ -11,9 +11,17 @@ use serde_json::{Map, Value};
 
 use super::{
     digits::could_be_card,
+    links::Target,
     problem::{FIELDS, Problem, Slug, name_of},
 };
-use crate::{gateway::payments::NewPayment, proto::field::Field};
+use crate::{
+    gateway::{links::Sought, payments::NewPayment},
+    proto::{
+        field::Field,
+        link::{SpokenCode, SpokenCodeError},
+        party::{AgentAddress, AgentAddressError, CallReferenceError},
+    },
+};
 
 /// Most bytes of a body.
 pub(super) const BODY_LIMIT: usize = 16 * 1024;
@@ -79,9 +87,10 @@ fn is_length_limit(error: &axum::Error) -> bool {
     false
 }
 
-/// Members of a payment, of which the first is not asked for where the path names the call.
-const NEW_PAYMENT: [&str; 7] = [
+/// Members of a payment, of which the first two are not asked for where the path names the call.
+const NEW_PAYMENT: [&str; 8] = [
     "call",
+    "link",
     "amount",
     "currency",
     "reference",
@@ -91,16 +100,81 @@ const NEW_PAYMENT: [&str; 7] = [
 ];
 
 /// Reads `POST /v1/payments`.
-pub(super) fn new_payment(bytes: &[u8]) -> Result<NewPayment, Problem> {
+pub(super) fn new_payment(bytes: &[u8]) -> Result<(Target, NewPayment), Problem> {
     let object = object(bytes, &NEW_PAYMENT)?;
-    // A SIP Call-ID may well be a row of digits: it is looked up, not kept.
-    let call = Text(&object).required("call", "the id of a call that GET /v1/calls lists")?;
-    payment_on(call, &object)
+    let text = Text(&object);
+    let target = match text.optional("link")? {
+        None => {
+            // A SIP Call-ID may well be a row of digits: it is looked up, not kept.
+            let expected = "the id of a call that GET /v1/calls lists, or `link` in its place";
+            Target::Call(text.required("call", expected)?)
+        }
+        Some(link) if object.get("call").is_none_or(Value::is_null) => Target::Link(link),
+        Some(_) => {
+            return Err(invalid("link", "`link` came with `call`; send one of them"));
+        }
+    };
+    Ok((target, payment_on(String::new(), &object)?))
+}
+
+/// Reads `POST /v1/links`: what is sought, for whoever is at `own` if it does not say, and whether the code
+/// is asked for.
+pub(super) fn new_link(bytes: &[u8], own: Option<AgentAddress>) -> Result<(Sought, bool), Problem> {
+    let object = object(bytes, &["call", "agent", "reference", "confirm"])?;
+    let text = Text(&object);
+    let asks_code = match text.optional("confirm")?.as_deref() {
+        None | Some("match") => false,
+        Some("code") => true,
+        Some(_) => {
+            return Err(invalid(
+                "confirm",
+                "`confirm` is neither `match` nor `code`",
+            ));
+        }
+    };
+    let sought = match (
+        text.optional("call")?,
+        text.optional("agent")?,
+        text.optional("reference")?,
+    ) {
+        (Some(call), None, None) => Sought::Call(call),
+        (None, Some(agent), None) => Sought::Agent(
+            agent
+                .parse()
+                .map_err(|error: AgentAddressError| invalid("agent", error.to_string()))?,
+        ),
+        (None, None, Some(reference)) => Sought::Reference(
+            reference
+                .parse()
+                .map_err(|error: CallReferenceError| invalid("reference", error.to_string()))?,
+        ),
+        (None, None, None) => Sought::Agent(own.ok_or_else(|| {
+            invalid(
+                "agent",
+                "nothing to look by; send `call`, `agent` or `reference`",
+            )
+        })?),
+        _ => {
+            return Err(invalid(
+                "agent",
+                "more than one of `call`, `agent` and `reference`; send one of them",
+            ));
+        }
+    };
+    Ok((sought, asks_code))
+}
+
+/// Reads `POST /v1/links/{id}/confirm`.
+pub(super) fn code(bytes: &[u8]) -> Result<SpokenCode, Problem> {
+    let object = object(bytes, &["code"])?;
+    let code = Text(&object).required("code", "the four digits that were read out, as text")?;
+    code.parse()
+        .map_err(|error: SpokenCodeError| invalid("code", error.to_string()))
 }
 
 /// Reads `PUT /v1/calls/{id}/prepared`.
 pub(super) fn prepared(bytes: &[u8], call: String) -> Result<NewPayment, Problem> {
-    payment_on(call, &object(bytes, &NEW_PAYMENT[1..])?)
+    payment_on(call, &object(bytes, &NEW_PAYMENT[2..])?)
 }
 
 fn payment_on(call: String, object: &Map<String, Value>) -> Result<NewPayment, Problem> {

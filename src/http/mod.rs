@@ -8,6 +8,7 @@ mod auth;
 mod body;
 mod digits;
 mod events;
+mod links;
 mod openapi;
 mod panel;
 mod payments;
@@ -90,6 +91,8 @@ pub struct State {
     pub sandbox: bool,
     /// How long the caller may take.
     pub timeouts: Timeouts,
+    /// Whether every link needs the code that is read out.
+    pub always_code: bool,
     /// Answers `/readyz`.
     pub ready: Ready,
     /// Counts refusals; the metrics read it.
@@ -102,6 +105,7 @@ struct Api {
     node: Node,
     sandbox: bool,
     timeouts: Timeouts,
+    always_code: bool,
     ready: Ready,
     refusals: Arc<Refusals>,
     tls: bool,
@@ -127,6 +131,7 @@ impl Api {
             node: state.node,
             sandbox: state.sandbox,
             timeouts: state.timeouts,
+            always_code: state.always_code,
             ready: state.ready,
             refusals: state.refusals,
             tls,

@@ -19,7 +19,7 @@ use utoipa::{
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
-    Api, events, panel, payments, prepared,
+    Api, events, links, panel, payments, prepared,
     problem::{Problem, Slug},
     schema, shadow,
 };
@@ -36,6 +36,7 @@ use super::{
     tags(
         (name = "payments", description = "A payment on a call, from its creation to its outcome"),
         (name = "calls", description = "The calls that are up"),
+        (name = "links", description = "Which call a desktop's payments are for"),
         (name = "events", description = "What happens, as server-sent events"),
         (name = "shadow", description = "What would be heard on each trunk, before anything is masked"),
         (name = "session", description = "Who asks"),
@@ -58,6 +59,10 @@ pub(super) fn routes() -> OpenApiRouter<Arc<Api>> {
             prepared::put_prepared,
             prepared::delete_prepared
         ))
+        .routes(routes!(links::create))
+        .routes(routes!(links::get, links::end))
+        .routes(routes!(links::read_out))
+        .routes(routes!(links::confirm))
         .routes(routes!(payments::list_payments, payments::create_payment))
         .routes(routes!(payments::get_payment))
         .routes(routes!(payments::capture))

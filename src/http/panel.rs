@@ -153,6 +153,7 @@ pub(super) async fn enter(
         kind: KeyKind::PanelSession,
         role: redeemed.role,
         label: redeemed.label,
+        agent: redeemed.agent,
         secret_hash: hash(&secret),
         created: now,
         expires: now

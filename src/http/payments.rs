@@ -22,7 +22,7 @@ use super::{
     schema,
 };
 use crate::{
-    gateway::payments::{PaymentState, PaymentView, Principal},
+    gateway::payments::{NewPayment, PaymentState, PaymentView, Principal},
     journal::Idempotent,
     proto::id::PaymentId,
 };
@@ -82,6 +82,7 @@ pub(super) async fn session(
         node: api.node.to_string(),
         role: key.role,
         label: key.label,
+        agent: key.agent,
         sandbox: api.sandbox,
         expires: key.expires.map(|at| at.to_string()),
         version: env!("CARGO_PKG_VERSION"),
@@ -158,9 +159,10 @@ pub(super) async fn get_payment(
         (status = BAD_REQUEST, body = schema::Problem, content_type = "application/problem+json",
             description = "`idempotency-key`"),
         (status = NOT_FOUND, body = schema::Problem, content_type = "application/problem+json",
-            description = "`unknown-call`"),
+            description = "`unknown-call`, `unknown-link`"),
         (status = CONFLICT, body = schema::Problem, content_type = "application/problem+json",
-            description = "`call-has-payment`, `cannot-arm`, `idempotency-in-progress`"),
+            description = "`call-has-payment`, `cannot-arm`, `idempotency-in-progress`, `link-unconfirmed`, \
+                `link-ended`"),
         (status = UNPROCESSABLE_ENTITY, body = schema::Problem, content_type = "application/problem+json",
             description = "`invalid-field`, `card-digits`, `wrong-leg`, `caller-unknown`, `idempotency-conflict`"),
         (status = SERVICE_UNAVAILABLE, body = schema::Problem, content_type = "application/problem+json",
@@ -173,7 +175,7 @@ pub(super) async fn create_payment(
 ) -> Result<Response, Problem> {
     let key = idempotency_key(&headers)?;
     let bytes = body::json_bytes(&headers, body, api.body_timeout).await?;
-    let new = body::new_payment(&bytes)?;
+    let (target, new) = body::new_payment(&bytes)?;
     let fingerprint = Sha256::new()
         .chain_update(b"POST\n/v1/payments\n")
         .chain_update(&bytes)
@@ -199,7 +201,14 @@ pub(super) async fn create_payment(
                 ));
             }
         }
-        let created = api.service.create(&by.principal, new).await;
+        let created = match target.call(&api, &by) {
+            Ok(call) => {
+                let new = NewPayment { call, ..new };
+                let created = api.service.create(&by.principal, new).await;
+                created.map_err(Problem::from)
+            }
+            Err(problem) => Err(problem),
+        };
         let answer = created.as_ref().ok().and_then(|payment| {
             Some((StatusCode::CREATED.as_u16(), serde_json::to_string(payment).ok()?))
         });

@@ -24,7 +24,7 @@ use super::{Api, auth::Taker, body, payments::CallPath, problem::Problem, schema
         (status = NOT_FOUND, body = schema::Problem, content_type = "application/problem+json",
             description = "`unknown-call`"),
         (status = CONFLICT, body = schema::Problem, content_type = "application/problem+json",
-            description = "`call-has-payment`, `cannot-arm`"),
+            description = "`call-has-payment`, `cannot-arm`, `link-unconfirmed`"),
         (status = UNPROCESSABLE_ENTITY, body = schema::Problem, content_type = "application/problem+json",
             description = "`invalid-field`, `card-digits`, `wrong-leg`, `caller-unknown`")))]
 pub(super) async fn put_prepared(
@@ -35,6 +35,7 @@ pub(super) async fn put_prepared(
     body: Body,
 ) -> Result<Response, Problem> {
     let bytes = body::json_bytes(&headers, body, api.body_timeout).await?;
+    by.check_linked(&api, &id)?;
     let new = body::prepared(&bytes, id)?;
     let prepared = api.service.prepare(&by.principal, new)?;
     Ok(Json(prepared).into_response())

@@ -66,6 +66,8 @@ slugs! {
     UnknownCall = "unknown-call", NOT_FOUND, "No such call";
     /// No such payment.
     UnknownPayment = "unknown-payment", NOT_FOUND, "No such payment";
+    /// No such link.
+    UnknownLink = "unknown-link", NOT_FOUND, "No such link";
     /// No such trunk.
     UnknownTrunk = "unknown-trunk", NOT_FOUND, "No such trunk";
     /// The address has no such method.
@@ -80,6 +82,12 @@ slugs! {
     WrongState = "wrong-state", CONFLICT, "Not in this state";
     /// Fields are missing.
     FieldsMissing = "fields-missing", CONFLICT, "Fields are missing";
+    /// Payments need a confirmed link to their call.
+    LinkUnconfirmed = "link-unconfirmed", CONFLICT, "The call is not confirmed to be yours";
+    /// The link is over.
+    LinkEnded = "link-ended", CONFLICT, "This link has ended";
+    /// The link's state does not allow it.
+    LinkState = "link-state", CONFLICT, "Not with the link as it stands";
     /// The same request is being carried out.
     InProgress = "idempotency-in-progress", CONFLICT, "The same request is being carried out";
     /// The body is too large.
@@ -94,6 +102,8 @@ slugs! {
     WrongLeg = "wrong-leg", UNPROCESSABLE_ENTITY, "The wrong leg";
     /// Which leg is the caller's is not known, and none was named.
     CallerUnknown = "caller-unknown", UNPROCESSABLE_ENTITY, "The caller's leg has to be named";
+    /// Not the code that was read out.
+    WrongCode = "wrong-code", UNPROCESSABLE_ENTITY, "Not the code that was read out";
     /// The key was used with another request.
     IdempotencyConflict = "idempotency-conflict", UNPROCESSABLE_ENTITY,
         "The Idempotency-Key was used with another request";

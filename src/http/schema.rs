@@ -267,6 +267,75 @@ pub struct PaymentEvent {
     pub payment: Option<PaymentView>,
 }
 
+/// What a desktop looks for its call by: exactly one of the first three, or none in a session that is an
+/// agent's own.
+#[derive(ToSchema)]
+pub struct NewLink {
+    /// The call: our id or the signalling's.
+    #[schema(max_length = 200)]
+    pub call: Option<String>,
+    /// The agent's own address; without a host, at any host.
+    #[schema(max_length = 200, example = "sip:4711@pbx.example")]
+    pub agent: Option<String>,
+    /// What another system calls the call, as signalling has told it.
+    #[schema(max_length = 200)]
+    pub reference: Option<String>,
+    /// `code`: only by the code that is read out.
+    pub confirm: Option<LinkConfirmation>,
+}
+
+/// What confirms a link.
+#[derive(ToSchema)]
+#[schema(rename_all = "kebab-case")]
+pub enum LinkConfirmation {
+    /// That one call fits, where whoever asks may rely on that.
+    Match,
+    /// The code.
+    Code,
+}
+
+/// A desktop's claim that a call is its own.
+#[derive(ToSchema)]
+pub struct Link {
+    /// Its id.
+    #[schema(example = "link_demo_node-1_01JD0000000000000000000000")]
+    pub id: String,
+    /// Where it stands.
+    pub state: LinkState,
+    /// The call, where it is found.
+    pub call: Option<String>,
+    /// How many calls fit, where it is several.
+    pub candidates: Option<u64>,
+    /// One sentence: what to do next.
+    pub advice: String,
+}
+
+/// Where a link stands.
+#[derive(ToSchema)]
+#[schema(rename_all = "kebab-case")]
+pub enum LinkState {
+    /// No answered call fits.
+    Looking,
+    /// More than one does; the code tells which.
+    Several,
+    /// One does, and the code is needed.
+    Found,
+    /// The code was read out.
+    Reading,
+    /// Payments can be taken on `call`.
+    Confirmed,
+    /// It is over.
+    Ended,
+}
+
+/// The code that was heard.
+#[derive(ToSchema)]
+pub struct ReadCode {
+    /// Four digits.
+    #[schema(pattern = "^[0-9]{4}$")]
+    pub code: String,
+}
+
 /// A call that is up.
 #[derive(ToSchema)]
 pub struct CallView {
@@ -277,6 +346,8 @@ pub struct CallView {
     pub signalling_id: String,
     /// Tag of the caller's leg.
     pub caller_tag: Option<String>,
+    /// The agent's own address, where signalling told it.
+    pub agent: Option<String>,
     /// Tag of the agent's leg.
     pub agent_tag: Option<String>,
     /// Whether it is known which of the two tags is the caller's. Where it is not, the keys of both legs
@@ -303,9 +374,12 @@ pub struct CallList {
 /// What is asked for. Twelve digits in a row are refused in `reference` and `description`.
 #[derive(ToSchema)]
 pub struct NewPayment {
-    /// The call: our id or the signalling's.
+    /// The call: our id or the signalling's. Either this or `link`.
     #[schema(max_length = 200)]
-    pub call: String,
+    pub call: Option<String>,
+    /// A confirmed link to the call.
+    #[schema(max_length = 200)]
+    pub link: Option<String>,
     /// Minor units (1250 is 12.50 EUR): an integer, or a string of digits.
     #[schema(schema_with = amount)]
     pub amount: u64,
@@ -422,6 +496,9 @@ pub struct Session {
     pub role: crate::journal::Role,
     /// What whoever made it called it.
     pub label: String,
+    /// The agent whose session it is.
+    #[schema(value_type = Option<String>)]
+    pub agent: Option<crate::proto::party::AgentAddress>,
     /// Whether no real money moves here.
     pub sandbox: bool,
     /// When it runs out.

@@ -6,8 +6,11 @@ use jiff::Timestamp;
 
 use crate::{
     audit_log::{AuditError, AuditLog},
-    gateway::payments::{
-        NewPayment, PaymentError, PaymentView, Payments, PreparedView, Principal, Subscription,
+    gateway::{
+        links::Links,
+        payments::{
+            NewPayment, PaymentError, PaymentView, Payments, PreparedView, Principal, Subscription,
+        },
     },
     journal::{Idempotent, Journal, JournalError, KeyKind, KeyRow},
     proto::{
@@ -67,6 +70,8 @@ pub trait Service: Send + Sync + 'static {
     fn prepared(&self, by: &Principal, call: &str) -> Result<Option<PreparedView>, PaymentError>;
     /// None waits any longer; whether one did.
     fn unprepare(&self, by: &Principal, call: &str) -> Result<bool, PaymentError>;
+    /// Which desktop is at which call.
+    fn links(&self) -> &Links;
     /// The tenant's events after `last`, then live ones.
     fn subscribe(&self, tenant: &Tenant, last: Option<u64>) -> Subscription;
     /// The tenant's live calls.
@@ -125,6 +130,8 @@ pub struct Gateway {
     pub payments: Payments,
     /// Calls.
     pub calls: Calls,
+    /// Which desktop is at which of them.
+    pub links: Links,
     /// Shadow mode's reports, where it is enabled.
     pub shadows: Option<Shadows>,
     /// Keys and idempotency.
@@ -201,6 +208,10 @@ impl Service for Gateway {
 
     fn unprepare(&self, by: &Principal, call: &str) -> Result<bool, PaymentError> {
         self.payments.unprepare(by, call)
+    }
+
+    fn links(&self) -> &Links {
+        &self.links
     }
 
     fn subscribe(&self, tenant: &Tenant, last: Option<u64>) -> Subscription {

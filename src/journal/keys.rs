@@ -15,7 +15,10 @@ use ulid::Ulid;
 use zeroize::{Zeroize, Zeroizing};
 
 use super::{KeyKind, KeyRow, Role};
-use crate::proto::id::{KeyId, Node, Tenant};
+use crate::proto::{
+    id::{KeyId, Node, Tenant},
+    party::AgentAddress,
+};
 
 /// What every secret begins with, so that scanners of source code and logs can find one.
 const PREFIX: &str = "tw_";
@@ -76,6 +79,8 @@ pub struct NewKey {
     pub node: Node,
     pub role: Role,
     pub label: String,
+    /// The agent whose session it becomes.
+    pub agent: Option<AgentAddress>,
     pub kind: KeyKind,
     /// How long it is good for; `None` until it is revoked.
     pub ttl: Option<Duration>,
@@ -128,6 +133,7 @@ pub fn create(new: NewKey, at: Timestamp) -> Result<(KeySecret, KeyRow), KeyErro
         kind: new.kind,
         role: new.role,
         label: new.label,
+        agent: new.agent,
         secret_hash: secret.hash(),
         created: at,
         expires,
@@ -146,6 +152,7 @@ mod tests {
             node: "n1".parse().unwrap(),
             role: Role::Agent,
             label: "Ana".to_owned(),
+            agent: None,
             kind,
             ttl,
         }

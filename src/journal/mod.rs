@@ -25,6 +25,7 @@ use crate::proto::{
     call::Holder,
     card::{Brand, Last4},
     id::{AttemptId, CallId, KeyId, Node, PaymentId, Tenant},
+    party::AgentAddress,
     payment::{Outcome, Token},
 };
 use store::Store;
@@ -122,6 +123,8 @@ pub struct KeyRow {
     pub kind: KeyKind,
     pub role: Role,
     pub label: String,
+    /// The agent whose session it is or becomes: that one's calls it finds by itself.
+    pub agent: Option<AgentAddress>,
     pub secret_hash: [u8; 32],
     pub created: Timestamp,
     pub expires: Option<Timestamp>,

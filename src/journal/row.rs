@@ -13,7 +13,7 @@ pub(super) const ATTEMPT: &str = "SELECT id, payment, amount_minor, currency, re
 pub(super) const ARMED: &str = "SELECT tenant, signalling_id, holder, since, caller_tag FROM armed";
 /// Columns of a key, also for `RETURNING`.
 pub(super) const KEY_COLUMNS: &str =
-    "id, kind, role, label, secret_hash, created, expires, revoked";
+    "id, kind, role, label, secret_hash, created, expires, revoked, agent";
 
 pub(super) fn payment(row: &Row<'_>) -> Result<PaymentRow, JournalError> {
     Ok(PaymentRow {
@@ -77,6 +77,13 @@ pub(super) fn key(row: &Row<'_>) -> Result<KeyRow, JournalError> {
         created: time(row, 5)?,
         expires: optional_time(row, 6)?,
         revoked: optional_time(row, 7)?,
+        agent: row
+            .get::<_, Option<String>>(8)?
+            .map(|text| {
+                text.parse()
+                    .map_err(|_| unreadable(text, "an agent's address"))
+            })
+            .transpose()?,
     })
 }
 

@@ -92,6 +92,9 @@ ALTER TABLE armed ADD COLUMN caller_tag TEXT;
     "
 ALTER TABLE attempts ADD COLUMN token TEXT;
 ",
+    "
+ALTER TABLE keys ADD COLUMN agent TEXT;
+",
 ];
 
 /// Brings the file to this build's version. Two processes may do so at once: the first does it

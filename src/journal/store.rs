@@ -349,8 +349,8 @@ impl Store {
     pub(super) fn put_key(&mut self, row: &KeyRow) -> Result<(), JournalError> {
         self.execute(
             "INSERT INTO keys (id, tenant, node, kind, role, label, secret_hash, created, expires,
-                 revoked)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+                 revoked, agent)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
             params![
                 row.id.to_string(),
                 row.id.tenant().as_str(),
@@ -362,6 +362,7 @@ impl Store {
                 nanoseconds(row.created),
                 row.expires.map(nanoseconds),
                 row.revoked.map(nanoseconds),
+                row.agent.as_ref().map(ToString::to_string),
             ],
         )?;
         Ok(())

@@ -87,6 +87,9 @@ fn key(number: u8, kind: KeyKind, expires: Option<Timestamp>) -> KeyRow {
         kind,
         role: Role::Agent,
         label: "Ana".to_owned(),
+        agent: number
+            .is_multiple_of(2)
+            .then(|| format!("sip:47{number}@pbx").parse().unwrap()),
         secret_hash: [number; 32],
         created: at(number.into()),
         expires,

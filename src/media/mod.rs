@@ -9,10 +9,11 @@ mod pace;
 mod plane;
 pub mod ports;
 mod sockets;
+pub mod voice;
 mod wire;
 mod worker;
 
-use std::{net::UdpSocket, time::Duration};
+use std::{net::UdpSocket, sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
@@ -20,12 +21,13 @@ pub use counters::{Counted, Refusals};
 pub use plane::MediaPlane;
 
 use crate::proto::{
-    call::{ArmRefusal, Dialled, Holder, KeyCode, LegMedia},
+    call::{ArmRefusal, Dialled, Holder, KeyCode, LegMedia, Voice},
     capture::{CaptureEvent, CaptureSettings},
     card::CapturedField,
     field::Field,
     id::{CallId, PaymentId},
     leg::Leg,
+    link::SpokenCode,
     mask::{Guard, Masking},
     proof::MaskingProof,
     rtp::Reception,
@@ -70,6 +72,8 @@ pub struct MediaSettings {
     pub key_code: Option<KeyCode>,
     /// Whether all calls await it from their beginning.
     pub awaits_code: bool,
+    /// Who reads codes out; the voice that is built in where none.
+    pub voice: Option<Arc<Voice>>,
 }
 
 /// A command to the call's worker; plain values.
@@ -106,6 +110,9 @@ pub enum MediaCommand {
     /// Listen for the code that an agent dials to start a payment, or no longer; answered by
     /// [`MediaEventKind::Dialled`]. Keys that may be the code's stay here until it is known.
     AwaitCode(bool),
+    /// Read this code out to the agent, in place of what the caller says; twice, in some 8 s. Nothing of it
+    /// is told: who hears it types it.
+    ReadOut(SpokenCode),
     /// Count what would be heard on the call while it is not armed, for this trunk; answered by
     /// [`MediaEventKind::Shadowed`] in the end.
     Shadow(TrunkName),

@@ -23,6 +23,7 @@ use super::{
     counts::CallCounts,
     doorbell::Doorbell,
     sockets::Sockets,
+    voice,
     worker::{Link, Load, NewCall, Order, Shared, Worker},
 };
 use crate::proto::{
@@ -80,6 +81,9 @@ impl MediaPlane {
             masking: settings.masking,
             key_code: settings.key_code.clone().map(Arc::new),
             awaits_code: settings.awaits_code,
+            voice: settings
+                .voice
+                .unwrap_or_else(|| Arc::new(voice::built_in())),
             nap: settings.nap,
             events,
             slots: Arc::clone(slots),

@@ -31,7 +31,7 @@ use super::{
     wire::{Port, Received, Wire},
 };
 use crate::proto::{
-    call::{Channel, Holder, KeyCode, Output},
+    call::{Channel, Holder, KeyCode, Output, Voice},
     capture::{CaptureEvent, CaptureEventKind, CaptureFailure},
     id::CallId,
     leg::Leg,
@@ -75,6 +75,8 @@ pub(super) struct Shared {
     pub(super) key_code: Option<Arc<KeyCode>>,
     /// Whether all calls await it.
     pub(super) awaits_code: bool,
+    /// Who reads codes out.
+    pub(super) voice: Arc<Voice>,
     /// How long a busy worker may nap so that more packets wait for each wake-up.
     pub(super) nap: Duration,
     /// Where events go.

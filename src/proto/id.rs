@@ -189,6 +189,11 @@ identifier!(
     KeyId,
     "key"
 );
+identifier!(
+    /// One desktop's claim that a call is its own.
+    LinkId,
+    "link"
+);
 
 #[cfg(test)]
 mod tests {

@@ -12,6 +12,7 @@ pub mod encoding;
 pub mod field;
 pub mod id;
 pub mod leg;
+pub mod party;
 pub mod proof;
 pub mod shadow;
 pub mod time;
@@ -28,6 +29,7 @@ pub mod card;
 pub mod dtmf;
 // Floor 3.
 pub mod capture;
+pub mod link;
 pub mod mask;
 pub mod payment;
 // Floor 4.

@@ -34,6 +34,7 @@ use crate::{
         call::{AgentKey, ArmRefusal, Holder, InfoForward},
         id::{CallId, PaymentId, Tenant},
         leg::Leg,
+        link::{Candidate, Finder},
         ng::Dict,
         proof::MaskingProof,
         secret::SealedPress,
@@ -169,6 +170,21 @@ impl Calls {
         by_ours
             .or_else(|| state.live.get(state.by_signalling.get(id)?))
             .map(|call| call.view())
+    }
+
+    /// The calls that a desktop means which looks for its own this way.
+    #[must_use]
+    pub fn candidates(&self, tenant: &Tenant, finder: &Finder) -> Vec<Candidate> {
+        if *tenant != self.inner.settings.tenant {
+            return Vec::new();
+        }
+        let state = self.lock();
+        if let Finder::Call(id) = finder {
+            let found = state.live.get(id).map(|call| call.candidate());
+            return found.into_iter().collect();
+        }
+        let found = state.live.values().filter(|call| call.is_found_by(finder));
+        found.map(|call| call.candidate()).collect()
     }
 
     /// Which leg a signalling tag belongs to.
@@ -386,8 +402,10 @@ impl Calls {
     }
 
     /// Enters a call and tells everybody.
-    pub(super) fn enter(&self, record: Box<CallRecord>) {
+    pub(super) fn enter(&self, mut record: Box<CallRecord>) {
         let view = record.view();
+        // Which tells what there is to tell so far.
+        record.news();
         self.inner.started.fetch_add(1, Ordering::Relaxed);
         let mut state = self.lock();
         state
@@ -466,6 +484,13 @@ impl Calls {
         debug!(call = %id, "call ended");
         self.publish(CallChange::Ended(Arc::new(view)));
         Some(body)
+    }
+
+    /// Tells everybody of a call that was answered, or has another agent.
+    pub(super) fn tell_news(&self, id: &CallId) {
+        if let Some(view) = self.with_live(id, CallRecord::news).flatten() {
+            self.publish(CallChange::Changed(Arc::new(view)));
+        }
     }
 
     fn publish(&self, change: CallChange) {

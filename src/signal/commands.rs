@@ -251,6 +251,13 @@ impl Calls {
         sdp: String,
         peer: SocketAddr,
     ) -> Reply {
+        if let Some(Err(error)) = &offer.agent {
+            warn!(call = %id, %error, "tonewall-agent is no address; the agent's desktop does not find the call by it");
+        }
+        if let Some(Err(error)) = &offer.reference {
+            warn!(call = %id, %error, "tonewall-reference is none; no desktop finds the call by it");
+        }
+        self.tell_news(id);
         if let Some(Err(error)) = &offer.trunk {
             warn!(call = %id, %error, "tonewall-trunk is no name of a trunk; the call counts under its address");
         }

@@ -25,7 +25,7 @@ pub use networks::{NetworkError, Networks};
 pub use parts::{ArmedStore, AuditSink, BoxFuture, Known, MediaPort, PaymentPort};
 pub use settings::{CallSettings, ShadowScope};
 
-use crate::proto::id::CallId;
+use crate::proto::{id::CallId, party::AgentAddress};
 
 /// A call as people and programs may see it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -36,6 +36,9 @@ pub struct CallView {
     pub signalling_id: String,
     /// Tag of the caller's leg.
     pub caller_tag: Option<String>,
+    /// The agent's own address, where signalling told it.
+    #[serde(default)]
+    pub agent: Option<AgentAddress>,
     /// Tag of the agent's leg.
     pub agent_tag: Option<String>,
     /// Whether it is known which of the two tags is the caller's. Where it is not, both legs are masked,
@@ -56,6 +59,8 @@ pub struct CallView {
 pub enum CallChange {
     /// Its first offer came.
     Started(Arc<CallView>),
+    /// It was answered, or somebody else is at the agent's end.
+    Changed(Arc<CallView>),
     /// It was deleted, timed out or lost; as it last was.
     Ended(Arc<CallView>),
 }

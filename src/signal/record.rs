@@ -1,6 +1,7 @@
 //! What signalling knows of one call. No I/O here: each step returns what is to be sent.
 
 use std::{
+    hash::{DefaultHasher, Hash, Hasher},
     net::{IpAddr, SocketAddr},
     sync::Arc,
 };
@@ -19,7 +20,9 @@ use crate::{
         call::{ArmRefusal, LegMedia, SourcePolicy},
         id::{CallId, PaymentId},
         leg::Leg,
+        link::{Agent, Candidate, Finder},
         ng::{DeleteRequest, OfferRequest, SdpOptions},
+        party::{AgentAddress, CallReference},
         sdp::{Audio, CodecName, Description, Rewrite},
         shadow::TrunkName,
     },
@@ -135,6 +138,13 @@ struct Trunk {
     taken: bool,
 }
 
+/// What signalling tells of whose call it is.
+#[derive(Default)]
+struct Names {
+    agent: Option<AgentAddress>,
+    reference: Option<CallReference>,
+}
+
 /// One call.
 pub(super) struct CallRecord {
     pub(super) id: CallId,
@@ -165,6 +175,9 @@ pub(super) struct CallRecord {
     /// How the caller and the agent sounded, at worst and at best.
     pub(super) sound: (Sound, Sound),
     trunk: Trunk,
+    names: Option<Box<Names>>,
+    /// A digest of what [`Self::news`] told last.
+    told: u64,
     branches: Branches,
     /// Its ports, and its place among the calls that this node takes; until it ends.
     held: Option<((PortPair, PortPair), OwnedSemaphorePermit)>,
@@ -199,6 +212,8 @@ impl CallRecord {
             payment: None,
             sound: Default::default(),
             trunk: Trunk::default(),
+            names: None,
+            told: 0,
             branches: Branches::default(),
             held: Some(((caller, agent), place)),
         }
@@ -308,6 +323,7 @@ impl CallRecord {
             id: self.id.clone(),
             signalling_id: self.signalling_id.to_string(),
             caller_tag: self.caller.tag.as_deref().map(str::to_owned),
+            agent: self.agent_address().cloned(),
             agent_tag: self.agent.tag.as_deref().map(str::to_owned),
             sides_known: self.sides_known,
             started: self.started,
@@ -337,6 +353,65 @@ impl CallRecord {
         if leg == Leg::Caller {
             self.trunk.address = self.trunk.address.or(message.received_from);
         }
+    }
+
+    fn agent_address(&self) -> Option<&AgentAddress> {
+        self.names.as_ref()?.agent.as_ref()
+    }
+
+    /// What a message says of whose call it is, before its tag is taken over: of an agent who is replaced
+    /// nothing is left.
+    fn note_names(&mut self, leg: Leg, tag: Option<&str>, message: &OfferRequest) {
+        let known = self.agent.tag.as_deref();
+        if leg == Leg::Agent
+            && known.is_some()
+            && known != tag
+            && let Some(names) = &mut self.names
+        {
+            names.agent = None;
+        }
+        if let Some(Ok(agent)) = &message.agent {
+            self.names.get_or_insert_default().agent = Some(agent.clone());
+        }
+        if let Some(Ok(reference)) = &message.reference {
+            self.names.get_or_insert_default().reference = Some(reference.clone());
+        }
+    }
+
+    /// Whether a desktop that looks for its call this way means this one.
+    pub(super) fn is_found_by(&self, finder: &Finder) -> bool {
+        match finder {
+            Finder::Call(id) => self.id == *id,
+            Finder::Agent(address) => {
+                let heard = self.agent_address();
+                heard.is_some_and(|heard| address.covers(heard))
+            }
+            Finder::Reference(reference) => {
+                let known = self.names.as_ref();
+                known.is_some_and(|names| names.reference.as_ref() == Some(reference))
+            }
+        }
+    }
+
+    /// As links look at it.
+    pub(super) fn candidate(&self) -> Candidate {
+        Candidate {
+            call: self.id.clone(),
+            answered: self.answered(),
+            sides_known: self.sides_known,
+            agent: Agent {
+                address: self.agent_address().cloned(),
+                tag: self.agent.tag.as_deref().map(str::to_owned),
+            },
+        }
+    }
+
+    /// The call anew, where it was answered or has another agent since this was last asked.
+    pub(super) fn news(&mut self) -> Option<CallView> {
+        let mut hasher = DefaultHasher::new();
+        (self.answered(), &self.agent.tag, self.agent_address()).hash(&mut hasher);
+        let now = hasher.finish();
+        (std::mem::replace(&mut self.told, now) != now).then(|| self.view())
     }
 
     /// Which leg makes this offer.
@@ -395,6 +470,7 @@ impl CallRecord {
         let audio = description.audio();
         let mux = how.options.mux;
         let to_other = (audio.mux || mux.offer) && !mux.demux;
+        self.note_names(leg, Some(&offer.from_tag), offer);
         let offerer = self.leg_mut(leg);
         offerer.tag = Some(offer.from_tag.as_str().into());
         offerer.via_branch = offer.via_branch.as_deref().map(Box::from);
@@ -434,6 +510,7 @@ impl CallRecord {
         self.last_signal = now;
         self.note_trunk(leg, answer);
         let audio = description.audio();
+        self.note_names(leg, answer.to_tag.as_deref(), answer);
         let answerer = self.leg_mut(leg);
         answerer.tag = answer.to_tag.as_deref().map(Box::from);
         if let Some(label) = &answer.label {

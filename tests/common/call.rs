@@ -89,6 +89,16 @@ pub(crate) async fn play(gateway: &Gateway, signalling_id: &str) -> Ends {
 
 /// The same, with what signalling tells of who is the caller (`tonewall-caller`).
 pub(crate) async fn play_of(gateway: &Gateway, signalling_id: &str, who: &str) -> Ends {
+    play_with(gateway, signalling_id, who, json!({})).await
+}
+
+/// The same, whose answer says this besides.
+pub(crate) async fn play_with(
+    gateway: &Gateway,
+    signalling_id: &str,
+    who: &str,
+    more: Value,
+) -> Ends {
     let caller = UdpSocket::bind("127.0.0.1:0").await.expect("a socket");
     let agent = UdpSocket::bind("127.0.0.1:0").await.expect("a socket");
     let port = |socket: &UdpSocket| socket.local_addr().expect("its address").port();
@@ -99,10 +109,12 @@ pub(crate) async fn play_of(gateway: &Gateway, signalling_id: &str, who: &str) -
         )
         .await;
     let to_agent_side = media_port(&offer);
-    let answer = gateway
-        .ng(&json!({"command": "answer", "call-id": signalling_id, "from-tag": "caller",
-            "to-tag": "agent", "replace": ["origin", "session-connection"], "sdp": call_sdp(port(&agent))}))
-        .await;
+    let mut answer = json!({"command": "answer", "call-id": signalling_id, "from-tag": "caller",
+        "to-tag": "agent", "replace": ["origin", "session-connection"], "sdp": call_sdp(port(&agent))});
+    if let (Some(answer), Value::Object(more)) = (answer.as_object_mut(), more) {
+        answer.extend(more);
+    }
+    let answer = gateway.ng(&answer).await;
     let to_caller_side = media_port(&answer);
     let address = |port: u16| -> SocketAddr { ([127, 0, 0, 1], port).into() };
     caller

@@ -5,7 +5,7 @@ mod call;
 mod gateway;
 pub(crate) mod pay;
 
-pub(crate) use call::{Ends, How, Key, call_sdp, play, play_of};
+pub(crate) use call::{Ends, How, Key, call_sdp, play, play_of, play_with};
 pub(crate) use gateway::{DIGEST_KEY, Gateway, Options, PATIENCE};
 
 /// Valid test cards, by what the sandbox does with them.

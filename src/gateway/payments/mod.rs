@@ -503,6 +503,11 @@ impl Payments {
         self.shared.hub.publish("call.started", call, None);
     }
 
+    /// A call was answered, or has another agent: tells watchers.
+    pub fn handle_call_changed(&self, call: &CallId) {
+        self.shared.hub.publish("call.updated", call, None);
+    }
+
     /// No new payments from here on.
     pub fn drain(&self) {
         self.shared.draining.store(true, Ordering::Relaxed);

@@ -105,8 +105,8 @@ pub struct PaymentView {
 pub struct PaymentEvent {
     /// Grows by one with each event of this process; replayed from `Last-Event-ID`.
     pub id: u64,
-    /// `payment.created`, `payment.capture`, `payment.updated`, `payment.ended`, `call.started`, `call.key-code`,
-    /// `call.ended`.
+    /// `payment.created`, `payment.capture`, `payment.updated`, `payment.ended`, `call.started`, `call.updated`,
+    /// `call.key-code`, `call.ended`.
     pub name: &'static str,
     /// Whose it is.
     pub tenant: Tenant,

@@ -19,6 +19,10 @@ const state = {
   calls: [],
   payments: new Map(),
   chosen: fromHash(),
+  /** Our link: which call is ours, as far as that is sure. */
+  claim: null,
+  /** The call that the link was begun for by hand. */
+  claimed: null,
   /** Payments whose outcome the agent has put away. */
   done: new Set(),
   /** When the caller last did something in a payment's open field. */
@@ -106,7 +110,9 @@ function connect() {
   for (const name of ["payment.created", "payment.capture", "payment.updated", "payment.ended"]) {
     source.addEventListener(name, (event) => took(JSON.parse(event.data).payment));
   }
-  for (const name of ["call.started", "call.ended"]) source.addEventListener(name, loadCalls);
+  for (const name of ["call.started", "call.updated", "call.ended"]) {
+    source.addEventListener(name, () => { loadCalls(); lookAgain(); });
+  }
   source.onerror = async () => {
     link("lost", "Connection lost. Reconnecting…");
     if (source.readyState !== EventSource.CLOSED) return;
@@ -128,6 +134,7 @@ async function load() {
     const [{ calls }, { payments }] = await Promise.all([api("GET", "/v1/calls"), api("GET", "/v1/payments")]);
     state.calls = calls;
     for (const payment of payments) took(payment, true);
+    await lookAgain();
     link("live", "Live");
   } catch (error) {
     if (!error.problem?.lost) showAlert(error.problem.title, error.problem.detail);
@@ -141,6 +148,55 @@ async function load() {
 async function loadCalls() {
   try { state.calls = (await api("GET", "/v1/calls")).calls; } catch { return; }
   draw();
+}
+
+// ---- Which call is ours
+
+const isOurs = (call) => state.claim?.state === "confirmed" && state.claim.call === call.id;
+
+/** Begins a link, in place of the last: to one call, or to whichever is at our own address. */
+async function claim(call) {
+  state.claim = await api("POST", "/v1/links", call ? { call: call.id } : {});
+  state.claimed = call?.id ?? null;
+}
+
+/** Where our link stands now; one that is over makes way for the next call at our own address. */
+async function lookAgain() {
+  const before = state.claim?.call;
+  try {
+    if (state.claim) state.claim = await api("GET", `/v1/links/${state.claim.id}`);
+  } catch (error) {
+    if (error.problem?.lost) return;
+    state.claim = null;
+  }
+  if (state.claim?.state === "ended") state.claim = null;
+  if (!state.claim && state.session?.agent) await claim(null).catch(() => {});
+  const ours = state.claim?.state === "confirmed" ? state.claim.call : null;
+  if (ours && ours !== before && !(shownPayment() && active(shownPayment()))) choose(ours);
+  draw();
+}
+
+async function readOut() {
+  const call = shownCall();
+  if (!state.claim || state.claimed !== call.id) await claim(call);
+  if (state.claim.state !== "confirmed") {
+    state.claim = await api("POST", `/v1/links/${state.claim.id}/read-out`);
+  }
+  $("code").value = "";
+  queueMicrotask(() => $("code").focus());
+}
+
+async function confirmCode() {
+  const code = $("code").value.trim();
+  $("code").value = "";
+  try {
+    state.claim = await api("POST", `/v1/links/${state.claim.id}/confirm`, { code });
+  } catch (error) {
+    await lookAgain();
+    throw error;
+  }
+  announce("Confirmed. You can take a payment on this call.");
+  queueMicrotask(() => $("amount").focus());
 }
 
 /** Takes a payment over, unless a later one of it is known. */
@@ -299,7 +355,19 @@ function drawTake(call) {
   const refusal = call.refusal ?? (call.answered ? "" : "The call has not been answered yet.");
   $("take-refusal").hidden = !refusal;
   text($("take-refusal"), refusal ? `No payment can be taken on this call: ${refusal}` : "");
-  $("take-fields").disabled = Boolean(refusal) || state.busy;
+  // Whoever charges the wrong caller charges a card that somebody keyed for something else.
+  const ours = isOurs(call);
+  $("confirm").hidden = ours || Boolean(refusal);
+  $("take-fields").hidden = !ours && !refusal;
+  const reading = state.claimed === call.id && state.claim?.state === "reading";
+  text($("confirm-text"), reading
+    ? "Type the four digits that you hear on your telephone. The caller does not hear them."
+    : "Is this the call that you are on? A code is read out to your telephone, in place of the caller for some seconds.");
+  $("confirm-typed").hidden = !reading;
+  text($("read-out"), reading ? "Read it out again" : "Read the code out");
+  $("read-out").classList.toggle("primary", !reading);
+  $("read-out").disabled = $("confirm-button").disabled = state.busy;
+  $("take-fields").disabled = Boolean(refusal) || state.busy || !ours;
   text($("take-button"), state.busy ? "Protecting the line…" : "Take payment");
 }
 
@@ -494,8 +562,13 @@ function signedOut() {
 }
 
 let attempt = null;
+$("read-out").onclick = () => act(readOut);
 $("take").addEventListener("submit", (event) => {
   event.preventDefault();
+  if (!$("confirm").hidden) {
+    if (/^[0-9]{4}$/.test($("code").value.trim())) act(confirmCode);
+    return;
+  }
   const currency = $("currency").value;
   const reference = $("reference").value.trim();
   const amount = parseAmount($("amount").value, currency);

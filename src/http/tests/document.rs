@@ -33,6 +33,7 @@ async fn every_route_is_in_the_document_and_the_document_names_no_other() {
     assert!(served["openapi"].as_str().unwrap().starts_with("3.1"));
     let expected = [
         "delete /v1/calls/{id}/prepared",
+        "delete /v1/links/{id}",
         "get /",
         "get /favicon.svg",
         "get /format.js",
@@ -46,6 +47,7 @@ async fn every_route_is_in_the_document_and_the_document_names_no_other() {
         "get /v1/calls/{id}",
         "get /v1/calls/{id}/prepared",
         "get /v1/events",
+        "get /v1/links/{id}",
         "get /v1/payments",
         "get /v1/payments/{id}",
         "get /v1/payments/{id}/events",
@@ -54,6 +56,9 @@ async fn every_route_is_in_the_document_and_the_document_names_no_other() {
         "get /v1/shadow/{trunk}",
         "get /v1/shadow/{trunk}/picture.svg",
         "post /panel/leave",
+        "post /v1/links",
+        "post /v1/links/{id}/confirm",
+        "post /v1/links/{id}/read-out",
         "post /v1/payments",
         "post /v1/payments/{id}/cancel",
         "post /v1/payments/{id}/capture",

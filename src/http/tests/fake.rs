@@ -6,25 +6,32 @@ use std::{
 };
 
 use jiff::Timestamp;
+use rand::{SeedableRng, rngs::StdRng};
 use tokio::sync::{Semaphore, broadcast};
 use ulid::Ulid;
 
 use crate::{
     audit_log::AuditError,
-    gateway::payments::{
-        FieldStatus, FieldView, NewPayment, PaymentError, PaymentEvent, PaymentState, PaymentView,
-        PreparedView, Principal, Subscription,
+    gateway::{
+        links::{Lines, Links},
+        payments::{
+            FieldStatus, FieldView, NewPayment, PaymentError, PaymentEvent, PaymentState,
+            PaymentView, PreparedView, Principal, Subscription, system_clock,
+        },
     },
     http::{
         auth::hash,
         service::{Later, Service},
     },
     journal::{Idempotent, JournalError, KeyKind, KeyRow, Role},
+    media::MediaError,
     processor::Outcome,
     proto::{
         audit::Record,
         field::Field,
         id::{CallId, KeyId, PaymentId, Tenant},
+        link::{Agent, Candidate, Finder, SpokenCode},
+        party::AgentAddress,
     },
     shadow::{ShadowReport, Shadows, TrunkLine},
     signal::CallView,
@@ -32,11 +39,56 @@ use crate::{
 
 pub(super) struct Fake {
     pub(super) inner: Mutex<Inner>,
+    pub(super) lines: Arc<FakeLines>,
+    links: Links,
     live: broadcast::Sender<Arc<PaymentEvent>>,
     /// Events before this number can no longer be replayed.
     pub(super) oldest: u64,
     /// Lets one payment of the reference `slow` go on.
     pub(super) slow: Semaphore,
+}
+
+/// What links see of the calls, and what was read out.
+#[derive(Default)]
+pub(super) struct FakeLines {
+    up: Mutex<Vec<(String, AgentAddress, Candidate)>>,
+    pub(super) read: Mutex<Vec<(CallId, SpokenCode)>>,
+}
+
+impl FakeLines {
+    pub(super) fn end_all(&self) {
+        self.up.lock().unwrap().clear();
+    }
+}
+
+impl Lines for FakeLines {
+    fn find(&self, tenant: &Tenant, call: &str) -> Option<CallId> {
+        let up = self.up.lock().unwrap();
+        let found = up.iter().find(|(name, _, candidate)| {
+            candidate.call.tenant() == tenant
+                && (name == call || candidate.call.to_string() == call)
+        });
+        found.map(|(.., candidate)| candidate.call.clone())
+    }
+
+    fn candidates(&self, tenant: &Tenant, finder: &Finder) -> Vec<Candidate> {
+        let up = self.up.lock().unwrap();
+        let fits = up.iter().filter(|(name, agent, candidate)| {
+            candidate.call.tenant() == tenant
+                && match finder {
+                    Finder::Call(id) => candidate.call == *id,
+                    Finder::Agent(address) => address.covers(agent),
+                    // The signalling's name, for once.
+                    Finder::Reference(reference) => name.parse().as_ref() == Ok(reference),
+                }
+        });
+        fits.map(|(.., candidate)| candidate.clone()).collect()
+    }
+
+    fn read_out(&self, call: &CallId, code: SpokenCode) -> Result<(), MediaError> {
+        self.read.lock().unwrap().push((call.clone(), code));
+        Ok(())
+    }
 }
 
 /// What looking for a key comes to, if it does not go well.
@@ -72,8 +124,16 @@ pub(super) fn tenant(name: &str) -> Tenant {
 
 impl Fake {
     pub(super) fn new() -> Self {
+        let lines = Arc::new(FakeLines::default());
         Self {
             inner: Mutex::default(),
+            links: Links::new(
+                lines.clone(),
+                "n1".parse().unwrap(),
+                StdRng::seed_from_u64(7),
+                system_clock(),
+            ),
+            lines,
             live: broadcast::channel(64).0,
             oldest: 0,
             slow: Semaphore::new(0),
@@ -87,11 +147,24 @@ impl Fake {
     pub(super) fn add_call(&self, whose: &str, signalling_id: &str) -> CallId {
         let mut inner = self.lock();
         let id = CallId::new(tenant(whose), "n1".parse().unwrap(), inner.next());
+        let agent: AgentAddress = format!("47{}@pbx", inner.calls.len()).parse().unwrap();
+        let candidate = Candidate {
+            call: id.clone(),
+            answered: true,
+            sides_known: true,
+            agent: Agent {
+                address: Some(agent.clone()),
+                tag: Some("agent".into()),
+            },
+        };
+        let up = (signalling_id.to_owned(), agent.clone(), candidate);
+        self.lines.up.lock().unwrap().push(up);
         let call = CallView {
             id: id.clone(),
             signalling_id: signalling_id.to_owned(),
             caller_tag: Some("caller".into()),
             sides_known: true,
+            agent: Some(agent),
             agent_tag: Some("agent".into()),
             started: Timestamp::now(),
             answered: true,
@@ -130,6 +203,7 @@ impl Fake {
             kind,
             role,
             label: "Desk 4".into(),
+            agent: None,
             secret_hash: hash(secret),
             created: Timestamp::now(),
             expires: None,
@@ -417,6 +491,10 @@ impl Service for Fake {
                 .cloned()
                 .collect())
         })
+    }
+
+    fn links(&self) -> &Links {
+        &self.links
     }
 
     // Gives every tenant's events, so that the tests see `http` keep them apart.

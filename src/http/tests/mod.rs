@@ -4,6 +4,7 @@ mod api;
 mod document;
 mod fake;
 mod limits;
+mod links;
 mod look;
 mod shadow;
 mod sign_in;
@@ -127,6 +128,7 @@ fn state(fake: Arc<Fake>, refusals: Arc<Refusals>) -> State {
             inter_digit_seconds: 10,
             overall_seconds: 120,
         },
+        always_code: false,
         ready: Arc::new(|| Ok(())),
         refusals,
     }

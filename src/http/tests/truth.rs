@@ -49,6 +49,9 @@ fn operations() -> Vec<(String, String, bool)> {
 }
 
 const PREPARED: &str = "/v1/calls/{id}/prepared";
+const LINK: &str = "/v1/links/{id}";
+const READ_OUT: &str = "/v1/links/{id}/read-out";
+const CONFIRM: &str = "/v1/links/{id}/confirm";
 
 fn prepared(reference: &str) -> Value {
     let mut order = new_payment(reference);
@@ -59,6 +62,7 @@ fn prepared(reference: &str) -> Value {
 struct Survey {
     gateway: Gateway,
     payment: PaymentId,
+    link: String,
     seen: Answers,
 }
 
@@ -69,6 +73,7 @@ impl Survey {
         Self {
             gateway,
             payment,
+            link: "link_acme_n1_01JD0000000000000000000000".to_owned(),
             seen: Answers::new(),
         }
     }
@@ -76,6 +81,8 @@ impl Survey {
     fn url(&self, path: &str) -> String {
         let id = if path.starts_with("/v1/calls/") {
             "call-1@pbx".to_owned()
+        } else if path.starts_with("/v1/links/") {
+            self.link.clone()
         } else {
             self.payment.to_string()
         };
@@ -92,6 +99,8 @@ impl Survey {
                 .header("Idempotency-Key", format!("k{}", self.seen.len()))
                 .json(&new_payment("INV-1")),
             "/v1/payments/{id}/capture" => request.json(&json!({"field": "security-code"})),
+            "/v1/links" => request.json(&json!({"call": "call-1@pbx"})),
+            CONFIRM => request.json(&json!({"code": "0000"})),
             PREPARED => request.json(&prepared("INV-1")),
             _ => request,
         }
@@ -155,6 +164,7 @@ async fn every_answer_in_the_document_occurs_and_no_other() {
     seen.extend(failures().await);
     seen.extend(refusals_of_bodies().await);
     seen.extend(refusals_of_what_is_asked().await);
+    seen.extend(links().await);
     let promised = promised();
     let never: Vec<_> = promised.difference(&seen).collect();
     assert!(never.is_empty(), "promised and never seen: {never:#?}");
@@ -170,6 +180,9 @@ async fn successes() -> Answers {
         "/panel/leave",
         "/v1/payments/{id}/complete",
         cancel,
+        LINK,
+        READ_OUT,
+        CONFIRM,
     ];
     for (method, path, _) in operations() {
         if !later.contains(&path.as_str()) {
@@ -294,6 +307,8 @@ async fn refusals_of_bodies() -> Answers {
     for (method, path) in [
         ("POST", "/v1/payments"),
         ("POST", "/v1/payments/{id}/capture"),
+        ("POST", "/v1/links"),
+        ("POST", CONFIRM),
         ("PUT", PREPARED),
     ] {
         let large = " ".repeat(20_000);
@@ -397,5 +412,56 @@ async fn refusals_of_what_is_asked() -> Answers {
         let path = format!("/v1/payments/{{id}}/{action}");
         survey.send_as_agent("POST", &path).await;
     }
+    survey.seen
+}
+
+async fn links() -> Answers {
+    let mut survey = Survey::start(|_| {});
+    let all = [
+        ("GET", LINK),
+        ("POST", READ_OUT),
+        ("POST", CONFIRM),
+        ("DELETE", LINK),
+    ];
+    for (method, path) in all {
+        survey.send_as_agent(method, path).await;
+    }
+    let nobody = json!({"call": "nobody"});
+    survey.send_body(("POST", "/v1/links"), nobody).await;
+    let of_link =
+        |link: &str| json!({"link": link, "amount": 1, "currency": "EUR", "reference": "R"});
+    let payments = ("POST", "/v1/payments");
+    let unknown = of_link(&survey.link);
+    survey.send_body(payments, unknown).await;
+    let panel = survey.ask("PUT", PREPARED);
+    let panel = panel
+        .header("Cookie", survey.gateway.session("desk", None))
+        .header("X-Tonewall", "panel")
+        .header("Sec-Fetch-Site", "same-origin");
+    survey.send("PUT", PREPARED, panel).await;
+
+    survey.link = survey
+        .gateway
+        .new_link(json!({"call": "call-1@pbx", "confirm": "code"}))
+        .await;
+    let found = of_link(&survey.link);
+    survey.send_body(payments, found).await;
+    survey.send_as_agent("POST", CONFIRM).await;
+    survey.send_as_agent("POST", READ_OUT).await;
+    survey.send_as_agent("POST", CONFIRM).await;
+    let code = survey.gateway.heard();
+    survey
+        .send_body(("POST", CONFIRM), json!({"code": code}))
+        .await;
+    survey.send_as_agent("GET", LINK).await;
+    survey.send_as_agent("DELETE", LINK).await;
+
+    survey.link = survey.gateway.new_link(json!({"call": "call-1@pbx"})).await;
+    survey.send_as_agent("POST", READ_OUT).await;
+    survey.gateway.fake.lines.end_all();
+    let ended = of_link(&survey.link);
+    survey.send_body(payments, ended).await;
+    survey.send_as_agent("POST", READ_OUT).await;
+    survey.send_as_agent("POST", CONFIRM).await;
     survey.seen
 }

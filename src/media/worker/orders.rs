@@ -159,6 +159,12 @@ impl<W: Wire> Worker<W> {
                 }
                 return;
             }
+            MediaCommand::ReadOut(code) => {
+                if let Some(Some(entry)) = self.entries.get_mut(index) {
+                    entry.call.read_out(Arc::clone(&self.shared.voice), code);
+                }
+                return;
+            }
             MediaCommand::SetLeg(leg, media) => {
                 self.set_media(index, leg, &media);
                 Command::SetLeg(leg, media)

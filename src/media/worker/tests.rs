@@ -12,6 +12,7 @@ use crate::{
         arrival::{Arrivals, histogram, tests::measured},
         counts::CallCounts,
         sockets::Sockets,
+        voice,
     },
     proto::{
         call::{LegMedia, SourcePolicy},
@@ -124,6 +125,7 @@ fn worker_with(
         masking: Masking::default(),
         key_code: None,
         awaits_code: false,
+        voice: Arc::new(voice::built_in()),
         nap: Duration::ZERO,
         events,
         slots: Arc::new(Nothing),

@@ -43,6 +43,7 @@ impl Call {
             if let Some(shadow) = &mut self.shadow {
                 shadow.rest();
             }
+            self.spoken = None;
             self.armed_since = Some(now.instant);
             self.proof.armings += 1;
         }

@@ -13,6 +13,7 @@ mod mirror;
 mod sequence;
 mod shadow;
 mod source;
+mod spoken;
 mod stream;
 #[cfg(test)]
 mod tests;
@@ -21,6 +22,7 @@ mod trigger;
 use std::{collections::VecDeque, sync::Arc, time::Instant};
 
 pub use command::{ArmRefusal, Command, Holder, LegMedia, Output, SourcePolicy};
+pub use spoken::Voice;
 pub use trigger::{AgentKey, CODE_PATIENCE, Dialled, KeyCode, KeyCodeError};
 
 use self::{
@@ -30,6 +32,7 @@ use self::{
     mirror::{Mirror, clear_rtcp, translate_reports},
     shadow::Shadow,
     source::Source,
+    spoken::Spoken,
     stream::{CallerStream, PayloadTypes},
     trigger::{Passage, Trigger, share_clock},
 };
@@ -41,6 +44,7 @@ use super::{
     field::Field,
     id::PaymentId,
     leg::Leg,
+    link::SpokenCode,
     mask::{Masking, Outbox, Profile, Rebuilt},
     proof::MaskingProof,
     rtp::{Kind, MAX_DATAGRAM, RtpError, RtpHeader, kind_of, rtcp},
@@ -145,6 +149,8 @@ pub struct Call {
     trigger: Option<Box<Trigger>>,
     /// And of one whose keys messages tell: a telephone may tell each key by both.
     messages: Option<Box<Trigger>>,
+    /// What is being read out to the agent.
+    spoken: Option<Box<Spoken>>,
 }
 
 impl Call {
@@ -161,6 +167,14 @@ impl Call {
     /// were kept back for a code before reach the caller all the same.
     pub fn listen_for(&mut self, code: Option<Arc<KeyCode>>) {
         self.key_code = code;
+    }
+
+    /// Reads a code out to the agent in place of what the caller says, from the caller's next packet on;
+    /// one that is being read ends. Nothing is read out where the call is armed, or not known which end
+    /// the agent is.
+    pub fn read_out(&mut self, voice: Arc<Voice>, code: SpokenCode) {
+        let may_speak = !self.stream.is_armed() && self.mirror.is_none();
+        self.spoken = may_speak.then(|| Box::new(Spoken::new(voice, code)));
     }
 
     /// What signalling agreed for a leg.
@@ -324,7 +338,14 @@ impl Call {
             if !taken {
                 return Err(Refused::Source);
             }
-            self.stream.relay(datagram, header, types, out);
+            let spoken = self.spoken.as_mut();
+            match spoken.and_then(|spoken| spoken.in_place_of(datagram, header, types)) {
+                Some((said, header)) => {
+                    self.stream.relay(said, &header, types, out);
+                    self.spoken.take_if(|spoken| spoken.is_over());
+                }
+                None => self.stream.relay(datagram, header, types, out),
+            }
             // What stays behind belongs to an arming. The outbox is beyond the listener's reach.
             if let Some(shadow) = &mut self.shadow
                 && !out.is_empty()

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::proto::{
     encoding::CodecFilter,
+    party::{AgentAddress, AgentAddressError, CallReference, CallReferenceError},
     shadow::{TrunkName, TrunkNameError},
 };
 
@@ -103,6 +104,10 @@ pub struct OfferRequest {
     /// `tonewall-trunk`: the trunk that the call came by, for reports. One that is none is no reason
     /// to refuse a call.
     pub trunk: Option<Result<TrunkName, TrunkNameError>>,
+    /// `tonewall-agent`: the agent's own address. One that is none is no reason to refuse a call either.
+    pub agent: Option<Result<AgentAddress, AgentAddressError>>,
+    /// `tonewall-reference`: what another system calls the call. Nor is this.
+    pub reference: Option<Result<CallReference, CallReferenceError>>,
     /// `received-from`: from where the SIP message came.
     pub received_from: Option<IpAddr>,
     /// Whether the client understands `load limit`.
@@ -456,6 +461,8 @@ impl<'a> Keys<'a> {
             caller: self.caller()?,
             block_dtmf: self.flag("block-dtmf"),
             trunk: self.text("tonewall-trunk").map(|name| name.parse()),
+            agent: self.text("tonewall-agent").map(|text| text.parse()),
+            reference: self.text("tonewall-reference").map(|text| text.parse()),
             received_from: self.received_from(),
             payment: self.asks_for_payment(),
             load_limit: self

@@ -473,7 +473,7 @@ pub(super) async fn ended_calls(ua: Arc<Ua>) {
                     let _ = entry.events.try_send(Event::MediaEnded);
                 }
             }
-            Ok(CallChange::Started(_)) => {}
+            Ok(CallChange::Started(_) | CallChange::Changed(_)) => {}
             Err(RecvError::Lagged(missed)) => {
                 warn!(missed, "SIP missed ends of calls; each looks for itself");
                 let all: Vec<_> = ua.dialogs.lock().values().cloned().collect();

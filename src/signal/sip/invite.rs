@@ -19,7 +19,7 @@ use super::{
     bridge::{AckWait, Bridge, Pending, Reliable, Side},
     dialled::Dialling,
     keys::Turns,
-    media::Media,
+    media::{Media, Names},
     orders::Orders,
     redirect::Places,
     terms::{Problem, acceptable, hop, past_us, takes_update, with_extensions, with_sdp},
@@ -121,13 +121,16 @@ impl Bridge {
             Leg::Caller => from,
             Leg::Agent => to,
         };
+        let called = (first == Leg::Caller).then_some(&request.uri);
         let mut media = Media::new(
             ua.calls.clone(),
             call_id.clone(),
             trunk.name.clone(),
             source,
             tags,
+            Names::new(ua.settings.link_header.clone(), called),
         );
+        media.hear(first, &request.headers, true);
         let mut sdp = None;
         if !request.body.is_empty() {
             match media.offer(first, &request.body).await {
@@ -259,6 +262,7 @@ impl Bridge {
         if initial {
             self.learn(to, &response);
         }
+        self.media.hear(to, &response.headers, false);
         let mut sdp = None;
         if is_sdp(&response.headers) && !response.body.is_empty() {
             let made = if offered {
@@ -331,6 +335,7 @@ impl Bridge {
         }
         self.side_mut(to).confirmed = true;
         self.start_timer_to(to, &response);
+        self.media.hear(to, &response.headers, false);
         let has_sdp = is_sdp(&response.headers) && !response.body.is_empty();
         let made = match (has_sdp, offered) {
             (true, true) => self.media.answer(to, &response.body).await.map(Some),

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use rsipstack::sip::StatusCode;
+use rsipstack::sip::{Headers, StatusCode, Uri};
 use tracing::warn;
 
 use crate::{
@@ -10,7 +10,9 @@ use crate::{
         id::CallId,
         leg::Leg,
         ng::{CallerSide, DeleteRequest, OfferRequest, Request, SdpOptions, reason},
+        party::{AgentAddress, CallReference},
         shadow::TrunkName,
+        sip::{value, values},
     },
     signal::Calls,
 };
@@ -24,17 +26,55 @@ pub(super) struct Media {
     source: SocketAddr,
     /// What names a leg: our own tags, which cannot be alike as those of far ends can.
     tags: (String, String),
+    names: Names,
     begun: bool,
+}
+
+/// Whose call it is, as far as the agent's end tells: no desktop finds a call by what the caller's says.
+pub(super) struct Names {
+    /// The header field with what another system calls the call.
+    pub(super) link_header: Option<String>,
+    agent: Option<AgentAddress>,
+    reference: Option<CallReference>,
+}
+
+impl Names {
+    /// Of a call to whom `called` names, where the caller's end called.
+    pub(super) fn new(link_header: Option<String>, called: Option<&Uri>) -> Self {
+        Self {
+            link_header,
+            agent: called.and_then(|uri| uri.to_string().parse().ok()),
+            reference: None,
+        }
+    }
+
+    fn hear(&mut self, headers: &Headers, is_request: bool) {
+        // Who somebody says to be in From may be a display of any number; the other is asserted (RFC 3325).
+        let asserted = values(headers, "P-Asserted-Identity").find_map(|text| text.parse().ok());
+        let from = || {
+            let text = value(headers, "From").filter(|_| is_request && self.agent.is_none());
+            text?.parse().ok()
+        };
+        if let Some(agent) = asserted.or_else(from) {
+            self.agent = Some(agent);
+        }
+        let named = self.link_header.as_deref();
+        let told = named.and_then(|name| value(headers, name));
+        if let Some(reference) = told.and_then(|text| text.parse().ok()) {
+            self.reference = Some(reference);
+        }
+    }
 }
 
 impl Media {
     /// `tags` are the gateway's own of the caller's leg and of the agent's.
-    pub(super) const fn new(
+    pub(super) fn new(
         calls: Calls,
         call_id: String,
         trunk: TrunkName,
         source: SocketAddr,
         tags: (String, String),
+        names: Names,
     ) -> Self {
         Self {
             calls,
@@ -42,6 +82,7 @@ impl Media {
             trunk,
             source,
             tags,
+            names,
             begun: false,
         }
     }
@@ -66,6 +107,13 @@ impl Media {
     /// Whether the call is armed now.
     pub(super) fn is_armed(&self) -> bool {
         self.id().is_some_and(|id| self.calls.is_armed(&id))
+    }
+
+    /// What a message of this leg says of whose call it is; before its offer or answer.
+    pub(super) fn hear(&mut self, from: Leg, headers: &Headers, is_request: bool) {
+        if from == Leg::Agent {
+            self.names.hear(headers, is_request);
+        }
     }
 
     /// An offer of this leg, as the other leg gets it.
@@ -112,6 +160,8 @@ impl Media {
             }),
             block_dtmf: false,
             trunk: Some(Ok(self.trunk.clone())),
+            agent: self.names.agent.clone().map(Ok),
+            reference: self.names.reference.clone().map(Ok),
             received_from: None,
             payment: false,
             load_limit: true,

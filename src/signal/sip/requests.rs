@@ -113,6 +113,7 @@ impl Bridge {
             // It may take the other end longer than it takes this one to ask again.
             server.respond(bare_response(&request, StatusCode::Trying, ""));
         }
+        self.media.hear(leg, &request.headers, true);
         let mut sdp = None;
         if !request.body.is_empty() {
             match self.media.offer(leg, &request.body).await {

@@ -163,6 +163,8 @@ pub struct SipSettings {
     pub session_expires: u32,
     /// The header field by which an agent's end starts a payment; none where that starts nothing.
     pub payment_header: Option<String>,
+    /// The header field of an agent's end by which a desktop finds its call.
+    pub link_header: Option<String>,
 }
 
 impl SipSettings {

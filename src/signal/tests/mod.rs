@@ -1,5 +1,6 @@
 mod arming;
 mod clients;
+mod links;
 mod rtpengine;
 mod shadow;
 mod storm;
@@ -417,6 +418,7 @@ async fn subscribers_learn_of_starts_and_ends() {
     let id = house.call("c1").await;
     house.ask(message("delete", "c1")).await;
     assert!(matches!(changes.try_recv(), Ok(CallChange::Started(view)) if view.id == id));
+    assert!(matches!(changes.try_recv(), Ok(CallChange::Changed(view)) if view.answered));
     assert!(matches!(changes.try_recv(), Ok(CallChange::Ended(view)) if view.answered));
     assert!(
         house

@@ -436,6 +436,8 @@ def life_of_a_call(house, caller, agent):
     ours, theirs, out, back = house.call(caller, agent)
     gateway = {out.to, back.to}
     flows("a new call", out, back)
+    agents = [call["agent"] for call in house.api.call("GET", "/v1/calls")["calls"]]
+    assert agents == ["agent"], f"whom the call is for is not told as tonewall-agent: {agents}"
 
     caller.next_media_port()
     final, offer = offer_again("re-INVITE", ours, theirs, caller.description(2))

@@ -162,6 +162,7 @@ impl Bench {
         fakes.stage().arming = Some(None);
         fakes.stage().calls = vec![CallView {
             sides_known: true,
+            agent: None,
             id: call_id(1),
             signalling_id: "call-1@sip".to_owned(),
             caller_tag: Some("caller-tag".to_owned()),
@@ -489,6 +490,7 @@ impl Media for Fakes {
             | MediaCommand::Block(..)
             | MediaCommand::Silence(..)
             | MediaCommand::AwaitCode(_)
+            | MediaCommand::ReadOut(_)
             | MediaCommand::Shadow(_)
             | MediaCommand::HangUp => "other".to_owned(),
         });

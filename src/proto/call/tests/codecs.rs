@@ -42,7 +42,7 @@ impl Talk {
         talk
     }
 
-    fn open(codec: (u8, AudioCodec)) -> Self {
+    pub(super) fn open(codec: (u8, AudioCodec)) -> Self {
         Self::open_in(codec, World::unanswered())
     }
 
@@ -100,7 +100,7 @@ impl Talk {
     }
 
     /// What the agent hears of what left in this codec, at the codec's rate.
-    fn heard(&self, codec: (u8, AudioCodec)) -> Vec<i16> {
+    pub(super) fn heard(&self, codec: (u8, AudioCodec)) -> Vec<i16> {
         let mut decoder = Decoder::new(codec.1);
         let mut heard = Vec::new();
         for datagram in &self.left {

@@ -18,6 +18,7 @@ mod seams;
 mod sequence;
 mod shadow;
 mod sources;
+mod spoken;
 mod transports;
 mod trigger;
 

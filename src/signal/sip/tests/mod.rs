@@ -3,6 +3,7 @@
 mod calls;
 mod dialled;
 mod guarded;
+mod links;
 mod logs;
 mod orders;
 mod races;
@@ -316,6 +317,7 @@ impl World {
             burst: 1_000,
             session_expires: 1_800,
             payment_header: Some("Tonewall-Payment".to_owned()),
+            link_header: Some("X-Interaction-ID".to_owned()),
         };
         change(&mut settings);
         let serves = Arc::new(AtomicBool::new(true));
