@@ -88,6 +88,9 @@ fn an_arming_ends_it_and_an_armed_call_begins_none() {
         bytes.iter().map(|byte| Law::Mu.decode(*byte)).collect()
     };
     assert_eq!(digits(&samples(&armed), 8_000.0), [0_usize; 0]);
+    world.release();
+    assert_eq!(digits(&samples(&world.speak(WHOLE)), 8_000.0), [0_usize; 0]);
+    world.command(Command::Arm(Holder::Ng));
     read_out(&mut world);
     world.release();
     assert_eq!(digits(&samples(&world.speak(WHOLE)), 8_000.0), [0_usize; 0]);
