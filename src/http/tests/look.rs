@@ -57,9 +57,15 @@ async fn the_panel_can_be_looked_at() {
             &look,
         );
     }
+    let mut heard = 0;
     loop {
         tokio::time::sleep(Duration::from_millis(300)).await;
         type_on(&fake);
+        let read = fake.lines.read.lock().unwrap().clone();
+        for (call, code) in &read[heard..] {
+            println!("read out on {call}: {}", String::from(*code));
+        }
+        heard = read.len();
     }
 }
 
