@@ -88,6 +88,12 @@ slug!(
     "node"
 );
 
+slug!(
+    /// A place that merchants are told at, by the name that the configuration gives it.
+    EndpointName,
+    "callback endpoint"
+);
+
 macro_rules! identifier {
     ($(#[$meta:meta])* $name:ident, $prefix:literal) => {
         $(#[$meta])*
@@ -193,6 +199,11 @@ identifier!(
     /// One desktop's claim that a call is its own.
     LinkId,
     "link"
+);
+identifier!(
+    /// One message to a merchant; receivers know by it what they have had.
+    MessageId,
+    "msg"
 );
 
 #[cfg(test)]

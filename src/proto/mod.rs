@@ -34,3 +34,4 @@ pub mod mask;
 pub mod payment;
 // Floor 4.
 pub mod call;
+pub mod callback;
