@@ -3,6 +3,7 @@
 //! What a method has answered is on disk and outlives the power. The file may be opened by another
 //! process at the same time: the command line does so to make keys while the gateway runs.
 
+mod callbacks;
 pub mod keys;
 mod row;
 mod schema;
@@ -18,7 +19,7 @@ use std::{
 };
 
 use jiff::Timestamp;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::proto::{
     audit::Record,
@@ -28,6 +29,7 @@ use crate::proto::{
     party::AgentAddress,
     payment::{Outcome, Token},
 };
+pub use callbacks::{CallbackCounts, CallbackRow, CallbackState, Route, Tried};
 use store::Store;
 
 /// Commands that may wait for the journal's thread; a caller beyond them waits in turn.
@@ -48,6 +50,10 @@ pub struct PaymentRow {
     pub last4: Option<Last4>,
     pub created: Timestamp,
     pub updated: Timestamp,
+    /// The call's id in signalling; rows of an older build do not have it.
+    pub signalling_id: Option<String>,
+    /// Whether no money moves; rows of an older build do not say.
+    pub sandbox: Option<bool>,
 }
 
 /// How far an attempt got; each step is durable before the next is done.
@@ -224,6 +230,8 @@ struct Worker {
     jobs: Option<mpsc::Sender<Job>>,
     thread: Option<JoinHandle<()>>,
     armed: ArmedCalls,
+    /// Changes with every message to a merchant that was written.
+    told: watch::Sender<()>,
 }
 
 /// The calls that may have an armed row: a call that is not among them has none, which is known of
@@ -283,6 +291,7 @@ impl Journal {
             jobs: Some(jobs),
             thread: Some(thread),
             armed,
+            told: watch::Sender::new(()),
         })))
     }
 
@@ -301,9 +310,13 @@ impl Journal {
         answer.await.map_err(|_| JournalError::Closed)?
     }
 
-    /// Inserts a payment or replaces its row.
+    /// Inserts a payment or replaces its row. In the same transaction it writes what merchants are told
+    /// of the change ([`Journal::route_callbacks`]).
     pub async fn put_payment(&self, row: PaymentRow) -> Result<(), JournalError> {
-        self.run(move |s| s.put_payment(&row)).await
+        if self.run(move |s| s.put_payment(&row)).await? {
+            self.0.told.send_replace(());
+        }
+        Ok(())
     }
 
     /// One payment of this tenant.

@@ -7,7 +7,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use super::{ArmedRow, AttemptRow, JournalError, KeyRow, PaymentRow, Phase};
 
 pub(super) const PAYMENT: &str = "SELECT id, call, state, amount_minor, currency, reference, \
-     description, brand, last4, created, updated FROM payments";
+     description, brand, last4, created, updated, signalling_id, sandbox FROM payments";
 pub(super) const ATTEMPT: &str = "SELECT id, payment, amount_minor, currency, reference, \
      processor, phase, outcome, created, updated FROM attempts";
 pub(super) const ARMED: &str = "SELECT tenant, signalling_id, holder, since, caller_tag FROM armed";
@@ -28,6 +28,8 @@ pub(super) fn payment(row: &Row<'_>) -> Result<PaymentRow, JournalError> {
         last4: optional_word(row, 8, "four digits")?,
         created: time(row, 9)?,
         updated: time(row, 10)?,
+        signalling_id: row.get(11)?,
+        sandbox: row.get(12)?,
     })
 }
 
@@ -120,7 +122,10 @@ pub(super) fn json<T: DeserializeOwned>(
     serde_json::from_str(text).map_err(|_| unreadable(text.to_owned(), expected))
 }
 
-fn word<T: DeserializeOwned>(text: &str, expected: &'static str) -> Result<T, JournalError> {
+pub(super) fn word<T: DeserializeOwned>(
+    text: &str,
+    expected: &'static str,
+) -> Result<T, JournalError> {
     serde_json::from_value(serde_json::Value::String(text.to_owned()))
         .map_err(|_| unreadable(text.to_owned(), expected))
 }
@@ -134,7 +139,7 @@ fn optional_word<T: DeserializeOwned>(
     text.map(|text| word(&text, expected)).transpose()
 }
 
-fn parsed<T: std::str::FromStr>(
+pub(super) fn parsed<T: std::str::FromStr>(
     row: &Row<'_>,
     column: usize,
     expected: &'static str,
@@ -148,13 +153,16 @@ fn amount(row: &Row<'_>, column: usize) -> Result<u64, JournalError> {
     u64::try_from(stored).map_err(|_| unreadable(stored.to_string(), "an amount"))
 }
 
-fn time(row: &Row<'_>, column: usize) -> Result<Timestamp, JournalError> {
+pub(super) fn time(row: &Row<'_>, column: usize) -> Result<Timestamp, JournalError> {
     let stored: i64 = row.get(column)?;
     Timestamp::from_nanosecond(i128::from(stored))
         .map_err(|_| unreadable(stored.to_string(), "a time in nanoseconds"))
 }
 
-fn optional_time(row: &Row<'_>, column: usize) -> Result<Option<Timestamp>, JournalError> {
+pub(super) fn optional_time(
+    row: &Row<'_>,
+    column: usize,
+) -> Result<Option<Timestamp>, JournalError> {
     if matches!(row.get_ref(column)?, ValueRef::Null) {
         return Ok(None);
     }

@@ -95,7 +95,36 @@ ALTER TABLE attempts ADD COLUMN token TEXT;
     "
 ALTER TABLE keys ADD COLUMN agent TEXT;
 ",
+    CALLBACKS,
 ];
+
+/// Messages to merchants, in the order in which they were written. Without a reference to their payments,
+/// which they may outlive.
+const CALLBACKS: &str = "
+ALTER TABLE payments ADD COLUMN signalling_id TEXT;
+ALTER TABLE payments ADD COLUMN sandbox INTEGER;
+CREATE TABLE callbacks (
+    number   INTEGER PRIMARY KEY AUTOINCREMENT,
+    id       TEXT NOT NULL UNIQUE,
+    tenant   TEXT NOT NULL,
+    node     TEXT NOT NULL,
+    endpoint TEXT NOT NULL,
+    payment  TEXT NOT NULL,
+    event    TEXT NOT NULL,
+    body     TEXT NOT NULL,
+    state    TEXT NOT NULL CHECK (state IN ('waiting', 'delivered', 'dead')),
+    tries    INTEGER NOT NULL,
+    due      INTEGER NOT NULL,
+    created  INTEGER NOT NULL,
+    updated  INTEGER NOT NULL,
+    problem  TEXT
+) STRICT;
+CREATE INDEX callbacks_due ON callbacks (endpoint, due) WHERE state = 'waiting';
+CREATE INDEX callbacks_in_line ON callbacks (endpoint, payment, number) WHERE state = 'waiting';
+CREATE INDEX callbacks_waiting ON callbacks (endpoint, number) WHERE state = 'waiting';
+CREATE INDEX callbacks_dead ON callbacks (endpoint) WHERE state = 'dead';
+CREATE INDEX callbacks_delivered ON callbacks (updated) WHERE state = 'delivered';
+";
 
 /// Brings the file to this build's version. Two processes may do so at once: the first does it
 /// within one transaction, the other finds it done.

@@ -12,6 +12,7 @@ use rusqlite::{Connection, OptionalExtension, Params, TransactionBehavior, named
 
 use super::{
     ArmedRow, AttemptRow, Idempotent, JournalError, KeyKind, KeyRow, LeftRecord, PaymentRow, Phase,
+    Route, callbacks,
     row::{self, nanoseconds, stored_amount, to_json, to_word},
     schema,
 };
@@ -28,10 +29,12 @@ const BUSY: Duration = Duration::from_secs(5);
 const IDEMPOTENCY: Duration = Duration::from_hours(24);
 
 pub(super) struct Store {
-    connection: Connection,
+    pub(super) connection: Connection,
     node: Node,
     /// This opening. A request of another one that was never answered died with its process.
     run: String,
+    /// Who is told of payments.
+    pub(super) routes: Vec<Route>,
 }
 
 impl Store {
@@ -61,19 +64,32 @@ impl Store {
             connection,
             node,
             run,
+            routes: Vec::new(),
         })
     }
 
-    pub(super) fn put_payment(&mut self, row: &PaymentRow) -> Result<(), JournalError> {
-        self.execute(
-            "INSERT INTO payments (id, tenant, node, call, state, amount_minor, currency,
-                 reference, description, brand, last4, created, updated)
+    /// Whether merchants are told of it.
+    pub(super) fn put_payment(&mut self, row: &PaymentRow) -> Result<bool, JournalError> {
+        let transaction = self
+            .connection
+            .transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let before: Option<String> = transaction
+            .prepare_cached("SELECT state FROM payments WHERE id = ?1")?
+            .query_row([row.id.to_string()], |row| row.get(0))
+            .optional()?;
+        transaction
+            .prepare_cached(
+                "INSERT INTO payments (id, tenant, node, call, state, amount_minor, currency,
+                 reference, description, brand, last4, created, updated, signalling_id, sandbox)
              VALUES (:id, :tenant, :node, :call, :state, :amount, :currency,
-                 :reference, :description, :brand, :last4, :created, :updated)
+                 :reference, :description, :brand, :last4, :created, :updated, :signalling_id,
+                 :sandbox)
              ON CONFLICT (id) DO UPDATE SET call = :call, state = :state, amount_minor = :amount,
                  currency = :currency, reference = :reference, description = :description,
-                 brand = :brand, last4 = :last4, created = :created, updated = :updated",
-            named_params! {
+                 brand = :brand, last4 = :last4, created = :created, updated = :updated,
+                 signalling_id = :signalling_id, sandbox = :sandbox",
+            )?
+            .execute(named_params! {
                 ":id": row.id.to_string(),
                 ":tenant": row.id.tenant().as_str(),
                 ":node": row.id.node().as_str(),
@@ -87,9 +103,18 @@ impl Store {
                 ":last4": row.last4.map(|last4| last4.to_string()),
                 ":created": nanoseconds(row.created),
                 ":updated": nanoseconds(row.updated),
-            },
+                ":signalling_id": row.signalling_id,
+                ":sandbox": row.sandbox,
+            })?;
+        let told = callbacks::tell(
+            &transaction,
+            &self.routes,
+            &self.node,
+            before.as_deref(),
+            row,
         )?;
-        Ok(())
+        transaction.commit()?;
+        Ok(told)
     }
 
     pub(super) fn payment(&mut self, id: &PaymentId) -> Result<Option<PaymentRow>, JournalError> {
@@ -494,11 +519,11 @@ impl Store {
         }
     }
 
-    fn execute(&self, sql: &str, params: impl Params) -> Result<usize, JournalError> {
+    pub(super) fn execute(&self, sql: &str, params: impl Params) -> Result<usize, JournalError> {
         Ok(self.connection.prepare_cached(sql)?.execute(params)?)
     }
 
-    fn read<T>(
+    pub(super) fn read<T>(
         &self,
         sql: &str,
         params: impl Params,

@@ -8,7 +8,7 @@ use crate::proto::{
 use tempfile::TempDir;
 use ulid::Ulid;
 
-fn tenant() -> Tenant {
+pub(super) fn tenant() -> Tenant {
     "acme".parse().unwrap()
 }
 
@@ -16,7 +16,7 @@ fn node() -> Node {
     "n1".parse().unwrap()
 }
 
-fn at(seconds: i64) -> Timestamp {
+pub(super) fn at(seconds: i64) -> Timestamp {
     Timestamp::from_second(1_700_000_000 + seconds).unwrap()
 }
 
@@ -24,7 +24,7 @@ fn call(number: u128) -> CallId {
     CallId::new(tenant(), node(), Ulid::from_parts(1, number))
 }
 
-fn payment(number: u128) -> PaymentRow {
+pub(super) fn payment(number: u128) -> PaymentRow {
     PaymentRow {
         id: PaymentId::new(tenant(), node(), Ulid::from_parts(1, number)),
         call: call(number % 2),
@@ -37,10 +37,12 @@ fn payment(number: u128) -> PaymentRow {
         last4: Last4::of(&[4, 2, 4, 2, 4, 2, 4, 2]),
         created: at(i64::try_from(number).unwrap()) + Duration::from_nanos(7),
         updated: at(100),
+        signalling_id: Some(format!("call-{number}@pbx")),
+        sandbox: Some(true),
     }
 }
 
-fn attempt(payment: &PaymentRow, number: u128) -> AttemptRow {
+pub(super) fn attempt(payment: &PaymentRow, number: u128) -> AttemptRow {
     AttemptRow {
         id: AttemptId::new(tenant(), node(), Ulid::from_parts(1, number)),
         payment: payment.id.clone(),
@@ -54,14 +56,14 @@ fn attempt(payment: &PaymentRow, number: u128) -> AttemptRow {
     }
 }
 
-fn approved() -> Outcome {
+pub(super) fn approved() -> Outcome {
     Outcome::Approved {
         processor_reference: "ref".to_owned(),
         code: "00".to_owned(),
     }
 }
 
-fn unknown() -> Outcome {
+pub(super) fn unknown() -> Outcome {
     Outcome::Unknown {
         reason: "no answer".to_owned(),
     }
@@ -74,7 +76,7 @@ fn failed() -> Outcome {
     }
 }
 
-fn declined() -> Outcome {
+pub(super) fn declined() -> Outcome {
     Outcome::Declined {
         advice: crate::proto::payment::Advice::ReEnter(Field::SecurityCode),
         code: "incorrect_cvc".to_owned(),
@@ -97,7 +99,7 @@ fn key(number: u8, kind: KeyKind, expires: Option<Timestamp>) -> KeyRow {
     }
 }
 
-fn open() -> (TempDir, PathBuf, Journal) {
+pub(super) fn open() -> (TempDir, PathBuf, Journal) {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("journal.db");
     let journal = Journal::open_for(&path, node()).unwrap();

@@ -175,6 +175,8 @@ impl Actor {
             last4,
             created: self.basics.created,
             updated: self.updated,
+            signalling_id: Some(self.basics.signalling_id.clone()).filter(|id| !id.is_empty()),
+            sandbox: Some(self.shared.cards.is_sandbox()),
         }
     }
 }

@@ -136,7 +136,7 @@ impl Payments {
             required: Request::default_fields(),
         };
         let basics = Basics {
-            signalling_id: String::new(),
+            signalling_id: row.signalling_id.unwrap_or_default(),
             caller_tag: None,
             keyed_by: Leg::Caller,
             reference: attempt.reference,

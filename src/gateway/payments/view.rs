@@ -184,7 +184,7 @@ pub(super) fn from_rows(row: PaymentRow, attempts: &[AttemptRow], sandbox: bool)
         fields: fields.views,
         outcome,
         attempts: u32::try_from(attempts.len()).unwrap_or(u32::MAX),
-        sandbox,
+        sandbox: row.sandbox.unwrap_or(sandbox),
         created: row.created,
         updated: row.updated,
     }

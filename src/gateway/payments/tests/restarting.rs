@@ -28,6 +28,8 @@ fn left(bench: &Bench, serial: u128, state: &str, phase: Option<Phase>) {
         last4: None,
         created: Timestamp::UNIX_EPOCH,
         updated: Timestamp::UNIX_EPOCH,
+        signalling_id: None,
+        sandbox: None,
     };
     stage.rows.insert(id.clone(), row);
     if let Some(phase) = phase {
