@@ -1,6 +1,7 @@
 //! The configuration file: TOML, parsed into final types, so that a gateway that starts is proof
 //! that its configuration is valid.
 
+mod callbacks;
 mod check;
 mod links;
 mod meaning;
@@ -17,6 +18,7 @@ use std::{
 use serde::Deserialize;
 use thiserror::Error;
 
+pub use callbacks::{CallbackEndpoint, Callbacks};
 pub use links::Links;
 pub use processor::{Processor, ProcessorKind};
 pub use sip::{Sip, SipListen, SipPeer, SipSide};
@@ -115,6 +117,9 @@ pub struct Config {
     /// What starts a payment besides the API.
     #[serde(default)]
     pub triggers: Triggers,
+    /// Who is told what became of payments.
+    #[serde(default)]
+    pub callbacks: Callbacks,
 }
 
 /// `[api]`.

@@ -206,7 +206,7 @@ async fn carry_out(command: KeysCommand) -> anyhow::Result<()> {
 
 /// A gateway's configuration and journal.
 pub(crate) struct Site {
-    config: Config,
+    pub(crate) config: Config,
     pub(crate) journal: Journal,
 }
 

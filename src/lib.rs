@@ -1,6 +1,7 @@
 //! tonewall: a PCI DSS DTMF payment-capture gateway for call centres.
 
 pub mod audit_log;
+pub mod callbacks;
 pub mod config;
 pub mod demo;
 pub mod gateway;

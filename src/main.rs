@@ -1,5 +1,6 @@
 //! The command line.
 
+mod callbacks_command;
 mod keys;
 mod payments_command;
 mod shadow_command;
@@ -68,6 +69,11 @@ enum Command {
     Payments {
         #[command(subcommand)]
         command: payments_command::PaymentsCommand,
+    },
+    /// List, show, replay and drop callbacks that could not be delivered
+    Callbacks {
+        #[command(subcommand)]
+        command: callbacks_command::CallbacksCommand,
     },
     /// Write the reports of shadow mode: what would be heard on each trunk, as JSON and as a picture
     Shadow {
@@ -170,6 +176,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Demo(args) => return demo::run(args),
         Command::Keys { command } => keys::run(command)?,
         Command::Payments { command } => payments_command::run(command)?,
+        Command::Callbacks { command } => callbacks_command::run(command)?,
         Command::Audit { command } => return audit(&command),
         Command::Shadow {
             data_dir,
@@ -198,6 +205,8 @@ fn check(path: &Path) -> anyhow::Result<()> {
         }
     }
     gateway::check_processor(&config.processor)
+        .with_context(|| format!("{}: cannot be used", path.display()))?;
+    gateway::check_callbacks(&config)
         .with_context(|| format!("{}: cannot be used", path.display()))?;
     writeln!(io::stdout(), "{} can be used:\n{config}", path.display())?;
     Ok(())

@@ -9,14 +9,17 @@ use prometheus::{
 
 use crate::{
     audit_log::AuditLog,
+    callbacks::Totals,
     gateway::payments::{PaymentEvent, PaymentState},
     media::{MediaEvent, MediaEventKind, MediaPlane},
-    proto::{capture::CaptureEventKind, field::Field, leg::Leg},
+    proto::{capture::CaptureEventKind, field::Field, id::EndpointName, leg::Leg},
 };
 
 /// What a door of the control plane turned away since the start, by reason.
 /// Peers by name, and whether each answers.
 type PeersThere = Box<dyn Fn() -> Vec<(String, bool)> + Send + Sync>;
+/// What became of messages to merchants, by endpoint.
+type CallbackTotals = Box<dyn Fn() -> Vec<(EndpointName, Totals)> + Send + Sync>;
 type RefusalTotals = Box<dyn Fn() -> Vec<(&'static str, &'static str, u64)> + Send + Sync>;
 
 /// All metrics of the gateway.
@@ -46,6 +49,11 @@ pub struct Metrics {
     refusals: Mutex<Vec<RefusalTotals>>,
     sip_peers: IntGaugeVec,
     peers: Mutex<Option<PeersThere>>,
+    callbacks_tried: IntCounterVec,
+    callbacks_waiting: IntGaugeVec,
+    callbacks_dead: IntGaugeVec,
+    callbacks_oldest: IntGaugeVec,
+    callbacks: Mutex<Option<CallbackTotals>>,
     /// Held while totals of the workers are taken over, so that two scrapes do not add them twice.
     scrape: Mutex<()>,
 }
@@ -92,7 +100,30 @@ impl Metrics {
             &["peer"],
         )?;
         registry.register(Box::new(sip_peers.clone()))?;
+        let of_endpoints = |name: &str, help: &str| {
+            let gauges = IntGaugeVec::new(Opts::new(name, help), &["endpoint"])?;
+            registry.register(Box::new(gauges.clone()))?;
+            prometheus::Result::Ok(gauges)
+        };
         Ok(Self {
+            callbacks_tried: counters(
+                "tonewall_callbacks_total",
+                "Callbacks that were delivered, tries that failed, and callbacks that became dead letters.",
+                &["endpoint", "result"],
+            )?,
+            callbacks_waiting: of_endpoints(
+                "tonewall_callbacks_waiting",
+                "Callbacks that are to be sent, or sent again.",
+            )?,
+            callbacks_dead: of_endpoints(
+                "tonewall_callbacks_dead",
+                "Dead letters: callbacks that are not sent any more unless a person says so.",
+            )?,
+            callbacks_oldest: of_endpoints(
+                "tonewall_callbacks_oldest_seconds",
+                "Age of the oldest callback that waits; 0 where none does.",
+            )?,
+            callbacks: Mutex::default(),
             calls: gauge("tonewall_calls", "Calls that are up.")?,
             armed_calls: gauge("tonewall_calls_armed", "Calls that are armed.")?,
             packets: counters(
@@ -259,6 +290,47 @@ impl Metrics {
         *self.peers.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(peers));
     }
 
+    /// Has it told with every scrape what became of callbacks. Endpoints' names are of the configuration.
+    pub fn watch_callbacks(
+        &self,
+        totals: impl Fn() -> Vec<(EndpointName, Totals)> + Send + Sync + 'static,
+    ) {
+        let mut watched = self
+            .callbacks
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        *watched = Some(Box::new(totals));
+    }
+
+    /// Takes over what became of callbacks.
+    fn count_callbacks(&self) {
+        let told = self
+            .callbacks
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let told = told.as_ref().map(|told| told()).unwrap_or_default();
+        let now = jiff::Timestamp::now();
+        for (endpoint, totals) in told {
+            let name = endpoint.as_str();
+            for (result, count) in [
+                ("delivered", totals.delivered),
+                ("failed", totals.failed),
+                ("dead", totals.died),
+            ] {
+                let counter = self.callbacks_tried.with_label_values(&[name, result]);
+                counter.inc_by(count.saturating_sub(counter.get()));
+            }
+            for (gauges, value) in [
+                (&self.callbacks_waiting, totals.counts.waiting),
+                (&self.callbacks_dead, totals.counts.dead),
+                (&self.callbacks_oldest, totals.oldest_age(now).as_secs()),
+            ] {
+                let gauge = gauges.with_label_values(&[name]);
+                gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
+            }
+        }
+    }
+
     /// The text that Prometheus scrapes.
     #[must_use]
     pub fn render(&self) -> String {
@@ -296,6 +368,7 @@ impl Metrics {
             let counter = self.control_refused.with_label_values(&[door, reason]);
             total(&counter, count);
         }
+        self.count_callbacks();
         total(&self.unsent, counted.unsent);
         total(&self.panicked, counted.panicked_calls);
         let healthy = self.audit.has_room() && !self.audit.is_broken();

@@ -78,6 +78,11 @@ async fn carry_out(command: PaymentsCommand) -> anyhow::Result<()> {
             found,
         } => {
             let site = Site::open(&config)?;
+            // Who is told of payments is told of this, too; the gateway sends it.
+            let endpoints = site.config.callbacks.endpoints();
+            let tenant = &site.config.tenant;
+            let routes = endpoints.iter().map(|one| one.route(tenant)).collect();
+            site.journal.route_callbacks(routes).await?;
             resolve(&site, payment, found).await
         }
     }

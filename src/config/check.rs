@@ -39,6 +39,7 @@ impl Config {
         if let Err(problem) = self.links.voice() {
             return fail("links.voice", problem);
         }
+        self.callbacks.check()?;
         self.check_secrets()
     }
 

@@ -6,6 +6,7 @@ use super::{Codecs, Config, ProcessorKind, SipSide};
 use crate::processor::Mode;
 use crate::proto::{
     call::SourcePolicy,
+    callback::CallbackEvent,
     mask::{Fill, Profile},
     ng::CallerSide,
     shadow::TrunkName,
@@ -148,6 +149,25 @@ impl fmt::Display for Config {
         }
         if self.links.always_code {
             writeln!(f, "links           each by the code that is read out")?;
+        }
+        for endpoint in &self.callbacks.endpoints {
+            let reach = match endpoint.allow_private {
+                true => "private addresses too",
+                false => "public addresses only",
+            };
+            write!(
+                f,
+                "callbacks       {} at {}, {reach}",
+                endpoint.name, endpoint.url
+            )?;
+            if endpoint.url.is_plain() {
+                write!(f, ", IN CLEAR")?;
+            }
+            if endpoint.events.len() < CallbackEvent::ALL.len() {
+                let events: Vec<_> = endpoint.events.iter().map(|one| one.as_str()).collect();
+                write!(f, ", of {}", events.join(", "))?;
+            }
+            writeln!(f)?;
         }
         if self.shadow.enabled {
             let trunks: Vec<_> = self.shadow.trunks.iter().map(TrunkName::as_str).collect();

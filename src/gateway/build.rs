@@ -14,6 +14,7 @@ use sha2::{Digest, Sha256};
 use tokio::sync::mpsc;
 
 use super::{
+    callbacks,
     dispatch::take_left_records,
     links::Links,
     payments::{self, Parts, Payments},
@@ -22,6 +23,7 @@ use super::{
 };
 use crate::{
     audit_log::AuditLog,
+    callbacks::Callbacks,
     config::{Codecs, Config},
     journal::Journal,
     media::{
@@ -47,6 +49,7 @@ pub(super) struct Gateway {
     pub(super) calls: Calls,
     pub(super) links: Links,
     pub(super) payments: Payments,
+    pub(super) callbacks: Callbacks,
     pub(super) shadows: Option<Shadows>,
     pub(super) cards: CardPlane,
     pub(super) metrics: Arc<Metrics>,
@@ -87,6 +90,8 @@ impl Gateway {
         tracing::info!(secret_memory = %memory, "card fields have a place");
 
         let journal = Journal::open_for(&config.data_dir.join("journal.db"), config.node.clone())?;
+        let callbacks = callbacks::opened(&config)?;
+        callbacks.prepare(&journal).await?;
         let audit = AuditLog::open(
             &config.data_dir,
             config.node.clone(),
@@ -170,6 +175,7 @@ impl Gateway {
             calls,
             links,
             payments,
+            callbacks,
             shadows,
             cards,
             metrics,

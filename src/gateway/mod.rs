@@ -1,6 +1,7 @@
 //! Composes the planes: arguments -> config -> build -> run -> drain.
 
 mod build;
+mod callbacks;
 mod dispatch;
 pub mod links;
 mod logging;
@@ -10,6 +11,7 @@ mod run;
 mod tokens;
 
 pub use build::make_data_dir;
+pub use callbacks::check_callbacks;
 pub use logging::{LogFormat, Logging, no_messages};
 pub use processors::check_processor;
 pub use run::serve;

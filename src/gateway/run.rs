@@ -25,6 +25,7 @@ use super::{
     dispatch,
 };
 use crate::{
+    callbacks::Callbacks,
     config::Config,
     http,
     listen::Reload,
@@ -94,6 +95,7 @@ async fn run(path: &Path, config: Config, text: &str) -> anyhow::Result<()> {
         calls,
         links,
         payments,
+        callbacks,
         shadows,
         cards,
         metrics,
@@ -119,6 +121,9 @@ async fn run(path: &Path, config: Config, text: &str) -> anyhow::Result<()> {
         Arc::clone(&metrics),
     ));
     tasks.spawn(dispatch::left_records(journal.clone(), audit.clone()));
+    tasks.spawn(callbacks.clone().run(journal.clone()));
+    let told = callbacks.clone();
+    metrics.watch_callbacks(move || told.totals());
     tasks.spawn(calls.clone().run());
     tasks.spawn(give_back_memory());
     // What a crash left open is looked up before anything new is taken.
@@ -204,7 +209,7 @@ async fn run(path: &Path, config: Config, text: &str) -> anyhow::Result<()> {
             _ = signals.terminate.recv() => break,
             _ = signals.interrupt.recv() => break,
             _ = signals.reload.recv() => {
-                let change = reload_what_can_be(path, &config, &reloads);
+                let change = reload_what_can_be(path, &config, &reloads, &callbacks);
                 let hash = fs::read_to_string(path).map_or_else(|_| "unreadable".to_owned(), |t| hash_of(&t));
                 let event = Event::Configuration { hash, change: change.clone() };
                 if let Err(error) = audit.record(None, own_record(event)).await {
@@ -376,7 +381,12 @@ async fn listen(address: std::net::SocketAddr, what: &str) -> anyhow::Result<Tcp
 }
 
 /// Takes over what can change while running, and says what cannot.
-fn reload_what_can_be(path: &Path, running: &Config, tls: &[(&str, Option<Reload>)]) -> String {
+fn reload_what_can_be(
+    path: &Path,
+    running: &Config,
+    tls: &[(&str, Option<Reload>)],
+    callbacks: &Callbacks,
+) -> String {
     let certificates: Vec<String> = tls
         .iter()
         .filter_map(|(of, reload)| {
@@ -401,7 +411,8 @@ fn reload_what_can_be(path: &Path, running: &Config, tls: &[(&str, Option<Reload
         ),
         Err(error) => format!("the file cannot be used: {error}"),
     };
-    format!("{certificate}; {rest}")
+    let told = [Some(certificate), callbacks.reload(), Some(rest)];
+    told.into_iter().flatten().collect::<Vec<_>>().join("; ")
 }
 
 fn changed_sections(old: &Config, new: &Config) -> Vec<&'static str> {
@@ -419,6 +430,7 @@ fn changed_sections(old: &Config, new: &Config) -> Vec<&'static str> {
         ("[processor]", old.processor != new.processor),
         ("[secrets]", old.secrets != new.secrets),
         ("[shadow]", old.shadow != new.shadow),
+        ("[callbacks]", old.callbacks != new.callbacks),
     ]
     .into_iter()
     .filter_map(|(name, changed)| changed.then_some(name))

@@ -117,7 +117,7 @@ impl Client {
 }
 
 /// All that is known of an error, without the address, which names the charge.
-fn sentence(error: reqwest::Error) -> String {
+pub(crate) fn sentence(error: reqwest::Error) -> String {
     let error = error.without_url();
     let mut text = error.to_string();
     let mut cause = error.source();

@@ -38,6 +38,7 @@ use crate::{
 pub use adyen::{Adyen, AdyenSettings};
 pub use api::{Connection, Mode, Secret};
 pub use card::{CardView, RequestMemory};
+pub(crate) use client::sentence;
 pub use exchange::{Deadlines, EndpointError};
 pub use pay_connector::{PayConnector, PayConnectorSettings};
 pub use plane::{CardPlane, CardPlaneSettings};

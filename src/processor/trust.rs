@@ -1,4 +1,4 @@
-//! By which certificates a processor is known, and we to it.
+//! By which certificates a server is known, and we to it.
 
 use std::{path::PathBuf, sync::Arc};
 
@@ -8,16 +8,16 @@ use thiserror::Error;
 
 use crate::listen::{TlsError, TlsFiles, certificates};
 
-/// What belongs into the file of a processor's authorities.
-const ROOTS: &str = "certificates of the processor's authorities";
+/// What belongs into the file of a server's authorities.
+const ROOTS: &str = "certificates of the server's authorities";
 
-/// By which certificates a processor is known, and we to it.
+/// By which certificates a server is known (a processor, an endpoint for callbacks), and we to it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Trust {
-    /// PEM file with the only authorities that the processor's certificate may come from; those of
+    /// PEM file with the only authorities that the server's certificate may come from; those of
     /// the operating system where there is none.
     pub roots: Option<PathBuf>,
-    /// PEM files with our certificate and its key, where the processor asks for one.
+    /// PEM files with our certificate and its key, where the server asks for one.
     pub identity: Option<(PathBuf, PathBuf)>,
 }
 
@@ -34,7 +34,7 @@ pub enum TrustError {
 
 impl Trust {
     /// TLS 1.2 or 1.3 with these certificates.
-    pub(super) fn client(&self) -> Result<ClientConfig, TrustError> {
+    pub(crate) fn client(&self) -> Result<ClientConfig, TrustError> {
         match &self.roots {
             Some(path) => self.with_roots(certificates(path, ROOTS)?),
             None => {

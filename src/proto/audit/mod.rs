@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     field::Field,
-    id::{AttemptId, CallId, KeyId, PaymentId},
+    id::{AttemptId, CallId, EndpointName, KeyId, MessageId, PaymentId},
     leg::Leg,
     proof::MaskingProof,
 };
@@ -194,6 +194,16 @@ pub enum Event {
     CardWiped {
         payment: PaymentId,
         reason: String,
+    },
+    CallbackReplayed {
+        message: MessageId,
+        payment: PaymentId,
+        endpoint: EndpointName,
+    },
+    CallbackDropped {
+        message: MessageId,
+        payment: PaymentId,
+        endpoint: EndpointName,
     },
     ControlFailure {
         control: String,

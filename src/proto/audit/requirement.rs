@@ -19,7 +19,9 @@ impl Event {
             | Self::ChargeResult { .. }
             | Self::ChargeUnknown { .. }
             | Self::PaymentCancelled { .. } => "10.2.1.1",
-            Self::Configuration { .. } => "10.2.1.2",
+            Self::Configuration { .. }
+            | Self::CallbackReplayed { .. }
+            | Self::CallbackDropped { .. } => "10.2.1.2",
             Self::AuditRead { .. } => "10.2.1.3",
             Self::SignInRefused { .. }
             | Self::AccessRefused { .. }
