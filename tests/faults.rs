@@ -1,6 +1,6 @@
 //! Real adapters against processors that do wrong as they are told, over real TLS, with the real
-//! journal, compliance log, secret memory and card plane: journal, log, what the agent is told and the
-//! processor's books agree, no charge is made twice and none is lost.
+//! journal, compliance log, secret memory and card plane: journal, log, what the agent and merchants are told
+//! and the processor's books agree, no charge is made twice and none is lost.
 //!
 //! `cargo test --test faults -- --ignored` repeats the matrix 50 times.
 #![allow(clippy::unwrap_used, reason = "tests may")]
@@ -17,6 +17,7 @@ use std::{
 use jiff::{SignedDuration, Timestamp};
 use processors::{ADYEN_ACCOUNT, CONNECTOR_USER, Fault, Kind, Processor as Simulator, Stage};
 use rand::{SeedableRng, rngs::StdRng};
+use serde_json::{Value, json};
 use tempfile::TempDir;
 use tonewall::{
     audit_log::AuditLog,
@@ -24,7 +25,7 @@ use tonewall::{
         CallLookup, Clock, KeyCodeSettings, Media, NewPayment, PaymentError, PaymentState,
         PaymentView, Payments, Principal, Settings,
     },
-    journal::{Journal, Phase},
+    journal::{CallbackState, Journal, Phase, Route},
     media::{CardSink, MediaCommand, MediaError, MediaEvent, MediaEventKind, SlotSource},
     processor::{
         Advice, Adyen, AdyenSettings, CardPlane, CardPlaneSettings, Connection, Deadlines, Mode,
@@ -32,6 +33,7 @@ use tonewall::{
     },
     proto::{
         audit::Actor,
+        callback::CallbackEvent,
         capture::{CaptureEvent, CaptureEventKind, CaptureSettings},
         card::{Brand, CapturedField, FieldRules, Last4},
         digit::Key,
@@ -310,8 +312,30 @@ impl Shop {
         }
     }
 
+    /// From here on merchants are told, so that it can be seen what.
+    async fn tell(&self) {
+        let route = Route {
+            tenant: tenant(),
+            endpoint: "crm".parse().unwrap(),
+            events: CallbackEvent::ALL.into(),
+        };
+        self.journal.route_callbacks(vec![route]).await.unwrap();
+    }
+
+    /// What merchants are told of a payment, in order.
+    async fn told(&self, id: &PaymentId) -> Vec<Value> {
+        let waiting = self
+            .journal
+            .callbacks(tenant(), CallbackState::Waiting, 10_000);
+        let rows = waiting.await.unwrap().into_iter();
+        rows.filter(|row| row.payment == *id)
+            .map(|row| serde_json::from_str(&row.body).unwrap())
+            .collect()
+    }
+
     /// A payment whose card is keyed.
     async fn keyed(&self, call: &str) -> PaymentId {
+        self.tell().await;
         let new = NewPayment {
             call: call.to_owned(),
             leg: None,
@@ -346,7 +370,8 @@ impl Shop {
         }
     }
 
-    /// What the journal, the log, the agent's view and the processor's books say of a payment agrees.
+    /// What the journal, the log, the agent's view, what merchants are told and the processor's books say of
+    /// a payment agrees.
     async fn agree(&self, id: &PaymentId) {
         let view = self.view(id).await;
         let attempts = self.journal.attempts(id.clone()).await.unwrap();
@@ -381,6 +406,15 @@ impl Shop {
                 _ => None,
             }
         );
+        let told = self.told(id).await;
+        let last = &told.last().unwrap()["data"];
+        assert_eq!(last["state"], view.state.as_str(), "{told:#?}");
+        assert_eq!(last["outcome"], json!(view.outcome), "{told:#?}");
+        assert_eq!(last["attempts"], view.attempts);
+        let ended = view.state != PaymentState::Unknown && !view.armed;
+        assert_eq!(last["ended"], ended, "{told:#?}");
+        let twice = told.windows(2).any(|two| two[0]["type"] == two[1]["type"]);
+        assert!(!twice, "told twice: {told:#?}");
         if view.state == PaymentState::Unknown {
             assert!(view.advice.contains("Do not charge again"), "{view:?}");
         }
@@ -662,6 +696,7 @@ fn after_a_restart_a_charge_without_an_answer_is_asked_for_under_its_key() {
     let second = tokio::runtime::Runtime::new().unwrap();
     second.block_on(async {
         let shop = Shop::over(simulator, data, SignedDuration::ZERO);
+        shop.tell().await;
         assert_eq!(shop.payments.recover().await.unwrap().looked_up, 1);
         shop.until(&id, |view| view.state == PaymentState::Approved)
             .await;
