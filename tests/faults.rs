@@ -703,6 +703,11 @@ fn after_a_restart_a_charge_without_an_answer_is_asked_for_under_its_key() {
         let attempts = shop.journal.attempts(id.clone()).await.unwrap();
         let token = shop.journal.token(attempts[0].id.clone()).await.unwrap();
         assert!(token.is_none(), "kept beyond the end of the attempt");
+        let told = shop.told(&id).await;
+        let of = |n: usize| (&told[n]["type"], &told[n]["data"]["signalling_id"]);
+        assert_eq!(told.len(), 2, "{told:#?}");
+        assert_eq!(of(0), (&json!("payment.unknown"), &json!("crash")));
+        assert_eq!(of(1), (&json!("payment.approved"), &json!("crash")));
         shop.nothing_is_lost(&[id]).await;
     });
 }

@@ -104,6 +104,34 @@ async fn what_is_told_is_written_with_the_state_and_outlives_the_process() {
 }
 
 #[tokio::test]
+async fn neither_the_state_nor_what_is_told_of_it_is_there_without_the_other() {
+    let (_dir, path, journal) = open();
+    let routes = vec![
+        route("crm", &CallbackEvent::ALL),
+        route("books", &CallbackEvent::ALL),
+    ];
+    journal.route_callbacks(routes).await.unwrap();
+    put(&journal, 1, PaymentState::Open, 1).await;
+    let other = Connection::open(&path).unwrap();
+    let full = "CREATE TRIGGER full BEFORE INSERT ON callbacks WHEN NEW.endpoint = 'books'
+        BEGIN SELECT RAISE(ABORT, 'no room'); END";
+    other.execute_batch(full).unwrap();
+    let cancelled = PaymentRow {
+        state: "cancelled".to_owned(),
+        ..payment(1)
+    };
+    let refused = journal.put_payment(cancelled.clone()).await.unwrap_err();
+    assert!(refused.to_string().contains("no room"), "{refused}");
+    let kept = journal.payment(cancelled.id.clone()).await.unwrap();
+    assert_eq!(kept.unwrap().state, "open");
+    assert_eq!(due(&journal, "crm", 200).await, []);
+    other.execute_batch("DROP TRIGGER full").unwrap();
+    journal.put_payment(cancelled).await.unwrap();
+    assert_eq!(due(&journal, "crm", 200).await.len(), 1);
+    assert_eq!(due(&journal, "books", 200).await.len(), 1);
+}
+
+#[tokio::test]
 async fn without_a_route_and_of_other_tenants_nothing_is_told() {
     let (_dir, _path, journal) = open();
     put(&journal, 1, PaymentState::Cancelled, 1).await;
