@@ -5,7 +5,7 @@ use std::{
     path::PathBuf,
 };
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, bail, ensure};
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::{Value, json};
 use tonewall::{
@@ -159,6 +159,17 @@ async fn decide(site: &Site, which: Which, act: Act) -> anyhow::Result<()> {
             word(row.state)
         );
         rows.push(row);
+    }
+    if matches!(act, Act::Replay) {
+        let endpoints = &site.config.callbacks.endpoints;
+        let is_there = |name: &EndpointName| endpoints.iter().any(|one| one.name == *name);
+        if let Some(row) = rows.iter().find(|row| !is_there(&row.endpoint)) {
+            bail!(
+                "callback {} is for the endpoint {}, which the configuration does not have; nothing is replayed",
+                row.id,
+                row.endpoint
+            );
+        }
     }
     let count = rows.len();
     for row in rows {

@@ -38,6 +38,8 @@ use tonewall::{
 };
 use ulid::Ulid;
 
+/// A secret of a receiver that wants one in its address.
+const QUERY: &str = "s3cret-of-the-query";
 const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 const NEW_SECRET: &str = "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
 
@@ -420,7 +422,7 @@ fn a_proxy_of_the_environment_is_not_asked() {
 /// The configuration of a gateway that tells the receiver.
 fn section(receiver: &Receiver) -> String {
     format!(
-        "[[callbacks.endpoints]]\nname = \"crm\"\nurl = {:?}\nsecret_file = {:?}\nprevious_secret_file = {:?}\nroots = {:?}\nallow_private = true\n",
+        "[[callbacks.endpoints]]\nname = \"crm\"\nurl = \"{}?token={QUERY}\"\nsecret_file = {:?}\nprevious_secret_file = {:?}\nroots = {:?}\nallow_private = true\n",
         receiver.url(),
         receiver.file("secret", SECRET),
         receiver.roots().with_file_name("previous"),
@@ -442,19 +444,15 @@ async fn cancelled(gateway: &Gateway, call: &str) -> String {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_gateway_tells_its_merchant_and_dead_letters_are_worked_on_by_the_command_line() {
     let receiver = Receiver::start().await;
-    let options = Options {
-        level: Some("trace"),
-        ..Options::default()
-    };
-    let mut gateway = Gateway::start(options).await;
+    let mut gateway = Gateway::start(Options::default()).await;
     gateway.kill();
     gateway.edit_config(|text| format!("{text}\n{}", section(&receiver)));
-    gateway.restart().await;
+    gateway.restart_at(Some("trace")).await;
     let config = gateway.config();
     let config = config.to_str().unwrap();
     let (good, said) = gateway.command(&["check", "--config", config]);
     assert!(
-        good && said.contains("callbacks       crm at https://localhost"),
+        good && said.contains("callbacks       crm at https://localhost") && !said.contains(QUERY),
         "{said}"
     );
 
@@ -464,6 +462,7 @@ async fn a_gateway_tells_its_merchant_and_dead_letters_are_worked_on_by_the_comm
         .await;
     let came = receiver.taken().pop().unwrap();
     assert!(verifies(&came, SECRET), "{came:?}");
+    assert_eq!(came.path, format!("/hooks?token={QUERY}"));
     let body = came.json();
     assert_eq!(body["type"], "payment.cancelled");
     for (key, value) in [
@@ -483,7 +482,7 @@ async fn a_gateway_tells_its_merchant_and_dead_letters_are_worked_on_by_the_comm
     let dead = "tonewall_callbacks_total{endpoint=\"crm\",result=\"dead\"}";
     gateway.until_counted(dead, 1, "dead letters").await;
     gateway.kill();
-    gateway.restart().await;
+    gateway.restart_at(Some("trace")).await;
     let letters = "tonewall_callbacks_dead{endpoint=\"crm\"}";
     gateway.until_counted(letters, 1, "dead letters").await;
     let callbacks =
@@ -554,6 +553,7 @@ async fn a_gateway_tells_its_merchant_and_dead_letters_are_worked_on_by_the_comm
     for secret in [SECRET, NEW_SECRET] {
         let coded = &secret["whsec_".len()..];
         assert!(!log.contains(coded), "a secret stands in the log");
+        assert!(!log.contains(QUERY), "a query stands in the log");
         let found = files_with(folder.path(), coded.as_bytes());
         assert!(found.is_empty(), "a secret stands in {found:?}");
     }

@@ -175,9 +175,18 @@ async fn a_card_goes_from_the_caller_to_stripe_and_is_found_nowhere_else() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_a_person_finds_out_of_an_unknown_charge_is_believed_and_recorded() {
+async fn what_a_person_finds_out_of_an_unknown_charge_is_believed_recorded_and_told() {
     let simulator = Simulator::start(Kind::Adyen).await;
-    let gateway = start(&simulator).await;
+    let mut gateway = start(&simulator).await;
+    gateway.kill();
+    // A merchant that cannot be reached: what is to be told stays to be seen.
+    let secret = gateway.folder.path().join("whsec");
+    fs::write(&secret, "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw").unwrap();
+    let merchant = format!(
+        "[[callbacks.endpoints]]\nname = \"crm\"\nurl = \"https://localhost:9/\"\nsecret_file = {secret:?}\n"
+    );
+    gateway.edit_config(|text| format!("{text}\n{merchant}"));
+    gateway.restart().await;
     let ends = play(&gateway, "lost").await;
     let payment = keyed(&gateway, &ends, "lost").await;
     simulator.will(Stage::Card, Fault::ResetAfter);
@@ -210,6 +219,15 @@ async fn what_a_person_finds_out_of_an_unknown_charge_is_believed_and_recorded()
         fine && listed.contains("every charge has its outcome"),
         "{listed}"
     );
+
+    let config = config.to_str().unwrap();
+    let waiting = ["callbacks", "list", "--state", "waiting", "--json"];
+    let (fine, listed) = gateway.command(&[&waiting[..], &["--config", config]].concat());
+    let listed: Value = serde_json::from_str(&listed).unwrap();
+    let events: Vec<_> = (0..2).map(|n| &listed[n]["event"]).collect();
+    assert!(fine && listed.as_array().unwrap().len() == 2, "{listed}");
+    assert_eq!(events, ["payment.unknown", "payment.approved"], "{listed}");
+    assert_eq!(listed[1]["payment"], id(&payment));
 
     let told = until(&gateway, id(&payment), |view| view["state"] == "approved").await;
     assert_eq!(

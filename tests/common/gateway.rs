@@ -168,7 +168,12 @@ impl Gateway {
 
     /// Starts again, on the same files, what was killed.
     pub(crate) async fn restart(&mut self) {
-        self.child = Self::serve(&self.folder, None);
+        self.restart_at(None).await;
+    }
+
+    /// The same, at another level of the log than `info`.
+    pub(crate) async fn restart_at(&mut self, level: Option<&str>) {
+        self.child = Self::serve(&self.folder, level);
         self.until_ready().await;
     }
 
