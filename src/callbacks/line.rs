@@ -147,10 +147,13 @@ impl Line {
                 problem: problem.clone(),
             },
         };
-        self.tell(&row, tries, next, &problem);
-        if let Err(error) = journal.callback_tried(row.id.clone(), tried, at).await {
-            tracing::error!(message = %row.id, %error, "what came of a callback is not recorded; it is sent again");
-            tokio::time::sleep(JOURNAL_PAUSE).await;
+        // What is counted and logged is durable: of a dead letter nothing comes back.
+        match journal.callback_tried(row.id.clone(), tried, at).await {
+            Ok(_) => self.tell(&row, tries, next, &problem),
+            Err(error) => {
+                tracing::error!(message = %row.id, %error, "what came of a callback is not recorded; it is sent again");
+                tokio::time::sleep(JOURNAL_PAUSE).await;
+            }
         }
     }
 
