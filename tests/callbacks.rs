@@ -444,10 +444,14 @@ async fn cancelled(gateway: &Gateway, call: &str) -> String {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_gateway_tells_its_merchant_and_dead_letters_are_worked_on_by_the_command_line() {
     let receiver = Receiver::start().await;
-    let mut gateway = Gateway::start(Options::default()).await;
+    let mut gateway = Gateway::start(Options {
+        level: Some("trace"),
+        ..Options::default()
+    })
+    .await;
     gateway.kill();
     gateway.edit_config(|text| format!("{text}\n{}", section(&receiver)));
-    gateway.restart_at(Some("trace")).await;
+    gateway.restart().await;
     let config = gateway.config();
     let config = config.to_str().unwrap();
     let (good, said) = gateway.command(&["check", "--config", config]);
@@ -482,7 +486,7 @@ async fn a_gateway_tells_its_merchant_and_dead_letters_are_worked_on_by_the_comm
     let dead = "tonewall_callbacks_total{endpoint=\"crm\",result=\"dead\"}";
     gateway.until_counted(dead, 1, "dead letters").await;
     gateway.kill();
-    gateway.restart_at(Some("trace")).await;
+    gateway.restart().await;
     let letters = "tonewall_callbacks_dead{endpoint=\"crm\"}";
     gateway.until_counted(letters, 1, "dead letters").await;
     let callbacks =

@@ -53,6 +53,8 @@ pub(crate) struct Gateway {
     pub(crate) ng_http: SocketAddr,
     pub(crate) secret: String,
     pub(crate) http: reqwest::Client,
+    /// Of the log, whenever it is started.
+    level: Option<&'static str>,
     /// Every body of the API, as it came, after the method and the path.
     pub(crate) answers: Mutex<Vec<(String, String)>>,
 }
@@ -137,6 +139,7 @@ impl Gateway {
             ng_http,
             secret: key["secret"].as_str().expect("a secret").to_owned(),
             http: reqwest::Client::new(),
+            level,
             answers: Mutex::default(),
         }
     }
@@ -168,12 +171,7 @@ impl Gateway {
 
     /// Starts again, on the same files, what was killed.
     pub(crate) async fn restart(&mut self) {
-        self.restart_at(None).await;
-    }
-
-    /// The same, at another level of the log than `info`.
-    pub(crate) async fn restart_at(&mut self, level: Option<&str>) {
-        self.child = Self::serve(&self.folder, level);
+        self.child = Self::serve(&self.folder, self.level);
         self.until_ready().await;
     }
 
