@@ -416,21 +416,44 @@ fn reload_what_can_be(
 }
 
 fn changed_sections(old: &Config, new: &Config) -> Vec<&'static str> {
+    // All of them: a new one does not compile until it is told here.
+    let Config {
+        tenant,
+        node,
+        data_dir,
+        drain_timeout,
+        api,
+        metrics,
+        ng,
+        sip,
+        media,
+        masking,
+        capture,
+        processor,
+        secrets,
+        shadow,
+        links,
+        triggers,
+        callbacks,
+    } = new;
     [
-        ("tenant", old.tenant != new.tenant),
-        ("node", old.node != new.node),
-        ("data_dir", old.data_dir != new.data_dir),
-        ("drain_timeout", old.drain_timeout != new.drain_timeout),
-        ("[api]", old.api != new.api),
-        ("[metrics]", old.metrics != new.metrics),
-        ("[ng]", old.ng != new.ng),
-        ("[sip]", old.sip != new.sip),
-        ("[media]", old.media != new.media),
-        ("[capture]", old.capture != new.capture),
-        ("[processor]", old.processor != new.processor),
-        ("[secrets]", old.secrets != new.secrets),
-        ("[shadow]", old.shadow != new.shadow),
-        ("[callbacks]", old.callbacks != new.callbacks),
+        ("tenant", old.tenant != *tenant),
+        ("node", old.node != *node),
+        ("data_dir", old.data_dir != *data_dir),
+        ("drain_timeout", old.drain_timeout != *drain_timeout),
+        ("[api]", old.api != *api),
+        ("[metrics]", old.metrics != *metrics),
+        ("[ng]", old.ng != *ng),
+        ("[sip]", old.sip != *sip),
+        ("[media]", old.media != *media),
+        ("[masking]", old.masking != *masking),
+        ("[capture]", old.capture != *capture),
+        ("[processor]", old.processor != *processor),
+        ("[secrets]", old.secrets != *secrets),
+        ("[shadow]", old.shadow != *shadow),
+        ("[links]", old.links != *links),
+        ("[triggers]", old.triggers != *triggers),
+        ("[callbacks]", old.callbacks != *callbacks),
     ]
     .into_iter()
     .filter_map(|(name, changed)| changed.then_some(name))
