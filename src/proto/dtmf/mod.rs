@@ -42,7 +42,7 @@ use self::{
 use super::{
     codec::Audio,
     digit::Key,
-    secret::{KeySlot, Pressed},
+    secret::{Pressed, TakeKey},
 };
 
 /// Samples before an event or a loss that are suspect too (5 ms).
@@ -180,7 +180,7 @@ impl Ear {
     pub fn hear_audio(
         &mut self,
         audio: &Audio<'_>,
-        slot: Option<&mut KeySlot>,
+        slot: Option<&mut dyn TakeKey>,
         pressed: &mut dyn FnMut(Pressed),
     ) -> Verdict {
         self.state.hear_audio(audio, &mut store(slot, pressed))
@@ -196,7 +196,7 @@ impl Ear {
     pub fn hear_event(
         &mut self,
         event: EventPacket,
-        slot: Option<&mut KeySlot>,
+        slot: Option<&mut dyn TakeKey>,
         pressed: &mut dyn FnMut(Pressed),
     ) -> Verdict {
         let taken = &mut store(slot, pressed);
@@ -233,7 +233,7 @@ impl Ear {
     pub fn hear_again(
         &mut self,
         changed: Range<i64>,
-        slot: Option<&mut KeySlot>,
+        slot: Option<&mut dyn TakeKey>,
         pressed: &mut dyn FnMut(Pressed),
     ) -> Order {
         let press = &mut store(slot, pressed);
@@ -244,7 +244,7 @@ impl Ear {
     pub fn hear_late_event(
         &mut self,
         event: EventPacket,
-        slot: Option<&mut KeySlot>,
+        slot: Option<&mut dyn TakeKey>,
         pressed: &mut dyn FnMut(Pressed),
     ) -> (Verdict, Order) {
         self.state
@@ -261,7 +261,7 @@ impl Ear {
     pub fn hear_info(
         &mut self,
         key: Key,
-        slot: Option<&mut KeySlot>,
+        slot: Option<&mut dyn TakeKey>,
         pressed: &mut dyn FnMut(Pressed),
     ) {
         self.state.hear_info(key, &mut store(slot, pressed));
@@ -288,10 +288,10 @@ impl Ear {
 }
 
 /// Takes each key into the slot, or drops it where there is none, and reports that it was pressed.
-fn store(mut slot: Option<&mut KeySlot>, pressed: &mut dyn FnMut(Pressed)) -> impl FnMut(Key) {
+fn store(mut slot: Option<&mut dyn TakeKey>, pressed: &mut dyn FnMut(Pressed)) -> impl FnMut(Key) {
     move |key| {
         pressed(match slot.as_deref_mut() {
-            Some(slot) => slot.press(key),
+            Some(slot) => slot.take(key),
             None => Pressed {
                 class: key.class(),
                 count: 0,

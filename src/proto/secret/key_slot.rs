@@ -55,6 +55,18 @@ pub struct Pressed {
     pub count: u8,
 }
 
+/// Takes the keys that an ear hears, one by one.
+pub trait TakeKey {
+    /// Takes a key, and says of it what may be told.
+    fn take(&mut self, key: Key) -> Pressed;
+}
+
+impl TakeKey for KeySlot {
+    fn take(&mut self, key: Key) -> Pressed {
+        self.press(key)
+    }
+}
+
 impl KeySlot {
     /// An empty slot over `memory`, of which the first [`SLOT_BYTES`] are used and overwritten.
     ///

@@ -8,7 +8,7 @@ mod key_slot;
 pub(crate) mod plain;
 mod press;
 
-pub use key_slot::{KeySlot, MAX_KEYS, Pressed, SLOT_BYTES};
+pub use key_slot::{KeySlot, MAX_KEYS, Pressed, SLOT_BYTES, TakeKey};
 pub use press::SealedPress;
 
 /// A stretch of secret memory, owned. Whoever implements it wipes it when it is dropped.

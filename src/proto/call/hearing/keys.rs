@@ -2,14 +2,36 @@
 
 use crate::proto::{
     capture::Capture,
-    secret::{KeySlot, Pressed},
+    secret::{Pressed, TakeKey},
     time::Now,
 };
 
-/// Where keys go: into the slot of the field that is open, if one is. The capture is told of each
-/// at once, so that a key that ends a field ends it before the next one.
+/// Whoever the keys of a stream are for.
+pub(in crate::proto::call) trait Keeper {
+    /// What takes a key, if anything does now.
+    fn place(&mut self) -> Option<&mut dyn TakeKey>;
+    /// One was taken, or would have been. Told at once, before the next one.
+    fn pressed(&mut self, pressed: Pressed, now: Now);
+}
+
+/// The field that is open, if one is: keys go into its slot, and a key that ends a field ends it
+/// before the next one.
+impl Keeper for Option<Capture> {
+    fn place(&mut self) -> Option<&mut dyn TakeKey> {
+        let slot = self.as_mut()?.slot_mut()?;
+        Some(slot)
+    }
+
+    fn pressed(&mut self, pressed: Pressed, now: Now) {
+        if let Some(capture) = self {
+            capture.handle_pressed(pressed, now);
+        }
+    }
+}
+
+/// Where keys go.
 pub(super) struct Keys<'a> {
-    pub(super) capture: &'a mut Option<Capture>,
+    pub(super) keeper: &'a mut dyn Keeper,
     /// False for a source that took over in the middle of a field: its keys belong to nobody.
     pub(super) open: bool,
     pub(super) now: Now,
@@ -17,9 +39,9 @@ pub(super) struct Keys<'a> {
 }
 
 impl<'a> Keys<'a> {
-    pub(super) const fn new(capture: &'a mut Option<Capture>, now: Now) -> Self {
+    pub(super) fn new(keeper: &'a mut dyn Keeper, now: Now) -> Self {
         Self {
-            capture,
+            keeper,
             open: true,
             now,
             presses: 0,
@@ -29,16 +51,15 @@ impl<'a> Keys<'a> {
     /// Lets `listen` hear what holds one press at most.
     pub(super) fn hear<R>(
         &mut self,
-        listen: impl FnOnce(Option<&mut KeySlot>, &mut dyn FnMut(Pressed)) -> R,
+        listen: impl FnOnce(Option<&mut dyn TakeKey>, &mut dyn FnMut(Pressed)) -> R,
     ) -> R {
-        let mut capture = self.capture.as_mut().filter(|_| self.open);
         let mut pressed = None;
-        let slot = capture.as_deref_mut().and_then(Capture::slot_mut);
-        let heard = listen(slot, &mut |key| pressed = Some(key));
+        let place = if self.open { self.keeper.place() } else { None };
+        let heard = listen(place, &mut |key| pressed = Some(key));
         if let Some(pressed) = pressed {
             self.presses = self.presses.saturating_add(1);
-            if let Some(capture) = capture {
-                capture.handle_pressed(pressed, self.now);
+            if self.open {
+                self.keeper.pressed(pressed, self.now);
             }
         }
         heard

@@ -25,6 +25,7 @@ use super::{
     stream::PayloadTypes,
 };
 
+pub(super) use keys::Keeper;
 use keys::Keys;
 use late::Recent;
 
@@ -159,7 +160,7 @@ impl Hearing {
         datagram: &[u8],
         header: &RtpHeader,
         types: &PayloadTypes,
-        capture: &mut Option<Capture>,
+        keeper: &mut dyn Keeper,
         now: Now,
         sink: &mut impl Sink,
     ) -> Option<CaptureFailure> {
@@ -186,7 +187,7 @@ impl Hearing {
         }
         let mut keys = Keys {
             open: known,
-            ..Keys::new(capture, now)
+            ..Keys::new(keeper, now)
         };
         self.tell_clock(now);
         let packet = Packet {
@@ -220,7 +221,7 @@ impl Hearing {
     pub(super) fn hear_held(
         &mut self,
         types: &PayloadTypes,
-        capture: &mut Option<Capture>,
+        keeper: &mut dyn Keeper,
         now: Now,
         sink: &mut impl Sink,
     ) -> Option<Order> {
@@ -229,7 +230,7 @@ impl Hearing {
         }
         let mut sequence = std::mem::take(&mut self.sequence);
         let order = sequence.pop(now.instant).map(|released| {
-            let mut keys = Keys::new(capture, now);
+            let mut keys = Keys::new(keeper, now);
             let packet = Packet {
                 encoding: types.get(released.header.payload_type),
                 payload: released.payload,
@@ -263,9 +264,9 @@ impl Hearing {
 
     /// Hears a key that a SIP INFO told. It has no time of the media, so its moment is the one at
     /// which it came. Nothing of what leaves changes by it.
-    pub(super) fn hear_info(&mut self, key: Key, capture: &mut Option<Capture>, now: Now) {
+    pub(super) fn hear_info(&mut self, key: Key, keeper: &mut dyn Keeper, now: Now) {
         self.tell_clock(now);
-        let mut keys = Keys::new(capture, now);
+        let mut keys = Keys::new(keeper, now);
         keys.hear(|slot, pressed| self.ear.hear_info(key, slot, pressed));
         self.keys = self.keys.saturating_add(keys.presses);
         // The key may still be down in the media, or not yet.
