@@ -290,8 +290,12 @@ pub struct Shadow {
 pub struct Triggers {
     /// What an agent dials to start the payment that waits on the call.
     pub key_code: KeyCode,
-    /// The currency of an amount that is dialled with it: `*77*1999#` starts a payment of 19.99 then,
-    /// prepared or not. Without one it starts nothing.
+    /// A file with a PIN of 4 to 8 digits on its first and only line: the code starts nothing without it
+    /// then, `*77*PIN#`. It has to come as telephone-events of the audio's clock rate, or by SIP INFO: the
+    /// caller would hear it otherwise.
+    pub pin_file: Option<PathBuf>,
+    /// The currency of an amount that is dialled with it: `*77*1999#` starts a payment of 19.99 then
+    /// (`*77*1999*PIN#` with a PIN), prepared or not. Without one it starts nothing.
     pub currency: Option<String>,
 }
 
@@ -299,6 +303,7 @@ impl Default for Triggers {
     fn default() -> Self {
         Self {
             key_code: "*77#".parse().expect("a constant code is one"),
+            pin_file: None,
             currency: None,
         }
     }

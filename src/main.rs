@@ -204,6 +204,8 @@ fn check(path: &Path) -> anyhow::Result<()> {
                 .with_context(|| format!("{}: {keys} cannot be used", path.display()))?;
         }
     }
+    gateway::check_triggers(&config.triggers)
+        .with_context(|| format!("{}: cannot be used", path.display()))?;
     gateway::check_processor(&config.processor)
         .with_context(|| format!("{}: cannot be used", path.display()))?;
     gateway::check_callbacks(&config)

@@ -266,6 +266,7 @@ impl Shop {
             processor: cards.promises().name.to_owned(),
             key_code: KeyCodeSettings {
                 code: "*77#".parse().unwrap(),
+                asks_pin: false,
                 currency: None,
             },
         };

@@ -318,6 +318,86 @@ async fn a_code_that_the_agent_dials_starts_the_payment_that_waits_and_a_caller_
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_code_that_the_agent_dials_in_tones_starts_the_payment_that_waits_and_one_with_a_pin_none()
+ {
+    let mut gateway = Gateway::start(Options::default()).await;
+    let order = json!({"amount": 1999, "currency": "EUR", "reference": "INV-9"});
+    let ends = play(&gateway, "aloud-1").await;
+    let (status, waits) = gateway
+        .request("PUT", "/v1/calls/aloud-1/prepared", Some(order.clone()))
+        .await;
+    assert_eq!(status, 200, "{waits}");
+    ends.key("*77#", |_| How::Tone).await;
+    ends.dial_by("*77#", How::Tone);
+    let begun = async |call: &str| {
+        let until = Instant::now() + Duration::from_secs(60);
+        loop {
+            let payments = gateway.get(&format!("/v1/payments?call={call}")).await;
+            if let [payment] = payments["payments"].as_array().unwrap().as_slice() {
+                return payment.clone();
+            }
+            assert!(Instant::now() < until, "no payment begins");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    let payment = begun("aloud-1").await;
+    assert_eq!(payment["reference"], "INV-9");
+    let heard = ends.agent_got.lock().await.len();
+    card(&gateway, &ends, id(&payment), How::Tone).await;
+    let ended = complete(&gateway, id(&payment)).await;
+    assert_eq!(ended["state"], "approved", "{ended}");
+    assert_eq!(keys_heard(&ends, heard).await, (0, 0));
+    ends.hang_up(&gateway).await;
+
+    gateway.kill();
+    let pin = gateway.folder.path().join("pin");
+    fs::write(&pin, "28461937\n").unwrap();
+    gateway.edit_config(|text| text + &format!("\n[triggers]\npin_file = {pin:?}\n"));
+    gateway.restart().await;
+    let ends = play(&gateway, "pin-1").await;
+    let at = "/v1/calls/pin-1/prepared";
+    let (status, waits) = gateway.request("PUT", at, Some(order)).await;
+    assert_eq!(
+        (status, &waits["key_code"]),
+        (200, &json!("*77*PIN#")),
+        "{waits}"
+    );
+    ends.dial_by("*77*28461937#", How::Tone);
+    gateway.until_log("the caller could hear the PIN").await;
+    // What another way tells within three seconds would be the same code.
+    ends.until_heard(200).await;
+    ends.dial("*77*28461938#");
+    gateway.until_log("wrong PIN").await;
+    let none = gateway.get("/v1/payments?call=pin-1").await;
+    assert_eq!(none["payments"], json!([]));
+    ends.dial("*77*28461937#");
+    let until = Instant::now() + Duration::from_secs(60);
+    while gateway.get("/v1/calls/pin-1").await["armed"] != true {
+        assert!(Instant::now() < until, "no payment begins");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let got = ends.caller_got.lock().await.clone();
+    let events = got.iter().filter(|packet| packet[1] & 0x7f == 101);
+    assert_eq!(events.count(), 0, "of events the caller gets none");
+    let (_, shown) = gateway.command(&[
+        "audit",
+        "show",
+        "--data-dir",
+        gateway.data().to_str().unwrap(),
+        "--tenant",
+        "default",
+    ]);
+    assert_eq!(shown.matches("key-code-refused").count(), 2, "{shown}");
+    for text in [&shown, &gateway.log()] {
+        assert!(
+            !text.contains("28461937") && !text.contains("28461938"),
+            "{text}"
+        );
+    }
+    ends.hang_up(&gateway).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn where_nothing_tells_who_is_the_caller_neither_end_gets_a_key_and_the_named_one_pays() {
     let gateway = Gateway::start(Options::default()).await;
     for named in ["caller", "agent"] {

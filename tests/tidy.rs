@@ -333,6 +333,8 @@ fn secrets_cannot_be_printed_copied_or_sent() {
         "EventPacket",
         "ToneDescription",
         "SigningSecret",
+        "Pin",
+        "Typed",
     ];
     let forbidden = ["Debug", "Display", "Clone", "Copy", "Serialize"];
     let mut wrong = Vec::new();

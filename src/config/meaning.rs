@@ -132,6 +132,7 @@ impl fmt::Display for Config {
             self.capture.first_digit_timeout.0,
             self.capture.inter_digit_timeout.0
         )?;
+        self.write_triggers(f)?;
         match self.processor.kind {
             ProcessorKind::Sandbox => {
                 writeln!(
@@ -190,5 +191,59 @@ impl fmt::Display for Config {
                 "memfd_secret where the kernel has it, locked memory otherwise"
             }
         )
+    }
+}
+
+impl Config {
+    fn write_triggers(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let code = &self.triggers.key_code;
+        let pin: &[&str] = match self.triggers.pin_file {
+            Some(_) => &["PIN"],
+            None => &[],
+        };
+        writeln!(
+            f,
+            "agents dial     {} for the payment that waits",
+            code.spelled(pin)
+        )?;
+        if let Some(currency) = &self.triggers.currency {
+            writeln!(
+                f,
+                "                {} for any amount in {currency}; each agent's keys are listened to",
+                code.spelled(&[&["AMOUNT"], pin].concat())
+            )?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    #[test]
+    fn what_agents_dial_is_spelled_out_and_no_pin_with_it() {
+        let meaning = |triggers: &str| {
+            let text = format!("data_dir = \"/d\"\n[triggers]\n{triggers}");
+            let config = Config::parse(&text, Path::new("t.toml")).unwrap();
+            let text = config.to_string();
+            let lines = text
+                .lines()
+                .skip_while(|line| !line.contains("agents dial"));
+            let lines = lines.take_while(|line| !line.starts_with("processor"));
+            let words: Vec<_> = lines.flat_map(str::split_whitespace).collect();
+            words.join(" ")
+        };
+        assert_eq!(meaning(""), "agents dial *77# for the payment that waits");
+        let pin = "pin_file = \"/etc/tonewall/agent.pin\"\n";
+        assert_eq!(
+            meaning(pin),
+            "agents dial *77*PIN# for the payment that waits"
+        );
+        assert!(meaning("currency = \"EUR\"").contains(" *77*AMOUNT# for any amount in EUR;"));
+        let both = format!("{pin}currency = \"EUR\"");
+        assert!(meaning(&both).contains(" *77*AMOUNT*PIN# for any amount in EUR;"));
     }
 }

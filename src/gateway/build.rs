@@ -20,6 +20,7 @@ use super::{
     payments::{self, Parts, Payments},
     processors::{self, Real},
     read_clocks,
+    triggers::agent_code,
 };
 use crate::{
     audit_log::AuditLog,
@@ -128,7 +129,7 @@ impl Gateway {
             workers: config.workers(),
             cpus: config.media.cpus.clone(),
             measure_wait: config.media.measure_wait,
-            key_code: Some(config.triggers.key_code.clone()),
+            key_code: Some(Arc::new(agent_code(&config.triggers)?)),
             awaits_code: config.triggers.currency.is_some(),
             voice: config.links.voice().map_err(anyhow::Error::msg)?,
             nap: config.media.nap.0,
@@ -159,6 +160,7 @@ impl Gateway {
                 processor: cards.promises().name.to_owned(),
                 key_code: payments::KeyCodeSettings {
                     code: config.triggers.key_code.clone(),
+                    asks_pin: config.triggers.pin_file.is_some(),
                     currency: config.triggers.currency.clone(),
                 },
             },

@@ -9,12 +9,14 @@ pub mod payments;
 mod processors;
 mod run;
 mod tokens;
+mod triggers;
 
 pub use build::make_data_dir;
 pub use callbacks::check_callbacks;
 pub use logging::{LogFormat, Logging, no_messages};
 pub use processors::check_processor;
 pub use run::serve;
+pub use triggers::check_triggers;
 
 use crate::proto::time::Now;
 

@@ -42,8 +42,8 @@ pub(super) struct EventsQuery {
     summary = "Everything that happens to the tenant's payments and calls",
     description = "Server-sent events. `event:` is `payment.created`, `payment.capture`, \
         `payment.updated`, `payment.ended`, `call.started`, `call.updated` (it was answered, or has another \
-        agent), `call.key-code` (the agent dialled the code that starts a payment) or `call.ended`; `data:` is a \
-        PaymentEvent; `id:` is its number. `reset` (no id) says that events were missed which can no longer be replayed: GET the state anew. A comment comes every 15 seconds.",
+        agent), `call.key-code` (the agent dialled the code that starts a payment), \
+        `call.key-code-refused` (so, and with a wrong PIN or none) or `call.ended`; `data:` is a PaymentEvent; `id:` is its number. `reset` (no id) says that events were missed which can no longer be replayed: GET the state anew. A comment comes every 15 seconds.",
     params(EventsQuery, ("Last-Event-ID" = Option<u64>, Header,
         description = "Number of the last event that was seen; what came after it is replayed")),
     responses((status = OK, body = String, content_type = "text/event-stream",

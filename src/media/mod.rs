@@ -21,7 +21,7 @@ pub use counters::{Counted, Refusals};
 pub use plane::MediaPlane;
 
 use crate::proto::{
-    call::{ArmRefusal, Dialled, Holder, KeyCode, LegMedia, Voice},
+    call::{AgentCode, ArmRefusal, Dialled, Holder, LegMedia, Voice},
     capture::{CaptureEvent, CaptureSettings},
     card::CapturedField,
     field::Field,
@@ -56,7 +56,7 @@ pub trait CardSink: Send + Sync {
 pub struct CardPlaneBusy;
 
 /// What the media plane is told once.
-#[derive(Debug, Clone, Default)]
+#[derive(Clone, Default)]
 pub struct MediaSettings {
     /// Worker threads; at least one.
     pub workers: usize,
@@ -69,7 +69,7 @@ pub struct MediaSettings {
     /// How armed calls are masked.
     pub masking: Masking,
     /// What an agent may dial to start a payment, where calls are told to await it.
-    pub key_code: Option<KeyCode>,
+    pub key_code: Option<Arc<AgentCode>>,
     /// Whether all calls await it from their beginning.
     pub awaits_code: bool,
     /// Who reads codes out; the voice that is built in where none.
@@ -108,7 +108,8 @@ pub enum MediaCommand {
     /// while it is, this is as [`Self::Block`].
     Silence(Leg, bool),
     /// Listen for the code that an agent dials to start a payment, or no longer; answered by
-    /// [`MediaEventKind::Dialled`]. Keys that may be the code's stay here until it is known.
+    /// [`MediaEventKind::Dialled`]. Keys that may be the code's stay here until it is known, but for
+    /// tones and what else cannot be kept back.
     AwaitCode(bool),
     /// Read this code out to the agent, in place of what the caller says; twice, in some 8 s. Nothing of it
     /// is told: who hears it types it.

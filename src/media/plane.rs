@@ -79,7 +79,7 @@ impl MediaPlane {
         let cpus = Cpus::new(&settings.cpus)?;
         let shared = Shared {
             masking: settings.masking,
-            key_code: settings.key_code.clone().map(Arc::new),
+            key_code: settings.key_code.clone(),
             awaits_code: settings.awaits_code,
             voice: settings
                 .voice

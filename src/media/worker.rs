@@ -31,7 +31,7 @@ use super::{
     wire::{Port, Received, Wire},
 };
 use crate::proto::{
-    call::{Channel, Holder, KeyCode, Output, Voice},
+    call::{AgentCode, Channel, Holder, Output, Voice},
     capture::{CaptureEvent, CaptureEventKind, CaptureFailure},
     id::CallId,
     leg::Leg,
@@ -72,7 +72,7 @@ pub(super) struct Shared {
     /// How the armed calls are masked.
     pub(super) masking: Masking,
     /// What an agent may dial to start a payment.
-    pub(super) key_code: Option<Arc<KeyCode>>,
+    pub(super) key_code: Option<Arc<AgentCode>>,
     /// Whether all calls await it.
     pub(super) awaits_code: bool,
     /// Who reads codes out.

@@ -31,7 +31,7 @@ use crate::{
     media::{MediaCommand, MediaError, MediaEvent, MediaEventKind},
     proto::{
         audit::{Actor, Event, Record, Success},
-        call::{AgentKey, ArmRefusal, Holder, InfoForward},
+        call::{AgentKey, ArmRefusal, Dialled, Holder, InfoForward},
         id::{CallId, PaymentId, Tenant},
         leg::Leg,
         link::{Candidate, Finder},
@@ -280,7 +280,15 @@ impl Calls {
                     self.lose_unmaskable(&event.call, refusal);
                 }
             }
-            MediaEventKind::Dialled(_) => {}
+            MediaEventKind::Dialled(Dialled::Refused(refusal)) => self.note(
+                By::Gateway,
+                Success::Failure,
+                Event::KeyCodeRefused {
+                    call: event.call.clone(),
+                    reason: refusal.to_string(),
+                },
+            ),
+            MediaEventKind::Dialled(Dialled::Code | Dialled::Amount(_)) => {}
             MediaEventKind::Disarmed => self.disarmed(&event.call),
             MediaEventKind::Incident => {
                 if let Some(record) = self.lock().live.get_mut(&event.call) {

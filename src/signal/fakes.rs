@@ -4,7 +4,10 @@ use std::{
     collections::HashMap,
     net::{IpAddr, Ipv4Addr, SocketAddr},
     ops::RangeInclusive,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -20,7 +23,9 @@ use crate::{
     },
     proto::{
         audit::{Event, Record},
-        call::{AgentKey, ArmRefusal, Call, Dialled, Holder, InfoForward, LegMedia, Output},
+        call::{
+            AgentCode, AgentKey, ArmRefusal, Call, Dialled, Holder, InfoForward, LegMedia, Output,
+        },
         digit::KeyClass,
         id::{CallId, Tenant},
         leg::Leg,
@@ -58,10 +63,22 @@ pub(super) struct FakeMedia {
     /// What hears the agent's keys, and what it has heard.
     listener: Mutex<Call>,
     pub(super) dialled: Mutex<Vec<Dialled>>,
+    /// Whether it does not say what an agent's key is.
+    pub(super) deaf: AtomicBool,
+    /// Without which the code starts nothing.
+    pub(super) pin: Mutex<Option<&'static str>>,
     calls: Mutex<Option<Calls>>,
 }
 
 impl FakeMedia {
+    /// `*77#`, with the PIN if there is one.
+    fn code(&self) -> AgentCode {
+        AgentCode {
+            code: "*77#".parse().unwrap(),
+            pin: self.pin.lock().unwrap().map(|pin| pin.parse().unwrap()),
+        }
+    }
+
     /// Tells the registry on another task, as the dispatcher would.
     fn tell(&self, call: &CallId, kind: MediaEventKind) {
         let Some(calls) = self.calls.lock().unwrap().clone() else {
@@ -137,7 +154,7 @@ impl MediaPort for FakeMedia {
                 Arming::IsSilent => {}
             },
             MediaCommand::AwaitCode(awaits) => {
-                let code = awaits.then(|| Arc::new("*77#".parse().unwrap()));
+                let code = awaits.then(|| Arc::new(self.code()));
                 self.listener.lock().unwrap().listen_for(code);
             }
             MediaCommand::HangUp => {
@@ -191,6 +208,9 @@ impl MediaPort for FakeMedia {
             instant: std::time::Instant::now(),
             utc: jiff::Timestamp::now(),
         };
+        if self.deaf.load(Ordering::SeqCst) {
+            return Box::pin(std::future::ready(Err(MediaError::Overloaded)));
+        }
         let mut listener = self.listener.lock().unwrap();
         let told = listener.handle_agents_press(press.open().unwrap(), now);
         while let Some(output) = listener.poll_output() {

@@ -54,7 +54,7 @@ pub(crate) struct Ends {
     /// Where the caller and the agent have their media.
     pub(crate) ports: (u16, u16),
     keys: mpsc::UnboundedSender<Key>,
-    dialled: mpsc::UnboundedSender<char>,
+    dialled: mpsc::UnboundedSender<Key>,
     clock: Arc<Clock>,
     /// What the agent's end got, in order.
     pub(crate) agent_got: Arc<Mutex<Vec<Vec<u8>>>>,
@@ -194,7 +194,12 @@ impl Ends {
 
     /// Keys a text on the agent's own telephone, as events.
     pub(crate) fn dial(&self, text: &str) {
+        self.dial_by(text, How::Event);
+    }
+
+    pub(crate) fn dial_by(&self, text: &str, how: How) {
         for key in text.chars() {
+            let key = Key(key, how);
             self.dialled.send(key).expect("the agent is there");
         }
     }
@@ -317,16 +322,22 @@ async fn speak(socket: Arc<UdpSocket>, mut keys: mpsc::UnboundedReceiver<Key>, c
 }
 
 /// The agent: a constant voice, and in its place what is dialled: 80 ms a key, and 80 ms after it.
-async fn answer_back(socket: Arc<UdpSocket>, mut dialled: mpsc::UnboundedReceiver<char>) {
+async fn answer_back(socket: Arc<UdpSocket>, mut dialled: mpsc::UnboundedReceiver<Key>) {
     let mut ticks = interval_at(Instant::now(), Duration::from_millis(20));
-    let mut down: Option<(char, u16)> = None;
+    let mut down: Option<(Key, u16)> = None;
     for sequence in 0u16.. {
         ticks.tick().await;
         if down.is_none() {
             down = dialled.try_recv().ok().map(|key| (key, sequence));
         }
-        let (kind, began, payload) = match down {
-            Some((key, began)) if sequence - began < 4 => {
+        let (kind, began, payload) = match &down {
+            Some((Key(key, How::Tone), began)) if sequence - began < 4 => {
+                let first = usize::from(sequence - began) * PACKET;
+                let codes = (first..first + PACKET).map(|n| Law::Mu.encode(tone(*key, n) as i16));
+                (0, sequence, codes.collect())
+            }
+            Some((Key(key, How::Event), began)) if sequence - began < 4 => {
+                let (key, began) = (*key, *began);
                 let code = "0123456789*#".find(key).expect("a key") as u8;
                 let lasted = (sequence - began + 1) * 160;
                 let [high, low] = lasted.to_be_bytes();
@@ -335,7 +346,10 @@ async fn answer_back(socket: Arc<UdpSocket>, mut dialled: mpsc::UnboundedReceive
             }
             _ => (0, sequence, vec![0xd5; PACKET]),
         };
-        if down.is_some_and(|(_, began)| sequence - began == 7) {
+        if down
+            .as_ref()
+            .is_some_and(|(_, began)| sequence - began == 7)
+        {
             down = None;
         }
         let header = write_header(kind, false, sequence, u32::from(began) * 160, 0xa6e7);

@@ -23,8 +23,18 @@ const WAITS: Duration = Duration::from_secs(15 * 60);
 pub struct KeyCodeSettings {
     /// What the agent dials.
     pub code: KeyCode,
+    /// Whether a PIN has to come with it.
+    pub asks_pin: bool,
     /// The currency of an amount that is dialled with it; none where that starts nothing.
     pub currency: Option<String>,
+}
+
+impl KeyCodeSettings {
+    /// What the agent dials for what is prepared, with the word PIN in the place of one.
+    fn spelled(&self) -> String {
+        self.code
+            .spelled(if self.asks_pin { &["PIN"] } else { &[] })
+    }
 }
 
 /// A payment that waits for the code.
@@ -115,7 +125,7 @@ impl Payments {
             currency: new.currency.clone(),
             reference: new.reference.clone(),
             description: new.description.clone(),
-            key_code: self.shared.settings.key_code.code.to_string(),
+            key_code: self.shared.settings.key_code.spelled(),
             expires: prepared.until,
         }
     }
@@ -130,7 +140,11 @@ impl Payments {
 
     /// The agent has dialled: begins what was asked for, by the rules of the API.
     pub(super) fn handle_dialled(&self, call: &CallId, dialled: Dialled) {
-        self.shared.hub.publish("call.key-code", call, None);
+        let name = match dialled {
+            Dialled::Code | Dialled::Amount(_) => "call.key-code",
+            Dialled::Refused(_) => "call.key-code-refused",
+        };
+        self.shared.hub.publish(name, call, None);
         let now = (self.shared.clock)().utc;
         let begins = match dialled {
             Dialled::Code => self
@@ -139,6 +153,10 @@ impl Payments {
                 .remove(call)
                 .filter(|one| now < one.until),
             Dialled::Amount(amount_minor) => self.of_amount(call, amount_minor, now),
+            Dialled::Refused(reason) => {
+                tracing::warn!(%call, %reason, "the key code was dialled and starts nothing");
+                return;
+            }
         };
         let Some(prepared) = begins else {
             tracing::info!(%call, "the key code was dialled, and no payment waits for it");

@@ -106,7 +106,7 @@ pub struct PaymentEvent {
     /// Grows by one with each event of this process; replayed from `Last-Event-ID`.
     pub id: u64,
     /// `payment.created`, `payment.capture`, `payment.updated`, `payment.ended`, `call.started`, `call.updated`,
-    /// `call.key-code`, `call.ended`.
+    /// `call.key-code`, `call.key-code-refused`, `call.ended`.
     pub name: &'static str,
     /// Whose it is.
     pub tenant: Tenant,

@@ -153,6 +153,10 @@ pub enum Event {
         call: CallId,
         leg: Leg,
     },
+    KeyCodeRefused {
+        call: CallId,
+        reason: String,
+    },
     CaptureOpened {
         payment: PaymentId,
         field: Field,

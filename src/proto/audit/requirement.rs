@@ -25,6 +25,7 @@ impl Event {
             Self::AuditRead { .. } => "10.2.1.3",
             Self::SignInRefused { .. }
             | Self::AccessRefused { .. }
+            | Self::KeyCodeRefused { .. }
             | Self::DisarmRefused { .. } => "10.2.1.4",
             Self::ApiKeyCreated { .. }
             | Self::ApiKeyRevoked { .. }

@@ -44,6 +44,9 @@ impl Call {
                 shadow.rest();
             }
             self.spoken = None;
+            if let Some(dialling) = &mut self.dialling {
+                dialling.arm();
+            }
             self.armed_since = Some(now.instant);
             self.proof.armings += 1;
         }

@@ -7,6 +7,7 @@
 mod armed;
 mod arming;
 mod command;
+mod dialling;
 mod field;
 mod hearing;
 mod mirror;
@@ -23,24 +24,25 @@ use std::{collections::VecDeque, sync::Arc, time::Instant};
 
 pub use command::{ArmRefusal, Command, Holder, LegMedia, Output, SourcePolicy};
 pub use spoken::Voice;
-pub use trigger::{AgentKey, CODE_PATIENCE, Dialled, KeyCode, KeyCodeError};
+pub use trigger::{
+    AgentCode, AgentKey, CODE_PATIENCE, CodeRefusal, Dialled, KeyCode, KeyCodeError, Pin, PinError,
+};
 
 use self::{
     armed::Heard,
     arming::{HANGOVER, Release},
+    dialling::Dialling,
     field::field_of,
     mirror::{Mirror, clear_rtcp, translate_reports},
     shadow::Shadow,
     source::Source,
     spoken::Spoken,
     stream::{CallerStream, PayloadTypes},
-    trigger::{Passage, Trigger, share_clock},
 };
 use super::{
     capture::{Capture, CaptureEvent, CaptureEventKind, CaptureFailure},
     card::Brand,
     digit::Key,
-    encoding::Encoding,
     field::Field,
     id::PaymentId,
     leg::Leg,
@@ -143,14 +145,10 @@ pub struct Call {
     shadow: Option<Box<Shadow>>,
     outputs: VecDeque<Output>,
     masking: Masking,
-    /// What the agent may dial to start a payment.
-    key_code: Option<Arc<KeyCode>>,
-    /// Of an agent who has dialled anything.
-    trigger: Option<Box<Trigger>>,
-    /// And of one whose keys messages tell: a telephone may tell each key by both.
-    messages: Option<Box<Trigger>>,
     /// What is being read out to the agent.
     spoken: Option<Box<Spoken>>,
+    /// Of an agent who may dial a code that starts a payment.
+    dialling: Option<Box<Dialling>>,
 }
 
 impl Call {
@@ -161,12 +159,6 @@ impl Call {
             masking,
             ..Self::default()
         }
-    }
-
-    /// Tells when the agent dials this, as events (RFC 4733), while the call is not armed. Keys that
-    /// were kept back for a code before reach the caller all the same.
-    pub fn listen_for(&mut self, code: Option<Arc<KeyCode>>) {
-        self.key_code = code;
     }
 
     /// Reads a code out to the agent in place of what the caller says, from the caller's next packet on;
@@ -247,7 +239,7 @@ impl Call {
                 if !taken {
                     return Err(Refused::Source);
                 }
-                Ok(self.relay_agents(datagram, &header, now.instant))
+                Ok(self.relay_agents(datagram, &header, now))
             }
             (Leg::Agent, Kind::Rtcp) => {
                 translate_reports(&self.stream, datagram);
@@ -271,52 +263,6 @@ impl Call {
                 }
                 self.clear_callers_rtcp(datagram, out)?;
                 Ok(Forward::ToAgentRtcp)
-            }
-        }
-    }
-
-    /// The agent's packets leave as they are, but for keys that may start a payment.
-    fn relay_agents(&mut self, datagram: &mut [u8], header: &RtpHeader, now: Instant) -> Forward {
-        if self.key_code.is_none() && self.trigger.is_none() {
-            return Forward::ToCallerRtp;
-        }
-        let Some(types) = &self.types else {
-            return Forward::ToCallerRtp;
-        };
-        let passage = match (types.get(header.payload_type), &self.key_code) {
-            (Some(event @ Encoding::TelephoneEvent(_)), Some(code)) if !self.stream.is_armed() => {
-                // Otherwise audio cannot stand for it later.
-                if !types
-                    .preferred()
-                    .is_some_and(|(_, audio)| share_clock(event, audio))
-                {
-                    return Forward::ToCallerRtp;
-                }
-                let trigger = self.trigger.get_or_insert_default();
-                trigger.event(code, datagram, header, now)
-            }
-            (Some(Encoding::TelephoneEvent(_)), _) => match &self.trigger {
-                Some(trigger) if trigger.keeps(header) => Passage::Keep,
-                _ => Passage::Pass,
-            },
-            (Some(Encoding::Audio(codec)), _) => {
-                let Some(trigger) = self.trigger.as_mut().filter(|one| one.is_at_work()) else {
-                    return Forward::ToCallerRtp;
-                };
-                let each = self.caller.as_ref().map(|leg| leg.packet_time);
-                let each = each.unwrap_or_default().as_millis() as u32;
-                let clock_hz = codec.clock_hz();
-                trigger.audio(datagram, header, clock_hz / 1_000 * each, clock_hz, now)
-            }
-            _ => return Forward::ToCallerRtp,
-        };
-        match passage {
-            Passage::Pass => Forward::ToCallerRtp,
-            Passage::Keep => Forward::Nothing,
-            Passage::Cut(length) => Forward::ToCallerCut(length),
-            Passage::Dialled(dialled) => {
-                self.outputs.push_back(Output::Dialled(dialled));
-                Forward::Nothing
             }
         }
     }
@@ -464,23 +410,6 @@ impl Call {
         InfoForward::Relay
     }
 
-    /// A key of the agent that signalling has read out of a SIP message: whether the message has to
-    /// wait, for it may be of the code that starts a payment. While the call is armed none is.
-    pub fn handle_agents_press(&mut self, key: Key, now: Now) -> AgentKey {
-        let Some(code) = self.key_code.clone().filter(|_| !self.stream.is_armed()) else {
-            self.messages = None;
-            return AgentKey::Held(0);
-        };
-        let messages = self.messages.get_or_insert_default();
-        match messages.message(&code, key.code(), now.instant) {
-            Ok(told) => told,
-            Err(dialled) => {
-                self.outputs.push_back(Output::Dialled(dialled));
-                AgentKey::Swallowed
-            }
-        }
-    }
-
     fn take_press(&mut self, key: Key, now: Now) {
         if self.keyed_by_agent {
             self.proof.keys_heard += 1;
@@ -610,6 +539,9 @@ impl Call {
         if let (Some(caller), Some(agent)) = (&self.caller, &self.agent) {
             self.types = Some(PayloadTypes::of(caller, agent));
             self.stream.agree(agent);
+            if let Some(dialling) = &mut self.dialling {
+                dialling.agree();
+            }
             if let Some(mirror) = &mut self.mirror {
                 mirror.agree(agent, caller);
             }
@@ -627,6 +559,7 @@ impl Call {
         }
         self.stream = CallerStream::default();
         self.types = None;
+        self.dialling = None;
         if let Some(tally) = self.shadow.take().and_then(|shadow| shadow.end()) {
             self.outputs.push_back(Output::Shadowed(Box::new(tally)));
         }

@@ -21,6 +21,8 @@ use crate::proto::{
 pub(super) struct Dialling {
     held: VecDeque<Request>,
     until: Option<Instant>,
+    /// Until when a key may be a PIN's.
+    hides_until: Option<Instant>,
 }
 
 impl Dialling {
@@ -35,6 +37,14 @@ impl Dialling {
             self.until = None;
         }
         first
+    }
+
+    /// Nobody gets what is held.
+    fn drop_all(&mut self) {
+        for mut request in self.held.drain(..) {
+            request.body.zeroize();
+        }
+        self.until = None;
     }
 }
 
@@ -53,12 +63,18 @@ impl Bridge {
         } else {
             None
         };
+        let hides = self.dialling.hides_until.take();
+        let told = match told {
+            // What comes among the digits of a PIN is taken for one of them.
+            None if hides.is_some_and(|until| Instant::now() < until) => Some(AgentKey::Hidden),
+            told => told,
+        };
         match told {
-            Some(AgentKey::Swallowed) => {
-                for mut request in self.dialling.held.drain(..) {
-                    request.body.zeroize();
+            Some(told @ (AgentKey::Hidden | AgentKey::Swallowed)) => {
+                if told == AgentKey::Hidden {
+                    self.dialling.hides_until = Some(Instant::now() + CODE_PATIENCE);
                 }
-                self.dialling.until = None;
+                self.dialling.drop_all();
                 self.respond_here(Leg::Agent, &mut server, StatusCode::OK);
             }
             Some(AgentKey::Held(held @ 1..)) => {

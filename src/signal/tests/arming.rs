@@ -10,7 +10,7 @@ use crate::{
     media::{MediaCommand, MediaEvent, MediaEventKind},
     proto::{
         audit::{Actor, Event, Success},
-        call::{ArmRefusal, Holder},
+        call::{ArmRefusal, CodeRefusal, Dialled, Holder},
         id::PaymentId,
         leg::Leg,
         mask::Guard,
@@ -470,4 +470,36 @@ async fn a_call_armed_before_and_offered_anew_by_the_agents_end_is_masked_on_the
         assert!(view.armed && view.refusal.is_none());
         assert_eq!(arms(&house), 1);
     }
+}
+
+#[tokio::test]
+async fn a_key_code_that_is_refused_is_on_record_and_one_that_is_not_is_no_refusal() {
+    let house = House::new(27_730..=27_749);
+    let id = house.call("c1").await;
+    let dialled = |dialled| {
+        house.calls.handle_media(&MediaEvent {
+            call: id.clone(),
+            kind: MediaEventKind::Dialled(dialled),
+        });
+    };
+    dialled(Dialled::Code);
+    dialled(Dialled::Amount(1_999));
+    let is_refusal = |event: &Event| matches!(event, Event::KeyCodeRefused { .. });
+    assert!(!house.audit.has(is_refusal));
+    dialled(Dialled::Refused(CodeRefusal::WrongPin));
+    settle().await;
+    let records = house.audit.0.lock().unwrap().clone();
+    let refused = records.iter().find(|record| is_refusal(&record.event));
+    let refused = refused.unwrap();
+    assert_eq!(
+        (&refused.actor, refused.success, refused.event.requirement()),
+        (&Actor::Gateway, Success::Failure, "10.2.1.4")
+    );
+    assert_eq!(
+        refused.event,
+        Event::KeyCodeRefused {
+            call: id.clone(),
+            reason: "wrong PIN".to_owned()
+        }
+    );
 }

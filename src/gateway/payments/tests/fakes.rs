@@ -305,6 +305,7 @@ pub(super) fn settings() -> Settings {
         processor: "sandbox".to_owned(),
         key_code: KeyCodeSettings {
             code: "*77#".parse().unwrap(),
+            asks_pin: false,
             currency: Some("EUR".to_owned()),
         },
     }

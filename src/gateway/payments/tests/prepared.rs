@@ -8,7 +8,10 @@ use super::{
 };
 use crate::{
     media::{MediaCommand, MediaEventKind},
-    proto::{call::Dialled, proof::MaskingProof},
+    proto::{
+        call::{CodeRefusal, Dialled},
+        proof::MaskingProof,
+    },
 };
 
 impl Bench {
@@ -63,6 +66,26 @@ async fn without_one_that_waits_the_code_begins_nothing() {
     bench.payments.prepare(&bench.by, request()).unwrap();
     bench.media(MediaEventKind::Ended(MaskingProof::default()));
     assert_eq!(bench.dial(Dialled::Code).await, [], "the call is over");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_code_that_is_refused_begins_nothing_is_told_and_leaves_what_waits() {
+    let bench = Bench::new();
+    bench.payments.prepare(&bench.by, request()).unwrap();
+    let mut told = bench.payments.subscribe(&bench.by.tenant, None).live;
+    for refusal in [
+        CodeRefusal::NoPin,
+        CodeRefusal::WrongPin,
+        CodeRefusal::PinHeard,
+        CodeRefusal::LastWrongPin,
+    ] {
+        assert_eq!(bench.dial(Dialled::Refused(refusal)).await, []);
+        assert_eq!(told.recv().await.unwrap().name, "call.key-code-refused");
+    }
+    let waits = bench.payments.prepared(&bench.by, "call-1@sip").unwrap();
+    assert!(waits.is_some());
+    assert_eq!(bench.dial(Dialled::Code).await.len(), 1);
+    assert_eq!(told.recv().await.unwrap().name, "call.key-code");
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,7 +1,5 @@
 //! Codes that an agent dials by messages.
 
-use std::sync::Arc;
-
 use proptest::prelude::*;
 
 use super::*;
@@ -11,17 +9,21 @@ use crate::proto::{
 };
 
 /// The agent's messages, as signalling keeps them.
-struct Messages {
-    world: World,
-    held: String,
+pub(super) struct Messages {
+    pub(super) world: World,
+    pub(super) held: String,
     /// What was passed on to the caller.
-    passed: String,
+    pub(super) passed: String,
 }
 
 impl Messages {
     fn new(code: &str) -> Self {
+        Self::with_pin(code, None)
+    }
+
+    pub(super) fn with_pin(code: &str, pin: Option<&str>) -> Self {
         let mut world = World::answered();
-        world.call.listen_for(Some(Arc::new(code.parse().unwrap())));
+        world.call.listen_for(code_of(code, pin));
         Self {
             world,
             held: String::new(),
@@ -29,7 +31,7 @@ impl Messages {
         }
     }
 
-    fn press(&mut self, key: char) {
+    pub(super) fn press(&mut self, key: char) {
         let told = self
             .world
             .call
@@ -37,7 +39,7 @@ impl Messages {
         self.world.drain();
         self.held.push(key);
         match told {
-            AgentKey::Swallowed => self.held.clear(),
+            AgentKey::Hidden | AgentKey::Swallowed => self.held.clear(),
             AgentKey::Held(held) => {
                 let passed = self.held.len() - usize::from(held);
                 self.passed.extend(self.held.drain(..passed));
@@ -45,14 +47,14 @@ impl Messages {
         }
     }
 
-    fn dial(&mut self, keys: &str) {
+    pub(super) fn dial(&mut self, keys: &str) {
         for key in keys.chars() {
             self.press(key);
             self.world.now = self.world.now.after(Duration::from_millis(200));
         }
     }
 
-    fn dialled(&self) -> Vec<Dialled> {
+    pub(super) fn dialled(&self) -> Vec<Dialled> {
         let dialled = self.world.said.iter().filter_map(|output| match output {
             Output::Dialled(dialled) => Some(*dialled),
             _ => None,

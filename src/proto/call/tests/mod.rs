@@ -1,4 +1,5 @@
 mod adversarial;
+mod audible;
 mod codecs;
 mod continuous;
 mod cover;
@@ -12,6 +13,7 @@ mod messages;
 mod mirror;
 mod network;
 mod noninterference;
+mod pin;
 mod profiles;
 mod reports;
 mod seams;
@@ -22,7 +24,7 @@ mod spoken;
 mod transports;
 mod trigger;
 
-use std::{collections::HashSet, f64::consts::TAU, time::Duration};
+use std::{collections::HashSet, f64::consts::TAU, sync::Arc, time::Duration};
 
 use crate::proto::{
     codec::Law,
@@ -74,6 +76,14 @@ pub(super) fn leg(port: u16) -> LegMedia {
         ],
         packet_time: Duration::from_millis(20),
     }
+}
+
+/// What an agent may dial, with a PIN or without one.
+fn code_of(code: &str, pin: Option<&str>) -> Option<Arc<AgentCode>> {
+    Some(Arc::new(AgentCode {
+        code: code.parse().unwrap(),
+        pin: pin.map(|pin| pin.parse().unwrap()),
+    }))
 }
 
 pub(super) fn payment(serial: char) -> Holder {

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use super::*;
-use crate::proto::call::Dialled;
+use crate::proto::call::{CodeRefusal, Dialled};
 
 const RELAY: &str = "application/dtmf-relay";
 
@@ -93,6 +93,30 @@ async fn keys_by_info_that_are_no_code_reach_the_caller_in_their_order() {
         .within("INFO", 7, &agent, "", ("text/plain", "*77#"));
     world.pbx.send(&other).await;
     assert_eq!(body(&world.trunk.hear("INFO ").await), "*77#");
+}
+
+#[tokio::test]
+async fn what_may_be_a_pin_by_info_never_reaches_the_caller() {
+    let world = World::new(27_650..=27_669).await;
+    let (_, agent) = world.call("pin").await;
+    *world.house.media.pin.lock().unwrap() = Some("2846");
+    world.awaits("pin");
+    world.pbx.dials(&agent, 1, "*77*2846#").await;
+    let wrong = Dialled::Refused(CodeRefusal::WrongPin);
+    assert_eq!(world.dialled(), [Dialled::Code]);
+    world.pbx.dials(&agent, 10, "*77*1999*2847#").await;
+    assert_eq!(world.dialled(), [Dialled::Code, wrong]);
+    // It does not end, and time does not pass it on either.
+    world.pbx.dials(&agent, 24, "*77*28").await;
+    let entry = world.server.ua.dialogs.find("pin").unwrap();
+    let later = Instant::now() + Duration::from_secs(4);
+    entry.events.send(bridge::Event::Time(later)).await.unwrap();
+    world.trunk.hears_nothing().await;
+    // Nor where the call cannot be asked what a key is.
+    world.house.media.deaf.store(true, Ordering::SeqCst);
+    world.pbx.dials(&agent, 30, "46").await;
+    world.trunk.hears_nothing().await;
+    assert_eq!(world.dialled().len(), 2);
 }
 
 #[tokio::test]

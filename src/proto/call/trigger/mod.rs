@@ -2,33 +2,28 @@
 //!
 //! Keys that may be the code's stay here until it is known whether they are. If they are not, the
 //! caller gets them all the same: as events made anew (RFC 4733), each in the place of as many packets
-//! of the agent's audio as a press takes, so that no number of the stream changes.
+//! of the agent's audio as a press takes, so that no number of the stream changes. What may hold a PIN
+//! nobody gets.
+//!
+//! What cannot be kept back, tones above all, is [`Audible`].
 
-use std::{
-    collections::VecDeque,
-    fmt,
-    str::FromStr,
-    time::{Duration, Instant},
-};
+mod audible;
+mod code;
+mod pin;
+mod typing;
 
-use serde::{Deserialize, Deserializer, Serialize};
+use std::{collections::VecDeque, time::Instant};
 
+pub(super) use audible::Audible;
+pub use code::{AgentCode, CODE_PATIENCE, CodeRefusal, Dialled, KeyCode, KeyCodeError};
+pub use pin::{Pin, PinError};
+
+use self::{code::Reading, typing::Typing};
 use crate::proto::{
     encoding::{AudioCodec, Encoding},
     rtp::{EVENT_BYTES, HEADER_BYTES, NamedEvents, RtpHeader, difference, write_header},
 };
 
-/// `*`.
-const STAR: u8 = 10;
-/// `#`.
-const HASH: u8 = 11;
-/// Most digits of an amount: nobody is charged a hundred million by telephone, and no card number is
-/// that short.
-const AMOUNT_DIGITS: usize = 8;
-/// Most keys of a code, of which the last is `#`.
-const LONGEST: usize = 8;
-/// How long after a key the next one of the code has to come.
-pub const CODE_PATIENCE: Duration = Duration::from_secs(3);
 /// A press that is made anew lasts for the clock rate by this: 100 ms.
 const PRESS: u32 = 10;
 /// Packets that tell the end of a press (RFC 4733 section 2.5.1.4).
@@ -43,114 +38,14 @@ const BEHIND: i32 = 240_000;
 /// -10 dBm0.
 const VOLUME: u8 = 10;
 
-/// What an agent dials to start a payment: `*` and `#` around digits, such as `*77#`. With an amount
-/// it is `*77*1999#`, in minor units.
-#[derive(Clone, PartialEq, Eq)]
-pub struct KeyCode {
-    /// Telephone-event codes up to the `#`, without it.
-    keys: Vec<u8>,
-}
-
-/// Why something is no code of keys.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "expected a * , one to six digits and a #, such as \"*77#\": a code that begins otherwise would keep back each digit an agent dials"
-)]
-pub struct KeyCodeError;
-
-/// What an agent has dialled.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Dialled {
-    /// The code alone: start what is prepared for this call.
-    Code,
-    /// With an amount, in minor units.
-    Amount(u64),
-}
-
-impl FromStr for KeyCode {
-    type Err = KeyCodeError;
-
-    fn from_str(text: &str) -> Result<Self, KeyCodeError> {
-        let digits = text
-            .strip_prefix('*')
-            .and_then(|rest| rest.strip_suffix('#'))
-            .filter(|digits| (1..=LONGEST - 2).contains(&digits.len()))
-            .filter(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()))
-            .ok_or(KeyCodeError)?;
-        let digits = digits.bytes().map(|byte| byte - b'0');
-        Ok(Self {
-            keys: std::iter::once(STAR).chain(digits).collect(),
-        })
-    }
-}
-
-impl fmt::Display for KeyCode {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("*")?;
-        for digit in &self.keys[1..] {
-            write!(f, "{digit}")?;
-        }
-        f.write_str("#")
-    }
-}
-
-impl fmt::Debug for KeyCode {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
-
-impl<'de> Deserialize<'de> for KeyCode {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        text.parse().map_err(serde::de::Error::custom)
-    }
-}
-
-/// How far keys are the code's.
-enum Reading {
-    /// They are no beginning of it.
-    Not,
-    /// More have to come.
-    Begins,
-    Is(Dialled),
-}
-
-impl KeyCode {
-    fn read(&self, typed: &[u8]) -> Reading {
-        let Some(rest) = typed.strip_prefix(self.keys.as_slice()) else {
-            return if self.keys.starts_with(typed) {
-                Reading::Begins
-            } else {
-                Reading::Not
-            };
-        };
-        match rest {
-            [] | [STAR] => Reading::Begins,
-            [HASH] => Reading::Is(Dialled::Code),
-            [STAR, digits @ .., HASH] if !digits.is_empty() => {
-                let amount = digits.iter().try_fold(0, |amount: u64, digit| {
-                    (*digit <= 9).then(|| 10 * amount + u64::from(*digit))
-                });
-                amount.map_or(Reading::Not, |amount| Reading::Is(Dialled::Amount(amount)))
-            }
-            [STAR, digits @ ..]
-                if digits.len() <= AMOUNT_DIGITS && digits.iter().all(|digit| *digit <= 9) =>
-            {
-                Reading::Begins
-            }
-            _ => Reading::Not,
-        }
-    }
-}
-
 /// What is to be done with a message by which the agent's end tells a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AgentKey {
     /// The newest so many, this one the last of them, may be a code's and are kept back. What was kept
     /// back before them is no code's, and neither is this one where it is none of them.
     Held(u8),
+    /// It may be a PIN's: nobody gets it, nor those that are kept back, whatever comes.
+    Hidden,
     /// It was the last of a code: nobody gets it, nor those that are kept back.
     Swallowed,
 }
@@ -170,8 +65,7 @@ pub(super) enum Passage {
 /// Keys of the agent's that are kept back, and those that the caller is owed.
 #[derive(Default)]
 pub(super) struct Trigger {
-    typed: Vec<u8>,
-    last: Option<Instant>,
+    typing: Typing,
     /// SSRC and timestamp of the newest event, and whether it is kept.
     event: Option<(u32, u32, bool)>,
     owed: VecDeque<u8>,
@@ -194,7 +88,7 @@ struct Pressing {
 impl Trigger {
     /// Whether audio has to be looked at, for the caller is owed keys or will be.
     pub(super) fn is_at_work(&self) -> bool {
-        !self.typed.is_empty() || !self.owed.is_empty() || self.pressing.is_some()
+        !self.typing.is_empty() || !self.owed.is_empty() || self.pressing.is_some()
     }
 
     /// Whether a packet belongs to an event that is kept back: the rest of a press stays where its
@@ -213,9 +107,10 @@ impl Trigger {
     /// A packet of events.
     pub(super) fn event(
         &mut self,
-        code: &KeyCode,
+        code: &AgentCode,
         datagram: &[u8],
         header: &RtpHeader,
+        heard: Option<Instant>,
         now: Instant,
     ) -> Passage {
         match self.of_newest(header) {
@@ -230,29 +125,31 @@ impl Trigger {
         if key > 15 {
             return Passage::Pass;
         }
-        self.expire(now);
-        let passage = self.press(code, key, now);
+        let passage = self.press(code, key, heard, now);
         self.event = Some((header.ssrc, header.timestamp, passage != Passage::Pass));
         self.payload_type = header.payload_type;
         passage
     }
 
-    fn press(&mut self, code: &KeyCode, key: u8, now: Instant) -> Passage {
-        self.typed.push(key);
-        self.last = Some(now);
-        match code.read(&self.typed) {
-            Reading::Begins => return Passage::Keep,
+    fn press(
+        &mut self,
+        code: &AgentCode,
+        key: u8,
+        heard: Option<Instant>,
+        now: Instant,
+    ) -> Passage {
+        self.expire(now);
+        match self.typing.press(code, key, heard, now) {
+            Reading::Begins | Reading::Hidden => return Passage::Keep,
             Reading::Is(dialled) => {
-                self.typed.clear();
+                self.typing.clear();
                 return Passage::Dialled(dialled);
             }
             Reading::Not => {}
         }
         // What came before is no code; the key may begin one.
-        self.typed.pop();
-        self.owed.extend(self.typed.drain(..));
-        if matches!(code.read(&[key]), Reading::Begins) {
-            self.typed.push(key);
+        self.owed.extend(self.typing.keys_but_last());
+        if self.typing.begins_anew(code) {
             return Passage::Keep;
         }
         let owes = !self.owed.is_empty() || self.pressing.is_some();
@@ -267,30 +164,36 @@ impl Trigger {
     /// A key that a message told, which whoever has the message keeps as long as it is held.
     pub(super) fn message(
         &mut self,
-        code: &KeyCode,
+        code: &AgentCode,
         key: u8,
+        heard: Option<Instant>,
         now: Instant,
     ) -> Result<AgentKey, Dialled> {
-        self.expire(now);
-        let passage = self.press(code, key, now);
+        let passage = self.press(code, key, heard, now);
         // Whoever has the messages owes them.
         self.owed.clear();
         match passage {
             Passage::Dialled(dialled) => Err(dialled),
+            _ if self.typing.is_hidden() => Ok(AgentKey::Hidden),
             // A code has fewer keys than that.
             _ => Ok(AgentKey::Held(
-                u8::try_from(self.typed.len()).unwrap_or(u8::MAX),
+                u8::try_from(self.typing.keys().len()).unwrap_or(u8::MAX),
             )),
         }
     }
 
+    /// Whether what may be a PIN is being dialled: it is read to its end, whatever happens.
+    pub(super) fn hides(&self, now: Instant) -> bool {
+        self.typing.is_hidden() && !self.typing.is_over(now)
+    }
+
     /// Who does not go on dialling has dialled no code.
     fn expire(&mut self, now: Instant) {
-        if self
-            .last
-            .is_some_and(|last| now.duration_since(last) > CODE_PATIENCE)
-        {
-            self.owed.extend(self.typed.drain(..));
+        if self.typing.is_over(now) {
+            if !self.typing.is_hidden() {
+                self.owed.extend(self.typing.keys());
+            }
+            self.typing.clear();
         }
     }
 
