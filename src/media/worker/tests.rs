@@ -8,19 +8,19 @@ use std::{
 use super::*;
 use crate::{
     media::{
-        CardPlaneBusy, LegSockets, MediaCommand, MediaPlane, MediaSettings,
+        CardPlaneBusy, LegSockets, MediaCommand, MediaError, MediaPlane, MediaSettings,
         arrival::{Arrivals, histogram, tests::measured},
         counts::CallCounts,
         sockets::Sockets,
         voice,
     },
     proto::{
-        call::{LegMedia, SourcePolicy},
+        call::{AgentCode, AgentKey, Dialled, LegMedia, SourcePolicy},
         card::CapturedField,
         encoding::{AudioCodec, Encoding},
         id::PaymentId,
         rtp::write_header,
-        secret::KeySlot,
+        secret::{KeySlot, SealedPress, plain},
         shadow::TrunkName,
     },
 };
@@ -318,4 +318,58 @@ fn a_sleeping_worker_is_woken_for_an_order_and_once_for_many_that_were_gathered(
         let took = since.elapsed();
         assert!(took < LONGEST_SLEEP * ROUNDS / 2, "{took:?}, {gathers}");
     }
+}
+
+#[tokio::test]
+async fn keys_of_an_agents_signalling_are_read_by_the_worker_that_has_the_call() {
+    let (slots, cards): (Arc<dyn SlotSource>, Arc<dyn CardSink>) =
+        (Arc::new(Nothing), Arc::new(Nothing));
+    let settings = MediaSettings {
+        workers: 2,
+        key_code: Some(Arc::new(AgentCode {
+            code: "*77#".parse().unwrap(),
+            pin: None,
+        })),
+        awaits_code: true,
+        ..MediaSettings::default()
+    };
+    let (plane, mut told) = MediaPlane::start(settings, &slots, &cards).unwrap();
+    let ids = ["0", "1"].map(|serial| {
+        let id = format!("call_default_sim_01ARZ3NDEKTSV4RRFFQ69G5F0{serial}");
+        id.parse::<CallId>().unwrap()
+    });
+    let [id, unknown] = ids;
+    let [caller, agent] = [(); 2].map(|()| LegSockets {
+        rtp: socket(),
+        rtcp: socket(),
+    });
+    plane
+        .add_call(id.clone(), caller, agent, None, false)
+        .unwrap();
+    let press = |key| SealedPress::seal(plain::slot(), plain::key(key));
+    for (key, expected) in [
+        ('*', AgentKey::Held(1)),
+        ('7', AgentKey::Held(2)),
+        ('7', AgentKey::Held(3)),
+        ('#', AgentKey::Swallowed),
+        ('5', AgentKey::Held(0)),
+    ] {
+        assert_eq!(plane.dial(&id, press(key)).await, Ok(expected), "{key}");
+    }
+    let event = told.recv().await.unwrap();
+    assert_eq!(
+        (event.call, event.kind),
+        (id.clone(), MediaEventKind::Dialled(Dialled::Code))
+    );
+    plane.send(&id, MediaCommand::AwaitCode(false)).unwrap();
+    assert_eq!(plane.dial(&id, press('*')).await, Ok(AgentKey::Held(0)));
+    let answer = plane.dial(&unknown, press('*')).await;
+    assert_eq!(answer, Err(MediaError::UnknownCall));
+    plane.send(&id, MediaCommand::HangUp).unwrap();
+    assert!(matches!(
+        told.recv().await.unwrap().kind,
+        MediaEventKind::Ended(_)
+    ));
+    let answer = plane.dial(&id, press('*')).await;
+    assert_eq!(answer, Err(MediaError::UnknownCall), "it is over");
 }
