@@ -121,6 +121,8 @@ pub(super) struct AckWait {
     pub(super) invite: Request,
     /// Whether the ACK carries the answer.
     pub(super) late: bool,
+    /// What the INVITE asks for besides, once that answer is there.
+    pub(super) order: Option<Order>,
 }
 
 /// One call.

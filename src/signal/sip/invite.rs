@@ -20,7 +20,7 @@ use super::{
     dialled::Dialling,
     keys::Turns,
     media::{Media, Names},
-    orders::Orders,
+    orders::{Orders, is_start},
     redirect::Places,
     terms::{Problem, acceptable, hop, past_us, takes_update, with_extensions, with_sdp},
     transactions::{REQUEST_TIMEOUT, Server, branch, tag},
@@ -373,15 +373,23 @@ impl Bridge {
         self.start_timer_from(from, server.request(), &mut ours);
         with_sdp(&mut ours.headers, &mut ours.body, sdp);
         self.side_mut(from).confirmed = true;
+        // The call is not up before its description is there, unless it was before.
+        let (waits, order) = match order {
+            Some(order) if late && initial && is_start(&order) => (Some(order), None),
+            order => (None, order),
+        };
         if let Some(order) = order {
             let (_, result) = self.carry_out(order).await;
             server.tell(result);
+        } else if waits.is_some() {
+            server.tell(self.put_off());
         }
         server.respond(ours);
         let wait = AckWait {
             to,
             invite: request,
             late,
+            order: waits,
         };
         self.acks.insert(id, wait);
     }
@@ -465,8 +473,14 @@ impl Bridge {
             Ok(ours) => {
                 self.side_mut(wait.to).sdp = Some(ours.clone());
                 self.ack(wait.to, &wait.invite, Some(ours)).await;
+                if let Some(order) = wait.order {
+                    self.carry_out_late(order).await;
+                }
             }
             Err(status) => {
+                if wait.order.is_some() {
+                    self.give_up_order();
+                }
                 self.ack(wait.to, &wait.invite, None).await;
                 self.end(None, status).await;
             }

@@ -59,6 +59,11 @@ fn refused(reason: &str) -> Header {
     result("refused", &[("reason", reason)])
 }
 
+/// Whether an order needs a call that is up.
+pub(super) const fn is_start(order: &Order) -> bool {
+    matches!(order, Ok(PaymentOperation::Start(_)))
+}
+
 /// Where a payment stands: nothing of the card but its last four.
 fn standing(payment: &Dict) -> Option<Header> {
     let (state, id) = (payment.text("state")?, payment.text("id")?);
@@ -116,6 +121,24 @@ impl Bridge {
         server.tell(result);
         let response = self.agent.dialog.response(server.request(), status);
         server.respond(response);
+    }
+
+    /// What answers an order that cannot be carried out before the ACK is there.
+    pub(super) fn put_off(&mut self) -> Header {
+        let result = result("waiting", &[]);
+        self.orders.last = Some(result.clone());
+        result
+    }
+
+    /// The ACK is there, and nothing is left to answer: what comes of the order is told by an INFO.
+    pub(super) async fn carry_out_late(&mut self, order: Order) {
+        let (_, result) = self.carry_out(order).await;
+        self.inform(result);
+    }
+
+    /// The ACK is there, and the call ends with it: the BYE tells.
+    pub(super) fn give_up_order(&mut self) {
+        self.orders.last = Some(refused("the ACK brought no description that can be used"));
     }
 
     /// Does what is asked for; what answers it, and what the answer says.
@@ -206,13 +229,17 @@ impl Bridge {
         if payment.text("id") != self.orders.payment.as_ref().map(ToString::to_string) {
             return;
         }
-        self.orders.last = Some(standing.clone());
+        self.inform(standing);
+    }
+
+    fn inform(&mut self, told: Header) {
+        self.orders.last = Some(told.clone());
         if !self.agent.confirmed {
             return;
         }
         let id = self.next_id();
         let mut info = self.agent.dialog.request(Method::Info, &branch());
-        info.headers.push(standing);
+        info.headers.push(told);
         self.own.insert(id, Leg::Agent);
         self.send(Leg::Agent, id, info);
     }

@@ -490,3 +490,83 @@ async fn no_other_request_of_the_agents_end_starts_a_payment() {
     }
     assert_eq!(world.begun(), 0);
 }
+
+impl World {
+    /// The agent calls out with an order and without an offer; the answer, and the dialog.
+    async fn late(&self, call_id: &str, order: &str) -> (String, Dialog2) {
+        self.pbx.send(&self.pbx.invite(call_id, order, "")).await;
+        let invite = self.trunk.hear("INVITE ").await;
+        self.trunk.answers(&invite, "200 OK", &sdp(6_000)).await;
+        let taken = self.pbx.hear("SIP/2.0 200").await;
+        let agent = Dialog2::of_answer(&taken);
+        (taken, agent)
+    }
+
+    async fn acks(&self, agent: &Dialog2, offer: &str) {
+        let ack = self
+            .pbx
+            .within("ACK", 1, agent, "", ("application/sdp", offer));
+        self.pbx.send(&ack).await;
+        self.trunk.hear("ACK ").await;
+    }
+}
+
+#[tokio::test]
+async fn an_invite_without_an_offer_starts_a_payment_once_its_ack_has_brought_the_description() {
+    let world = World::new(27_670..=27_689).await;
+    let (taken, agent) = world.late("late", ORDER).await;
+    assert_eq!(header(&taken, "Tonewall-Result"), "waiting");
+    world.pbx.hears_nothing().await;
+    assert_eq!(world.begun(), 0);
+    world.acks(&agent, &sdp(4_000)).await;
+    let info = world.pbx.hear("INFO ").await;
+    let told = header(&info, "Tonewall-Result");
+    assert_eq!(told, format!("started;payment={ID}"));
+    world.pbx.answers(&info, "200 OK", "").await;
+    assert_eq!(world.begun(), 1);
+    // The network may repeat the ACK.
+    let ack = world
+        .pbx
+        .within("ACK", 1, &agent, "", ("application/sdp", &*sdp(4_000)));
+    world.pbx.send(&ack).await;
+    world.pbx.hears_nothing().await;
+    assert_eq!(world.begun(), 1);
+}
+
+#[tokio::test]
+async fn what_a_late_order_is_refused_for_is_told_too_and_the_call_goes_on() {
+    let world = World::new(27_690..=27_709).await;
+    *world.payments.refuses.lock().unwrap() = Some("not today");
+    let (_, agent) = world.late("refused", ORDER).await;
+    world.acks(&agent, &sdp(4_000)).await;
+    let info = world.pbx.hear("INFO ").await;
+    let told = header(&info, "Tonewall-Result");
+    assert_eq!(told, "refused;reason=\"not today\"");
+    world.pbx.answers(&info, "200 OK", "").await;
+    assert!(world.view("refused").unwrap().answered);
+    assert_eq!(world.refusals().len(), 1);
+
+    // One that cannot be read need not wait.
+    let (taken, _) = world.late("unread", "Tonewall-Payment: start\r\n").await;
+    assert!(
+        header(&taken, "Tonewall-Result").starts_with("refused"),
+        "{taken}"
+    );
+}
+
+#[tokio::test]
+async fn a_late_order_whose_ack_brings_nothing_ends_with_the_call_and_the_bye_says_so() {
+    let world = World::new(27_710..=27_729).await;
+    let (_, agent) = world.late("nothing", ORDER).await;
+    world.acks(&agent, "").await;
+    let bye = world.pbx.hear("BYE ").await;
+    assert!(
+        header(&bye, "Tonewall-Result").starts_with("refused"),
+        "{bye}"
+    );
+    world.pbx.answers(&bye, "200 OK", "").await;
+    let bye = world.trunk.hear("BYE ").await;
+    world.trunk.answers(&bye, "200 OK", "").await;
+    world.is_empty().await;
+    assert_eq!(world.begun(), 0);
+}
