@@ -160,7 +160,7 @@ impl Call {
             Passage::Dialled(dialled) => {
                 let told = dialling.dialled(dialled, Teller::Events, now.instant);
                 self.outputs
-                    .extend(told.filter(|_| !armed).map(Output::Dialled));
+                    .extend(told.filter(|told| tells(*told, armed)).map(Output::Dialled));
                 Forward::Nothing
             }
         }
@@ -187,9 +187,14 @@ impl Call {
             Err(dialled) => {
                 let told = dialling.dialled(dialled, Teller::Messages, now.instant);
                 self.outputs
-                    .extend(told.filter(|_| !armed).map(Output::Dialled));
+                    .extend(told.filter(|told| tells(*told, armed)).map(Output::Dialled));
                 AgentKey::Swallowed
             }
         }
     }
+}
+
+/// While the call is armed nothing starts; what is refused is on record all the same.
+const fn tells(dialled: Dialled, armed: bool) -> bool {
+    !armed || matches!(dialled, Dialled::Refused(_))
 }

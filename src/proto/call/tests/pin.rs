@@ -56,6 +56,20 @@ fn without_it_or_with_another_one_nothing_does() {
 }
 
 #[test]
+fn the_longest_that_can_be_dialled_has_room_and_a_digit_more_is_not_forgotten() {
+    let longest = "*123456*99999999*12345678";
+    for (more, said) in [
+        ("", Dialled::Amount(99_999_999)),
+        ("9", WRONG),
+        ("99", WRONG),
+    ] {
+        let mut line = Line::with_pin("*123456#", Some("12345678"));
+        line.dial(&format!("{longest}{more}#"));
+        assert_eq!(line.dialled(), [said], "{more}");
+    }
+}
+
+#[test]
 fn after_three_wrong_pins_no_code_is_heard_on_this_call_any_more() {
     let mut line = Line::with_pin("*77#", PIN);
     line.dial("*77*2847#*77#*77*2848#");
@@ -117,6 +131,12 @@ fn a_pin_is_kept_to_its_end_also_where_the_call_is_armed_meanwhile_and_starts_no
     line.dial("46");
     line.speak(100);
     assert_eq!(line.heard(), "46", "keys of an armed call");
+
+    let mut line = Line::with_pin("*77#", PIN);
+    line.dial("*77*28");
+    line.world.command(Command::Arm(Holder::Ng));
+    line.dial("47#");
+    assert_eq!(line.dialled(), [WRONG], "it is on record");
 
     let mut messages = Messages::with_pin("*77#", PIN);
     messages.dial("*77*28");
