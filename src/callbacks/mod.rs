@@ -2,7 +2,7 @@
 //!
 //! What is to be told comes from the journal and nowhere else: it was written with the state that it
 //! tells of. A receiver knows a message that it has had by its `webhook-id`. One task an endpoint
-//! ([`line`]) sends, one try ([`sender`]) is a POST to an address that was judged ([`resolver`]).
+//! (`line`) sends, one try (`sender`) is a POST to an address that was judged (`resolver`).
 
 mod line;
 mod resolver;

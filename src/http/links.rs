@@ -170,7 +170,7 @@ pub(super) async fn get(
 
 #[utoipa::path(post, path = "/v1/links/{id}/read-out", tag = "links", operation_id = "readOutCode",
     summary = "Reads a code out to the agent of each call that fits",
-    description = "Four digits, twice, in some 8 s. The agent hears them in place of the caller, who hears \
+    description = "Four digits, twice, in some 6 s. The agent hears them in place of the caller, who hears \
         nothing of them; they are good for a minute. The code of a call is read only while the caller's \
         end sends audio.",
     params(("id" = String, Path, description = "The link's id")),

@@ -111,7 +111,7 @@ pub enum MediaCommand {
     /// [`MediaEventKind::Dialled`]. Keys that may be the code's stay here until it is known, but for
     /// tones and what else cannot be kept back.
     AwaitCode(bool),
-    /// Read this code out to the agent, in place of what the caller says; twice, in some 8 s. Nothing of it
+    /// Read this code out to the agent, in place of what the caller says; twice, in some 6 s. Nothing of it
     /// is told: who hears it types it.
     ReadOut(SpokenCode),
     /// Count what would be heard on the call while it is not armed, for this trunk; answered by

@@ -18,7 +18,7 @@ use super::{
     party::{AgentAddress, CallReference},
 };
 
-/// How long a code that was read out is good for: it takes 10 s to read.
+/// How long a code that was read out is good for: it takes 6 s to read.
 pub const CODE_LASTS: Duration = Duration::from_secs(60);
 /// How long after a reading the next may follow: while it lasts the agent does not hear the caller.
 pub const READING_PAUSE: Duration = Duration::from_secs(10);
