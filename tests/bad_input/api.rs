@@ -30,7 +30,7 @@ pub(crate) async fn is_refused_in_words(gateway: &Gateway, healthy: &Healthy) {
         (
             String::new(),
             400,
-            "the body is empty; expected an object with call, amount",
+            "the body is empty; expected an object with call, link, amount",
         ),
         ("{".into(), 400, "ends too early, at line 1, column 1"),
         (
@@ -135,7 +135,7 @@ pub(crate) async fn is_refused_in_words(gateway: &Gateway, healthy: &Healthy) {
         (
             with("ammount", json!(1)),
             422,
-            "`ammount` is not known here; expected only call, amount",
+            "`ammount` is not known here; expected only call, link, amount",
         ),
     ];
     let post = |path: &str, body: String| {
