@@ -15,7 +15,10 @@ use std::{
 };
 
 use jiff::{SignedDuration, Timestamp};
-use processors::{ADYEN_ACCOUNT, CONNECTOR_USER, Fault, Kind, Processor as Simulator, Stage};
+use processors::{
+    ADYEN_ACCOUNT, CHECKOUT_CHANNEL, CHECKOUT_PUBLIC_KEY, CONNECTOR_USER, Fault, Kind,
+    Processor as Simulator, Stage,
+};
 use rand::{SeedableRng, rngs::StdRng};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -28,8 +31,9 @@ use tonewall::{
     journal::{CallbackState, Journal, Phase, Route},
     media::{CardSink, MediaCommand, MediaError, MediaEvent, MediaEventKind, SlotSource},
     processor::{
-        Advice, Adyen, AdyenSettings, CardPlane, CardPlaneSettings, Connection, Deadlines, Mode,
-        Outcome, PayConnector, PayConnectorSettings, Secret, Stripe, StripeSettings, Trust,
+        Advice, Adyen, AdyenSettings, CardPlane, CardPlaneSettings, Checkout, CheckoutSettings,
+        Connection, Deadlines, Mode, Outcome, PayConnector, PayConnectorSettings, Secret, Stripe,
+        StripeSettings, Trust,
     },
     proto::{
         audit::Actor,
@@ -205,6 +209,15 @@ fn card_plane(simulator: &Simulator, slab: &Arc<Slab>, journal: &Journal) -> Car
             });
             CardPlane::start(settings, adapter.unwrap(), memory, tokens)
         }
+        Kind::Checkout => {
+            let adapter = Checkout::new(CheckoutSettings {
+                connection,
+                key,
+                public_key: CHECKOUT_PUBLIC_KEY.to_owned(),
+                processing_channel: CHECKOUT_CHANNEL.to_owned(),
+            });
+            CardPlane::start(settings, adapter.unwrap(), memory, tokens)
+        }
         Kind::Connector => {
             let look_up = format!("https://localhost:{}/charges", simulator.port);
             let adapter = PayConnector::new(PayConnectorSettings {
@@ -367,7 +380,7 @@ impl Shop {
     fn reference(&self, attempt: &str) -> String {
         match self.simulator.kind {
             Kind::Stripe | Kind::Connector => attempt.to_owned(),
-            Kind::Adyen => format!("att_{}", attempt.rsplit('_').next().unwrap()),
+            Kind::Adyen | Kind::Checkout => format!("att_{}", attempt.rsplit('_').next().unwrap()),
         }
     }
 
@@ -462,9 +475,9 @@ fn expected(kind: Kind, stage: Stage, fault: Fault) -> PaymentState {
     };
     match (kind, stage) {
         // What happens to a token moves no money.
-        (Kind::Stripe, Stage::Card) => Failed,
+        (Kind::Stripe | Kind::Checkout, Stage::Card) => Failed,
         // The charge is asked for again under its key.
-        (Kind::Stripe, _) => Approved,
+        (Kind::Stripe | Kind::Checkout, _) => Approved,
         (Kind::Connector, _) if is_done => Approved,
         (Kind::Connector, _) => Failed,
         // It cannot be asked.
@@ -561,6 +574,16 @@ async fn no_fault_charges_twice_or_loses_a_charge_by_adyen() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_fault_charges_twice_or_loses_a_charge_by_checkout_com_while_it_takes_the_card() {
+    matrix(Kind::Checkout, Stage::Card, 2).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_fault_charges_twice_or_loses_a_charge_by_checkout_com_while_it_charges() {
+    matrix(Kind::Checkout, Stage::Token, 2).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_fault_charges_twice_or_loses_a_charge_by_a_connector() {
     matrix(Kind::Connector, Stage::Card, 2).await;
 }
@@ -572,6 +595,8 @@ async fn no_fault_charges_twice_or_loses_a_charge_in_fifty_runs_of_each() {
         (Kind::Stripe, Stage::Card),
         (Kind::Stripe, Stage::Token),
         (Kind::Adyen, Stage::Card),
+        (Kind::Checkout, Stage::Card),
+        (Kind::Checkout, Stage::Token),
         (Kind::Connector, Stage::Card),
     ] {
         matrix(kind, stage, 50).await;
@@ -580,7 +605,7 @@ async fn no_fault_charges_twice_or_loses_a_charge_in_fifty_runs_of_each() {
 
 #[tokio::test]
 async fn each_processor_charges_a_card_and_says_so() {
-    for kind in [Kind::Stripe, Kind::Adyen, Kind::Connector] {
+    for kind in Kind::ALL {
         let shop = Shop::new(kind).await;
         let view = shop.pay("one").await;
         assert_eq!(view.state, PaymentState::Approved, "{kind:?}: {view:?}");
@@ -601,7 +626,7 @@ async fn each_processor_charges_a_card_and_says_so() {
 
 #[tokio::test]
 async fn a_decline_tells_what_to_do_and_a_code_to_be_keyed_again_is_missing() {
-    for kind in [Kind::Stripe, Kind::Adyen, Kind::Connector] {
+    for kind in Kind::ALL {
         let shop = Shop::new(kind).await;
         for (number, expected) in [
             ("4000000000000002", Advice::OtherCard),
@@ -632,7 +657,7 @@ async fn a_decline_tells_what_to_do_and_a_code_to_be_keyed_again_is_missing() {
 
 #[tokio::test]
 async fn in_test_mode_a_real_card_is_sent_to_nobody() {
-    for kind in [Kind::Stripe, Kind::Adyen, Kind::Connector] {
+    for kind in Kind::ALL {
         let shop = Shop::new(kind).await;
         *shop.caller.number.lock().unwrap() = "4716835173984242";
         let view = shop.pay("real").await;

@@ -140,7 +140,10 @@ impl fmt::Display for Config {
                     "processor       SANDBOX: test cards only, no money moves"
                 )?;
             }
-            kind @ (ProcessorKind::Stripe | ProcessorKind::Adyen | ProcessorKind::PayConnector) => {
+            kind @ (ProcessorKind::Stripe
+            | ProcessorKind::Adyen
+            | ProcessorKind::CheckoutCom
+            | ProcessorKind::PayConnector) => {
                 let mode = match self.processor.mode {
                     Some(Mode::Live) => "LIVE: money moves",
                     Some(Mode::Test) | None => "TEST: test cards only, no money moves",

@@ -5,7 +5,7 @@ use std::{fmt, path::PathBuf};
 use serde::Deserialize;
 
 use super::Span;
-use crate::processor::{Adyen, Connection, Deadlines, Mode, Site, Stripe, Trust};
+use crate::processor::{Adyen, Checkout, Connection, Deadlines, Mode, Site, Stripe, Trust};
 
 /// `[processor]`. Which keys belong to which processor is checked after it was read.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
@@ -29,6 +29,10 @@ pub struct Processor {
     pub consistency_delay: Option<Span>,
     /// Adyen: the merchant account.
     pub merchant_account: Option<String>,
+    /// Checkout.com: the account's public key.
+    pub public_key: Option<String>,
+    /// Checkout.com: the processing channel.
+    pub processing_channel: Option<String>,
     /// Stripe: what the cardholder's statement says after the account's own prefix.
     pub descriptor: Option<String>,
     /// That a charge without an answer is left to a person, where the processor cannot be asked.
@@ -60,6 +64,8 @@ pub enum ProcessorKind {
     Stripe,
     /// Adyen Checkout.
     Adyen,
+    /// Checkout.com.
+    CheckoutCom,
     /// A connector of the merchant's own.
     PayConnector,
 }
@@ -72,6 +78,7 @@ impl ProcessorKind {
             Self::Sandbox => "sandbox",
             Self::Stripe => "stripe",
             Self::Adyen => "adyen",
+            Self::CheckoutCom => "checkout-com",
             Self::PayConnector => "pay-connector",
         }
     }
@@ -150,19 +157,31 @@ impl Processor {
         let known = match (self.kind, mode) {
             (ProcessorKind::Stripe, _) => Some(Stripe::SITE),
             (ProcessorKind::Adyen, Mode::Test) => Some(Adyen::TEST_SITE),
+            (ProcessorKind::CheckoutCom, mode) => Some(Checkout::site(mode)),
             (ProcessorKind::Adyen, Mode::Live)
             | (ProcessorKind::PayConnector | ProcessorKind::Sandbox, _) => None,
         };
         match (&self.url, known) {
             (Some(site), _) => {
                 let text = site.to_string();
-                let of_test = text.contains("checkout-test.adyen.com");
-                let of_live = text.contains(".adyenpayments.com");
+                let (of_test, of_live) = match self.kind {
+                    ProcessorKind::Adyen => (
+                        text.contains("checkout-test.adyen.com"),
+                        text.contains(".adyenpayments.com"),
+                    ),
+                    ProcessorKind::CheckoutCom => {
+                        let of_test = text.contains("api.sandbox.checkout.com");
+                        (of_test, text.contains("api.checkout.com"))
+                    }
+                    ProcessorKind::Sandbox
+                    | ProcessorKind::Stripe
+                    | ProcessorKind::PayConnector => (false, false),
+                };
                 let crossed = match mode {
                     Mode::Test => of_live,
                     Mode::Live => of_test,
                 };
-                if self.kind == ProcessorKind::Adyen && crossed {
+                if crossed {
                     return Err((
                         "processor.url",
                         format!("found {text}, which is of the other mode; change processor.mode or the address"),
@@ -194,7 +213,7 @@ impl Processor {
     /// No key is silently of no use, and none that is needed is missing.
     fn check_keys(&self) -> Result<(), Wrong> {
         use ProcessorKind as K;
-        const REAL: &[ProcessorKind] = &[K::Stripe, K::Adyen, K::PayConnector];
+        const REAL: &[ProcessorKind] = &[K::Stripe, K::Adyen, K::CheckoutCom, K::PayConnector];
         let key = |name, is_there, of, needed_by| Key {
             name,
             is_there,
@@ -229,6 +248,18 @@ impl Processor {
                 self.merchant_account.is_some(),
                 &[K::Adyen],
                 &[K::Adyen],
+            ),
+            key(
+                "public_key",
+                self.public_key.is_some(),
+                &[K::CheckoutCom],
+                &[K::CheckoutCom],
+            ),
+            key(
+                "processing_channel",
+                self.processing_channel.is_some(),
+                &[K::CheckoutCom],
+                &[K::CheckoutCom],
             ),
             key("descriptor", self.descriptor.is_some(), &[K::Stripe], &[]),
             key(
@@ -292,6 +323,8 @@ impl Processor {
         };
         for (key, found) in [
             ("processor.merchant_account", &self.merchant_account),
+            ("processor.public_key", &self.public_key),
+            ("processor.processing_channel", &self.processing_channel),
             ("processor.username", &self.username),
         ] {
             if found.as_ref().is_some_and(|found| !word(found)) {
@@ -346,7 +379,7 @@ impl Processor {
     /// A processor that cannot be asked what became of a charge is taken only by whoever knows it.
     fn check_reconciliation(&self) -> Result<(), Wrong> {
         let can_be_asked = match self.kind {
-            ProcessorKind::Sandbox | ProcessorKind::Stripe => true,
+            ProcessorKind::Sandbox | ProcessorKind::Stripe | ProcessorKind::CheckoutCom => true,
             ProcessorKind::Adyen => false,
             ProcessorKind::PayConnector => self.look_up_url.is_some(),
         };
@@ -375,6 +408,7 @@ mod tests {
 
     const STRIPE: &str = "kind = \"stripe\"\nmode = \"test\"\nkey_file = \"/k\"";
     const ADYEN: &str = "kind = \"adyen\"\nmode = \"test\"\nkey_file = \"/k\"\nmerchant_account = \"Shop\"\nmanual_reconcile = true";
+    const CHECKOUT: &str = "kind = \"checkout-com\"\nmode = \"live\"\nkey_file = \"/k\"\npublic_key = \"pk_1\"\nprocessing_channel = \"pc_1\"";
     const CONNECTOR: &str = "kind = \"pay-connector\"\nmode = \"live\"\nkey_file = \"/k\"\nurl = \"https://pay.example.com/charge\"\nlook_up_url = \"https://pay.example.com/charges\"";
 
     fn parse(text: &str) -> Result<Config, String> {
@@ -387,6 +421,7 @@ mod tests {
         for (text, site) in [
             (STRIPE, "https://api.stripe.com"),
             (ADYEN, "https://checkout-test.adyen.com/v71"),
+            (CHECKOUT, "https://api.checkout.com"),
             (CONNECTOR, "https://pay.example.com/charge"),
         ] {
             let connection = parse(text).unwrap().processor.connection().unwrap();
@@ -440,6 +475,16 @@ mod tests {
                 ADYEN.replace("manual_reconcile = true", ""),
                 "manual_reconcile",
             ),
+            (CHECKOUT.replace("public_key", "#"), "no public_key"),
+            (
+                CHECKOUT.replace("processing_channel", "#"),
+                "no processing_channel",
+            ),
+            (
+                format!("{CHECKOUT}\nurl = \"https://x.api.sandbox.checkout.com\""),
+                "other mode",
+            ),
+            (CHECKOUT.replace("pc_1", "a b"), "processing_channel"),
             (CONNECTOR.replace("look_up_url", "#"), "look_up_url"),
             (format!("{CONNECTOR}\nusername = \"a:b\""), "colon"),
         ] {

@@ -253,6 +253,7 @@ async fn start_processor(
             Ok((Some(child), cards))
         }
         Some(Real::Stripe(adapter)) => Ok((None, plane.start(adapter)?)),
+        Some(Real::Checkout(adapter)) => Ok((None, plane.start(*adapter)?)),
         Some(Real::Adyen(adapter)) => Ok((None, plane.start(adapter)?)),
         Some(Real::PayConnector(adapter)) => Ok((None, plane.start(*adapter)?)),
     }

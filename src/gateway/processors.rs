@@ -5,7 +5,8 @@ use anyhow::Context;
 use crate::{
     config::{Processor, ProcessorKind},
     processor::{
-        Adyen, AdyenSettings, PayConnector, PayConnectorSettings, Secret, Stripe, StripeSettings,
+        Adyen, AdyenSettings, Checkout, CheckoutSettings, PayConnector, PayConnectorSettings,
+        Secret, Stripe, StripeSettings,
     },
 };
 
@@ -13,6 +14,7 @@ use crate::{
 pub(super) enum Real {
     Stripe(Stripe),
     Adyen(Adyen),
+    Checkout(Box<Checkout>),
     PayConnector(Box<PayConnector>),
 }
 
@@ -53,6 +55,19 @@ pub(super) fn configured(section: &Processor) -> anyhow::Result<Option<Real>> {
                 merchant_account: account.context("processor.merchant_account: found none")?,
             });
             Some(Real::Adyen(adapter.context(what)?))
+        }
+        ProcessorKind::CheckoutCom => {
+            let (public_key, channel) = (
+                section.public_key.clone(),
+                section.processing_channel.clone(),
+            );
+            let adapter = Checkout::new(CheckoutSettings {
+                connection,
+                key,
+                public_key: public_key.context("processor.public_key: found none")?,
+                processing_channel: channel.context("processor.processing_channel: found none")?,
+            });
+            Some(Real::Checkout(Box::new(adapter.context(what)?)))
         }
         ProcessorKind::PayConnector => {
             let delay = section.consistency_delay;

@@ -52,6 +52,8 @@ pub(super) enum Piece<'a> {
     Pan,
     /// The month of expiry, two digits.
     ExpiryMonth,
+    /// The month of expiry as JSON writes a number: without a zero before it.
+    ExpiryMonthNumber,
     /// The year of expiry, its last two digits.
     ExpiryYear,
     /// The security code.
@@ -153,6 +155,10 @@ impl<'a> CardView<'a> {
             Piece::Text(text) => Some(read(text.as_bytes())),
             Piece::Pan => self.pan.expose(whole(read)),
             Piece::ExpiryMonth => self.expiry.expose(|digits| digits.get(..2).map(read)),
+            Piece::ExpiryMonthNumber => self.expiry.expose(|digits| {
+                let month = digits.get(..2)?;
+                Some(read(month.strip_prefix(&[0]).unwrap_or(month)))
+            }),
             Piece::ExpiryYear => self.expiry.expose(|digits| digits.get(2..4).map(read)),
             Piece::SecurityCode => self.code.as_mut().and_then(|code| code.expose(whole(read))),
         };
@@ -220,6 +226,24 @@ mod tests {
             .map_err(|error| error.to_string())
             .unwrap();
         assert_eq!(request.bytes(), b"36 n=4242424242424242&m=12&y=2030&c=123");
+    }
+
+    #[test]
+    fn a_month_that_is_a_number_has_no_zero_before_it() {
+        let memory = Memory::new(16);
+        for (expiry, month) in [("0130", "1"), ("0930", "9"), ("1030", "10"), ("1230", "12")] {
+            let request = TestCard::new("4242424242424242", expiry, None)
+                .view(&memory)
+                .compose(
+                    recorded(),
+                    |length| Zeroizing::new(format!("{length} ")),
+                    &[Piece::ExpiryMonthNumber],
+                )
+                .map_err(|error| error.to_string())
+                .unwrap();
+            let expected = format!("{} {month}", month.len());
+            assert_eq!(request.bytes(), expected.as_bytes(), "{expiry}");
+        }
     }
 
     #[test]

@@ -8,6 +8,7 @@
 mod adyen;
 mod api;
 mod card;
+mod checkout;
 mod client;
 mod exchange;
 mod pay_connector;
@@ -38,6 +39,7 @@ use crate::{
 pub use adyen::{Adyen, AdyenSettings};
 pub use api::{Connection, Mode, Secret};
 pub use card::{CardView, RequestMemory};
+pub use checkout::{Checkout, CheckoutError, CheckoutSettings};
 pub(crate) use client::sentence;
 pub use exchange::{Deadlines, EndpointError};
 pub use pay_connector::{PayConnector, PayConnectorSettings};

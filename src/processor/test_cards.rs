@@ -1,8 +1,8 @@
 //! Numbers that processors publish for tests: the only ones that a gateway in test mode sends
 //! (PCI DSS 6.5.5).
 
-/// Of Stripe, Adyen and the connectors of programmable-voice providers.
-const TEST_CARDS: [&str; 33] = [
+/// Of Stripe, Adyen, Checkout.com and the connectors of programmable-voice providers.
+const TEST_CARDS: [&str; 36] = [
     "4242424242424242",
     "4000000000000002",
     "4000000000009995",
@@ -36,6 +36,9 @@ const TEST_CARDS: [&str; 33] = [
     "36006666333344",
     "3569990010095841",
     "6771798021000008",
+    "4543474002249996",
+    "5436031030606378",
+    "345678901234564",
 ];
 
 /// Whether these digits, as values 0 to 9, are one of them.

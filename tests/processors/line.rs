@@ -22,7 +22,7 @@ use tokio::{
 };
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
-use super::{DRIP, Fault, Handled, Kind, Reply, Stage, State, adyen, connector, stripe};
+use super::{DRIP, Fault, Handled, Kind, Reply, Stage, State, adyen, checkout, connector, stripe};
 
 /// A fatal alert, handshake_failure (RFC 8446 §6).
 const ALERT: [u8; 7] = [21, 3, 3, 0, 2, 2, 40];
@@ -155,6 +155,7 @@ async fn answer(
     let stage = match kind {
         Kind::Stripe => stripe::stage(request),
         Kind::Adyen => Stage::Card,
+        Kind::Checkout => checkout::stage(request),
         Kind::Connector => connector::stage(request),
     };
     let fault = state.lock().unwrap().next_fault(stage);
@@ -179,6 +180,7 @@ async fn answer(
             let Handled { stage, reply } = match kind {
                 Kind::Stripe => stripe::handle(&mut state, request, fault),
                 Kind::Adyen => adyen::handle(&mut state, request),
+                Kind::Checkout => checkout::handle(&mut state, request),
                 Kind::Connector => connector::handle(&mut state, request),
             };
             // A fault of the next request that is met at the door waits there.

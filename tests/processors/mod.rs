@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, reason = "tests may")]
 
 mod adyen;
+mod checkout;
 mod connector;
 mod line;
 mod stripe;
@@ -27,7 +28,12 @@ pub(crate) use line::Request;
 pub(crate) enum Kind {
     Stripe,
     Adyen,
+    Checkout,
     Connector,
+}
+
+impl Kind {
+    pub(crate) const ALL: [Self; 4] = [Self::Stripe, Self::Adyen, Self::Checkout, Self::Connector];
 }
 
 /// What goes wrong, once.
@@ -148,6 +154,7 @@ pub(crate) struct State {
     pub(crate) requests: usize,
     pub(crate) stripe: stripe::Books,
     pub(crate) adyen: adyen::Books,
+    pub(crate) checkout: checkout::Books,
 }
 
 /// A processor that listens.
@@ -163,6 +170,9 @@ pub(crate) struct Processor {
 pub(crate) const STRIPE_KEY: &str = "sk_test_simulated";
 pub(crate) const ADYEN_KEY: &str = "adyen-simulated";
 pub(crate) const ADYEN_ACCOUNT: &str = "SimulatedShop";
+pub(crate) const CHECKOUT_KEY: &str = "sk_sbox_simulated";
+pub(crate) const CHECKOUT_PUBLIC_KEY: &str = "pk_sbox_simulated";
+pub(crate) const CHECKOUT_CHANNEL: &str = "pc_simulated";
 pub(crate) const CONNECTOR_USER: &str = "tonewall";
 pub(crate) const CONNECTOR_KEY: &str = "connector-simulated";
 
@@ -191,6 +201,7 @@ impl Processor {
         let key = match self.kind {
             Kind::Stripe => STRIPE_KEY,
             Kind::Adyen => ADYEN_KEY,
+            Kind::Checkout => CHECKOUT_KEY,
             Kind::Connector => CONNECTOR_KEY,
         };
         let file = self.folder.path().join("key");
@@ -201,7 +212,7 @@ impl Processor {
     /// Where charges go.
     pub(crate) fn url(&self) -> String {
         let path = match self.kind {
-            Kind::Stripe => "",
+            Kind::Stripe | Kind::Checkout => "",
             Kind::Adyen => "/v71",
             Kind::Connector => "/charge",
         };
