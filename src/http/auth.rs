@@ -127,14 +127,8 @@ impl FromRequestParts<Arc<Api>> for Operator {
 
 impl SignedIn {
     /// Puts on record that this was refused.
-    pub(super) async fn refused_to(&self, api: &Api, action: &str, reason: &str) {
-        let Principal {
-            tenant,
-            actor,
-            origin,
-        } = &self.principal;
-        // The address that this session is at, as it was written down when it signed in.
-        let Ok(from) = origin.parse() else { return };
+    pub(super) async fn refused_to(&self, api: &Api, from: SocketAddr, action: &str, reason: &str) {
+        let Principal { tenant, actor, .. } = &self.principal;
         api.refusals
             .access_refused(&*api.service, tenant, actor.clone(), from, action, reason)
             .await;
@@ -146,10 +140,7 @@ impl SignedIn {
             .get::<MatchedPath>()
             .map_or("", MatchedPath::as_str);
         let action = format!("{} {path}", parts.method);
-        let Principal { tenant, actor, .. } = &self.principal;
-        api.refusals
-            .access_refused(&*api.service, tenant, actor.clone(), from, &action, reason)
-            .await;
+        self.refused_to(api, from, &action, reason).await;
     }
 
     /// Whether the secret still opens the door: a stream asks again and again.

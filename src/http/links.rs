@@ -12,7 +12,7 @@ use axum::{
 
 use super::{
     Api,
-    auth::{SignedIn, Taker},
+    auth::{SignedIn, Source, Taker},
     body,
     problem::{Problem, Slug},
     schema,
@@ -205,6 +205,7 @@ pub(super) async fn read_out(
 pub(super) async fn confirm(
     State(api): State<Arc<Api>>,
     Taker(by): Taker,
+    Source(from): Source,
     LinkPath(id): LinkPath,
     headers: HeaderMap,
     body: Body,
@@ -214,7 +215,7 @@ pub(super) async fn confirm(
         Ok(link) => Ok(Json(link).into_response()),
         Err(refusal) => {
             if let LinkRefusal::Link(LinkError::Ended(end @ LinkEnd::WrongCodes)) = &refusal {
-                by.refused_to(&api, "confirm a link to a call", &end.to_string())
+                by.refused_to(&api, from, "confirm a link to a call", &end.to_string())
                     .await;
             }
             Err(refusal.into())
