@@ -5,6 +5,7 @@ mod callbacks;
 mod check;
 mod links;
 mod meaning;
+mod operations;
 mod processor;
 mod sip;
 mod values;
@@ -20,6 +21,7 @@ use thiserror::Error;
 
 pub use callbacks::{CallbackEndpoint, Callbacks};
 pub use links::Links;
+pub use operations::{Operations, RefundLimits};
 pub use processor::{Processor, ProcessorKind};
 pub use sip::{Sip, SipListen, SipPeer, SipSide};
 pub use values::{Span, Url};
@@ -120,6 +122,9 @@ pub struct Config {
     /// Who is told what became of payments.
     #[serde(default)]
     pub callbacks: Callbacks,
+    /// Who may settle, void and refund.
+    #[serde(default)]
+    pub operations: Operations,
 }
 
 /// `[api]`.

@@ -60,6 +60,9 @@ pub(crate) enum KeysCommand {
         /// that agent's calls by itself
         #[arg(long, value_name = "ADDRESS")]
         agent: Option<AgentAddress>,
+        /// The session may settle, void and refund, too
+        #[arg(long)]
+        supervisor: bool,
         /// Print JSON
         #[arg(long)]
         json: bool,
@@ -87,6 +90,8 @@ pub(crate) enum KeysCommand {
 pub(crate) enum RoleName {
     /// Takes payments on calls
     Agent,
+    /// Does so too, and settles, voids and refunds what was charged
+    Supervisor,
     /// A program that does the same on behalf of agents
     Integration,
     /// Reads the compliance log
@@ -99,6 +104,7 @@ impl From<RoleName> for Role {
     fn from(name: RoleName) -> Self {
         match name {
             RoleName::Agent => Self::Agent,
+            RoleName::Supervisor => Self::Supervisor,
             RoleName::Integration => Self::Integration,
             RoleName::Auditor => Self::Auditor,
             RoleName::Administrator => Self::Administrator,
@@ -147,14 +153,20 @@ async fn carry_out(command: KeysCommand) -> anyhow::Result<()> {
             config,
             label,
             agent,
+            supervisor,
             json,
         } => {
             let site = Site::open(&config)?;
+            let role = if supervisor {
+                Role::Supervisor
+            } else {
+                Role::Agent
+            };
             let new = NewKey {
                 agent,
                 kind: KeyKind::PanelLink,
                 ttl: Some(LINK_TTL),
-                ..site.new_key(Role::Agent, label)
+                ..site.new_key(role, label)
             };
             let (secret, row) = create(new, read_clocks().utc)?;
             let event = Event::PanelLinkCreated {
@@ -324,6 +336,7 @@ fn list(rows: &[KeyRow], json: bool) -> anyhow::Result<()> {
 const fn role_word(role: Role) -> &'static str {
     match role {
         Role::Agent => "agent",
+        Role::Supervisor => "supervisor",
         Role::Integration => "integration",
         Role::Auditor => "auditor",
         Role::Administrator => "administrator",

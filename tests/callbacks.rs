@@ -111,6 +111,7 @@ impl Outbox {
     async fn put(&self, payment: u128, state: &str) {
         let node = || "n1".parse().unwrap();
         let row = PaymentRow {
+            purpose: tonewall::proto::payment::Purpose::Charge,
             id: PaymentId::new(tenant(), node(), Ulid::from_parts(1, payment)),
             call: CallId::new(tenant(), node(), Ulid::from_parts(2, payment)),
             state: state.to_owned(),

@@ -40,6 +40,7 @@ impl Config {
             return fail("links.voice", problem);
         }
         self.callbacks.check()?;
+        self.operations.check()?;
         self.check_secrets()
     }
 

@@ -154,6 +154,11 @@ impl fmt::Display for Config {
         if self.links.always_code {
             writeln!(f, "links           each by the code that is read out")?;
         }
+        if !self.operations.agents.is_empty() {
+            let kinds = self.operations.agents.iter().map(|kind| kind.as_str());
+            let kinds = kinds.collect::<Vec<_>>().join(", ");
+            writeln!(f, "operations      agents may {kinds}")?;
+        }
         for endpoint in &self.callbacks.endpoints {
             let reach = match endpoint.allow_private {
                 true => "private addresses too",

@@ -181,6 +181,7 @@ async fn run(path: &Path, config: Config, text: &str) -> anyhow::Result<()> {
         sandbox: cards.is_sandbox(),
         timeouts: http::Timeouts::from(&config.capture.settings()),
         always_code: config.links.always_code,
+        operations: config.operations.rules(),
         ready,
         refusals: Arc::clone(&refusals),
     };
@@ -435,6 +436,7 @@ fn changed_sections(old: &Config, new: &Config) -> Vec<&'static str> {
         links,
         triggers,
         callbacks,
+        operations,
     } = new;
     [
         ("tenant", old.tenant != *tenant),
@@ -442,6 +444,7 @@ fn changed_sections(old: &Config, new: &Config) -> Vec<&'static str> {
         ("data_dir", old.data_dir != *data_dir),
         ("drain_timeout", old.drain_timeout != *drain_timeout),
         ("[api]", old.api != *api),
+        ("[operations]", old.operations != *operations),
         ("[metrics]", old.metrics != *metrics),
         ("[ng]", old.ng != *ng),
         ("[sip]", old.sip != *sip),

@@ -94,7 +94,7 @@ impl FromRequestParts<Arc<Api>> for Taker {
     async fn from_request_parts(parts: &mut Parts, api: &Arc<Api>) -> Result<Self, Problem> {
         let signed_in = SignedIn::from_request_parts(parts, api).await?;
         let why = match signed_in.key.role {
-            Role::Agent | Role::Integration => return Ok(Self(signed_in)),
+            Role::Agent | Role::Supervisor | Role::Integration => return Ok(Self(signed_in)),
             Role::Auditor => {
                 "an auditor's key reads the compliance log and sees no captures; use an agent's or an integration's key"
             }
@@ -115,8 +115,8 @@ impl FromRequestParts<Arc<Api>> for Operator {
         let signed_in = SignedIn::from_request_parts(parts, api).await?;
         match signed_in.key.role {
             Role::Administrator | Role::Auditor | Role::Integration => Ok(Self(signed_in)),
-            Role::Agent => {
-                let why = "an agent's key takes payments and sees no reports on trunks; use an administrator's, an auditor's or an integration's key";
+            Role::Agent | Role::Supervisor => {
+                let why = "an agent's or a supervisor's key takes payments and sees no reports on trunks; use an administrator's, an auditor's or an integration's key";
                 let Source(from) = Source::from_request_parts(parts, api).await?;
                 signed_in.refused(api, from, parts, why).await;
                 Err(Problem::new(Slug::RoleRefused, why))

@@ -20,6 +20,7 @@ use crate::{
         field::Field,
         link::{SpokenCode, SpokenCodeError},
         party::{AgentAddress, AgentAddressError, CallReferenceError},
+        payment::Purpose,
     },
 };
 
@@ -88,11 +89,12 @@ fn is_length_limit(error: &axum::Error) -> bool {
 }
 
 /// Members of a payment, of which the first two are not asked for where the path names the call.
-const NEW_PAYMENT: [&str; 8] = [
+const NEW_PAYMENT: [&str; 9] = [
     "call",
     "link",
     "amount",
     "currency",
+    "purpose",
     "reference",
     "description",
     "leg",
@@ -177,6 +179,31 @@ pub(super) fn prepared(bytes: &[u8], call: String) -> Result<NewPayment, Problem
     payment_on(call, &object(bytes, &NEW_PAYMENT[2..])?)
 }
 
+fn purpose(text: &Text<'_>) -> Result<Purpose, Problem> {
+    match text.optional("purpose")?.as_deref() {
+        None | Some("charge") => Ok(Purpose::Charge),
+        Some("authorise") => Ok(Purpose::Authorise),
+        Some(_) => Err(invalid(
+            "purpose",
+            "`purpose` is neither `charge` nor `authorise`",
+        )),
+    }
+}
+
+/// Reads `POST /v1/payments/{id}/settle` and the others: amount and reason.
+pub(super) fn operation(bytes: &[u8]) -> Result<(Option<u64>, Option<String>), Problem> {
+    // Nothing at all is all of it, for no reason.
+    if bytes.is_empty() {
+        return Ok((None, None));
+    }
+    let object = object(bytes, &["amount", "reason"])?;
+    let amount_minor = match object.get("amount") {
+        None | Some(Value::Null) => None,
+        named => Some(amount(named)?),
+    };
+    Ok((amount_minor, Text(&object).free("reason")?))
+}
+
 fn payment_on(call: String, object: &Map<String, Value>) -> Result<NewPayment, Problem> {
     let text = Text(object);
     Ok(NewPayment {
@@ -184,6 +211,7 @@ fn payment_on(call: String, object: &Map<String, Value>) -> Result<NewPayment, P
         leg: text.optional("leg")?,
         amount_minor: amount(object.get("amount"))?,
         currency: currency(&text)?,
+        purpose: purpose(&text)?,
         reference: text.free("reference")?.ok_or_else(|| {
             invalid(
                 "reference",

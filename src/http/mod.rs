@@ -9,7 +9,9 @@ mod body;
 mod digits;
 mod events;
 mod links;
+mod once;
 mod openapi;
+mod operations;
 mod panel;
 mod payments;
 mod prepared;
@@ -38,6 +40,7 @@ use tokio::sync::watch;
 use tower_http::catch_panic::CatchPanicLayer;
 use utoipa::ToSchema;
 
+pub use operations::OperationRules;
 pub use problem::{Problem, Slug};
 pub use refusals::{RefusalCounts, Refusals};
 pub use server::{Bound, ServeError, Settings, bind, serve};
@@ -93,6 +96,8 @@ pub struct State {
     pub timeouts: Timeouts,
     /// Whether every link needs the code that is read out.
     pub always_code: bool,
+    /// Who may settle, void and refund.
+    pub operations: OperationRules,
     /// Answers `/readyz`.
     pub ready: Ready,
     /// Counts refusals; the metrics read it.
@@ -106,6 +111,7 @@ struct Api {
     sandbox: bool,
     timeouts: Timeouts,
     always_code: bool,
+    operations: OperationRules,
     ready: Ready,
     refusals: Arc<Refusals>,
     tls: bool,
@@ -132,6 +138,7 @@ impl Api {
             sandbox: state.sandbox,
             timeouts: state.timeouts,
             always_code: state.always_code,
+            operations: state.operations,
             ready: state.ready,
             refusals: state.refusals,
             tls,

@@ -19,7 +19,7 @@ use utoipa::{
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
-    Api, events, links, panel, payments, prepared,
+    Api, events, links, operations, panel, payments, prepared,
     problem::{Problem, Slug},
     schema, shadow,
 };
@@ -68,6 +68,9 @@ pub(super) fn routes() -> OpenApiRouter<Arc<Api>> {
         .routes(routes!(payments::capture))
         .routes(routes!(payments::complete))
         .routes(routes!(payments::cancel))
+        .routes(routes!(operations::settle))
+        .routes(routes!(operations::void))
+        .routes(routes!(operations::refund))
         .routes(routes!(events::events))
         .routes(routes!(events::payment_events))
         .routes(routes!(shadow::list_trunks))

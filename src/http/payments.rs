@@ -6,29 +6,24 @@ use axum::{
     Json,
     body::Body,
     extract::{FromRequestParts, Path, Query, State, rejection::QueryRejection},
-    http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header, request::Parts},
+    http::{HeaderMap, StatusCode, request::Parts},
     response::{IntoResponse, Response},
 };
-use jiff::Timestamp;
 use serde::Deserialize;
-use sha2::{Digest, Sha256};
 use utoipa::IntoParams;
 
 use super::{
     Api,
     auth::{SignedIn, Taker},
     body,
+    once::{Once, carry_out},
     problem::{Problem, Slug},
     schema,
 };
 use crate::{
-    gateway::payments::{NewPayment, PaymentState, PaymentView, Principal},
-    journal::Idempotent,
+    gateway::payments::{NewPayment, PaymentState, Principal},
     proto::id::PaymentId,
 };
-
-/// Tells that an answer is the kept one of an earlier request.
-const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
 
 /// A payment's id from the path. What is no id is answered like an id that nothing has.
 pub(super) struct PaymentPath(pub(super) PaymentId);
@@ -173,54 +168,19 @@ pub(super) async fn create_payment(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
-    let key = idempotency_key(&headers)?;
     let bytes = body::json_bytes(&headers, body, api.body_timeout).await?;
     let (target, new) = body::new_payment(&bytes)?;
-    let fingerprint = Sha256::new()
-        .chain_update(b"POST\n/v1/payments\n")
-        .chain_update(&bytes)
-        .finalize()
-        .into();
-    carry_out(async move {
-        let tenant = by.principal.tenant.clone();
-        let at = Timestamp::now();
-        match api.service.idempotency(tenant.clone(), key.clone(), fingerprint, at).await? {
-            Idempotent::New => {}
-            Idempotent::Replay { status, body } => return Ok(replayed(status, body)),
-            Idempotent::InProgress => {
-                return Err(Problem::new(
-                    Slug::InProgress,
-                    "the first request with this Idempotency-Key is still being carried out; send it again in a second",
-                )
-                .retry_after(1));
-            }
-            Idempotent::Conflict => {
-                return Err(Problem::new(
-                    Slug::IdempotencyConflict,
-                    "this Idempotency-Key came with another body before; use a new key for a new payment",
-                ));
-            }
+    let once = Once::of(&headers, &by.principal, "/v1/payments", &bytes)?;
+    let work = {
+        let api = api.clone();
+        async move {
+            let call = target.call(&api, &by)?;
+            let new = NewPayment { call, ..new };
+            let payment = api.service.create(&by.principal, new).await?;
+            Ok((StatusCode::CREATED, payment))
         }
-        let created = match target.call(&api, &by) {
-            Ok(call) => {
-                let new = NewPayment { call, ..new };
-                let created = api.service.create(&by.principal, new).await;
-                created.map_err(Problem::from)
-            }
-            Err(problem) => Err(problem),
-        };
-        let answer = created.as_ref().ok().and_then(|payment| {
-            Some((StatusCode::CREATED.as_u16(), serde_json::to_string(payment).ok()?))
-        });
-        if let Err(error) = api.service.idempotency_answer(tenant, key, answer).await {
-            tracing::error!(%error, "the answer to an Idempotency-Key could not be kept");
-        }
-        let payment = created?;
-        let location = HeaderValue::from_str(&format!("/v1/payments/{}", payment.id))
-            .map_err(|_| Problem::internal())?;
-        Ok((StatusCode::CREATED, [(header::LOCATION, location)], Json(payment)).into_response())
-    })
-    .await
+    };
+    once.carry_out(api, work).await
 }
 
 #[utoipa::path(post, path = "/v1/payments/{id}/capture", tag = "payments",
@@ -308,61 +268,6 @@ pub(super) async fn cancel(
         Ok(Json(payment).into_response())
     })
     .await
-}
-
-/// Runs a change to its end even when the client hangs up: half a payment is worse than an answer
-/// that nobody reads.
-async fn carry_out(
-    work: impl Future<Output = Result<Response, Problem>> + Send + 'static,
-) -> Result<Response, Problem> {
-    tokio::spawn(work)
-        .await
-        .unwrap_or_else(|_| Err(Problem::internal()))
-}
-
-/// The key as the journal keeps it: hashed, for a client may put anything into it.
-fn idempotency_key(headers: &HeaderMap) -> Result<String, Problem> {
-    let key = headers
-        .get("idempotency-key")
-        .and_then(|value| value.to_str().ok());
-    match key.map(str::trim) {
-        Some(key)
-            if (1..=255).contains(&key.len()) && key.bytes().all(|b| b.is_ascii_graphic()) =>
-        {
-            let hex = Sha256::digest(key.as_bytes())
-                .iter()
-                .fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"));
-            Ok(format!("sha256:{hex}"))
-        }
-        Some(_) => Err(Problem::new(
-            Slug::IdempotencyKey,
-            "the header Idempotency-Key is empty, too long or holds other characters; expected 1 to 255 printable ASCII characters without spaces, such as a UUID",
-        )),
-        None => Err(Problem::new(
-            Slug::IdempotencyKey,
-            "the header Idempotency-Key is missing; send a new one (such as a UUID) with each payment, and the same one when you send a request again",
-        )),
-    }
-}
-
-fn replayed(status: u16, body: String) -> Response {
-    let status = StatusCode::from_u16(status).unwrap_or(StatusCode::CREATED);
-    let headers = [
-        (
-            header::CONTENT_TYPE,
-            HeaderValue::from_static("application/json"),
-        ),
-        (REPLAYED, HeaderValue::from_static("true")),
-    ];
-    // The kept body names the payment: its address is told again too.
-    let location = serde_json::from_str::<PaymentView>(&body)
-        .ok()
-        .and_then(|payment| HeaderValue::from_str(&format!("/v1/payments/{}", payment.id)).ok());
-    let mut response = (status, headers, body).into_response();
-    if let Some(location) = location {
-        response.headers_mut().insert(header::LOCATION, location);
-    }
-    response
 }
 
 fn unknown_call() -> Problem {

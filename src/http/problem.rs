@@ -4,7 +4,7 @@ use super::{digits::redact, schema};
 use crate::{
     audit_log::AuditError,
     gateway::payments::PaymentError,
-    journal::JournalError,
+    journal::{JournalError, NotBegun},
     proto::{field::Field, id::PaymentId},
 };
 use axum::{
@@ -80,6 +80,12 @@ slugs! {
     CannotArm = "cannot-arm", CONFLICT, "The call cannot be protected";
     /// The payment's state does not allow it.
     WrongState = "wrong-state", CONFLICT, "Not in this state";
+    /// The charge does not allow it.
+    NotAllowed = "not-allowed", CONFLICT, "The charge does not allow it";
+    /// The processor cannot do it.
+    Unable = "unable", UNPROCESSABLE_ENTITY, "This processor cannot do it";
+    /// More than this key may move.
+    OverLimit = "over-limit", FORBIDDEN, "More than this key may move";
     /// Fields are missing.
     FieldsMissing = "fields-missing", CONFLICT, "Fields are missing";
     /// Payments need a confirmed link to their call.
@@ -206,6 +212,9 @@ impl From<PaymentError> for Problem {
             PaymentError::CannotArm(_) => Slug::CannotArm,
             PaymentError::WrongState { .. } => Slug::WrongState,
             PaymentError::FieldsMissing(_) => Slug::FieldsMissing,
+            PaymentError::NotAllowed(NotBegun::OverLimit { .. }) => Slug::OverLimit,
+            PaymentError::NotAllowed(_) => Slug::NotAllowed,
+            PaymentError::Unable(_) => Slug::Unable,
             PaymentError::Invalid { .. } => Slug::InvalidField,
             PaymentError::Draining => Slug::Draining,
             PaymentError::NotRecordable(_) => Slug::NotRecordable,
@@ -233,6 +242,8 @@ impl From<PaymentError> for Problem {
             | PaymentError::CallerUnknown
             | PaymentError::CannotArm(_)
             | PaymentError::WrongState { .. }
+            | PaymentError::NotAllowed(_)
+            | PaymentError::Unable(_)
             | PaymentError::Draining
             | PaymentError::NotRecordable(_) => {}
         }

@@ -215,6 +215,12 @@ pub struct PaymentView {
     /// ISO 4217 code.
     #[schema(example = "EUR")]
     pub currency: String,
+    /// Whether the money is taken or set aside.
+    pub purpose: Purpose,
+    /// Where the money is, of what was approved.
+    pub balance: Option<Balance>,
+    /// What was done with the charge since, oldest first.
+    pub operations: Vec<OperationView>,
     /// The merchant's own reference.
     pub reference: String,
     /// What it is for.
@@ -242,6 +248,116 @@ pub struct PaymentView {
     /// When it last changed.
     #[schema(format = DateTime)]
     pub updated: String,
+}
+
+/// What the card is used for.
+#[derive(ToSchema)]
+#[schema(rename_all = "kebab-case")]
+pub enum Purpose {
+    /// The money is taken.
+    Charge,
+    /// The money is set aside, to be settled or voided later.
+    Authorise,
+}
+
+/// Where the money of a charge is, in minor units.
+#[derive(ToSchema)]
+pub struct Balance {
+    /// A word for the whole.
+    pub standing: Standing,
+    /// Approved by the issuer.
+    pub authorised_minor: u64,
+    /// Taken, or to be taken without anybody's doing.
+    pub settled_minor: u64,
+    /// Given back.
+    pub refunded_minor: u64,
+    /// On its way back, or perhaps given back.
+    pub refunding_minor: u64,
+    /// The settlement or void that is not decided: nothing else can be done before.
+    pub open: Option<OperationKind>,
+}
+
+/// A word for where the money is.
+#[derive(ToSchema)]
+#[schema(rename_all = "kebab-case")]
+pub enum Standing {
+    /// Set aside and not taken.
+    Authorised,
+    /// Taken.
+    Settled,
+    /// Part of it was given back.
+    PartRefunded,
+    /// All of it was given back.
+    Refunded,
+    /// All of it was undone.
+    Voided,
+}
+
+/// What is done with a charge.
+#[derive(ToSchema)]
+#[schema(rename_all = "kebab-case")]
+pub enum OperationKind {
+    /// Takes what was set aside.
+    Settle,
+    /// Undoes all of it.
+    Void,
+    /// Gives money back.
+    Refund,
+}
+
+/// A settlement, void or refund.
+#[derive(ToSchema)]
+pub struct OperationView {
+    /// Its id: our reference at the processor.
+    #[schema(example = "op_demo_node-1_01JD0000000000000000000000")]
+    pub id: String,
+    /// What.
+    pub kind: OperationKind,
+    /// Where it stands.
+    pub state: OperationState,
+    /// Minor units.
+    pub amount_minor: u64,
+    /// ISO 4217 code.
+    pub currency: String,
+    /// Your own words.
+    pub reason: Option<String>,
+    /// How it ended, or why it is open; nothing while it is on its way.
+    pub outcome: Option<Outcome>,
+    /// When it began.
+    #[schema(format = DateTime)]
+    pub created: String,
+    /// When it last changed.
+    #[schema(format = DateTime)]
+    pub updated: String,
+}
+
+/// Where an operation stands.
+#[derive(ToSchema)]
+#[schema(rename_all = "kebab-case")]
+pub enum OperationState {
+    /// It is on its way.
+    Sending,
+    /// It was done.
+    Done,
+    /// The processor will not do it.
+    Refused,
+    /// Nothing was done.
+    Failed,
+    /// The processor has it and will do it or not.
+    Pending,
+    /// It may have been done.
+    Unknown,
+}
+
+/// What is to be done with a charge.
+#[derive(ToSchema)]
+pub struct NewOperation {
+    /// Minor units: an integer, or a string of digits. All that there is where left out.
+    #[schema(schema_with = amount, required = false)]
+    pub amount: Option<u64>,
+    /// Your own words, for the log and the messages. Twelve digits in a row are refused.
+    #[schema(max_length = 200)]
+    pub reason: Option<String>,
 }
 
 /// A list of payments.
@@ -386,6 +502,8 @@ pub struct NewPayment {
     /// ISO 4217 code, upper case.
     #[schema(pattern = "^[A-Z]{3}$", example = "EUR")]
     pub currency: String,
+    /// `charge` where left out.
+    pub purpose: Option<Purpose>,
     /// Your own reference.
     #[schema(max_length = 200, example = "INV-1")]
     pub reference: String,
@@ -408,6 +526,8 @@ pub struct PreparedRequest {
     /// ISO 4217 code, upper case.
     #[schema(pattern = "^[A-Z]{3}$", example = "EUR")]
     pub currency: String,
+    /// `charge` where left out.
+    pub purpose: Option<Purpose>,
     /// Your own reference.
     #[schema(max_length = 200, example = "INV-1")]
     pub reference: String,
@@ -476,7 +596,9 @@ pub struct Capture {
 pub enum Role {
     /// Takes payments.
     Agent,
-    /// A program that takes payments.
+    /// Takes payments, settles, voids and refunds.
+    Supervisor,
+    /// A program that does so.
     Integration,
     /// Reads the compliance log.
     Auditor,

@@ -9,7 +9,8 @@ use crate::{
     gateway::{
         links::Links,
         payments::{
-            NewPayment, PaymentError, PaymentView, Payments, PreparedView, Principal, Subscription,
+            NewPayment, OperationOrder, PaymentError, PaymentView, Payments, PreparedView,
+            Principal, Subscription,
         },
     },
     journal::{Idempotent, Journal, JournalError, KeyKind, KeyRow},
@@ -51,6 +52,13 @@ pub trait Service: Send + Sync + 'static {
         &'a self,
         by: &'a Principal,
         id: &'a PaymentId,
+    ) -> Later<'a, Result<PaymentView, PaymentError>>;
+    /// Settles, voids or refunds.
+    fn operate<'a>(
+        &'a self,
+        by: &'a Principal,
+        id: &'a PaymentId,
+        order: OperationOrder,
     ) -> Later<'a, Result<PaymentView, PaymentError>>;
     /// One payment.
     fn payment<'a>(
@@ -180,6 +188,15 @@ impl Service for Gateway {
         id: &'a PaymentId,
     ) -> Later<'a, Result<PaymentView, PaymentError>> {
         Box::pin(self.payments.cancel(by, id))
+    }
+
+    fn operate<'a>(
+        &'a self,
+        by: &'a Principal,
+        id: &'a PaymentId,
+        order: OperationOrder,
+    ) -> Later<'a, Result<PaymentView, PaymentError>> {
+        Box::pin(self.payments.operate(by, id, order))
     }
 
     fn payment<'a>(

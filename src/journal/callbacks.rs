@@ -15,14 +15,14 @@ use tokio::sync::watch;
 use ulid::Ulid;
 
 use super::{
-    Journal, JournalError, PaymentRow, Phase,
+    Journal, JournalError, OperationBegun, PaymentRow, Phase,
     row::{self, nanoseconds},
     store::Store,
 };
 use crate::proto::{
-    callback::{CallbackEvent, Facts, event_of},
+    callback::{CallbackEvent, Facts, OperationFacts, event_of, event_of_operation},
     id::{EndpointName, MessageId, Node, PaymentId, Tenant},
-    payment::{Outcome, PaymentState},
+    payment::{Balance, Outcome, PaymentState},
 };
 
 const COLUMNS: &str =
@@ -223,6 +223,12 @@ pub(super) fn tell(
         outcome: last,
         amount_minor: row.amount_minor,
         currency: &row.currency,
+        purpose: row.purpose,
+        balance: match last {
+            Some(Outcome::Approved { .. }) => Some(Balance::of(row.purpose, row.amount_minor, &[])),
+            _ => None,
+        },
+        operation: None,
         reference: &row.reference,
         brand: row.brand,
         last4: row.last4,
@@ -230,21 +236,79 @@ pub(super) fn tell(
         sandbox: row.sandbox,
         created: row.created,
     };
+    write(transaction, routes, node, event, &facts, row.updated)
+}
+
+/// The same of an operation whose row was just changed.
+pub(super) fn tell_of_operation(
+    transaction: &Transaction<'_>,
+    routes: &[Route],
+    node: &Node,
+    begun: &OperationBegun,
+    balance: Balance,
+) -> Result<bool, JournalError> {
+    let (operation, row) = (&begun.operation, &begun.payment);
+    let Phase::Result(outcome) = &operation.phase else {
+        return Ok(false);
+    };
+    let charge = match &begun.attempt.phase {
+        Phase::Result(outcome) => Some(outcome),
+        Phase::Intent | Phase::Sending => None,
+    };
+    let facts = Facts {
+        payment: &row.id,
+        call: &row.call,
+        signalling_id: row.signalling_id.as_deref(),
+        ended: true,
+        outcome: charge,
+        amount_minor: row.amount_minor,
+        currency: &row.currency,
+        purpose: row.purpose,
+        balance: Some(balance),
+        operation: Some(OperationFacts {
+            id: &operation.id,
+            kind: operation.kind,
+            amount_minor: operation.amount_minor,
+            reason: operation.reason.as_deref(),
+            outcome,
+        }),
+        reference: &row.reference,
+        brand: row.brand,
+        last4: row.last4,
+        attempts: outcomes(transaction, &row.id)?.len(),
+        sandbox: row.sandbox,
+        created: row.created,
+    };
+    let event = event_of_operation(operation.kind, outcome);
+    write(transaction, routes, node, event, &facts, operation.updated)
+}
+
+/// Whether anybody is told.
+fn write(
+    transaction: &Transaction<'_>,
+    routes: &[Route],
+    node: &Node,
+    event: CallbackEvent,
+    facts: &Facts<'_>,
+    at: Timestamp,
+) -> Result<bool, JournalError> {
+    let tenant = facts.payment.tenant();
+    let mut routes = routes
+        .iter()
+        .filter(|route| route.tenant == *tenant && route.events.contains(&event))
+        .peekable();
+    if routes.peek().is_none() {
+        return Ok(false);
+    }
     let body = facts
-        .body(event, row.updated)
+        .body(event, at)
         .map_err(|error| row::unreadable(error.to_string(), "JSON"))?;
-    let tenant = row.id.tenant();
-    let mut told = false;
     for route in routes {
-        if route.tenant != *tenant || !route.events.contains(&event) {
-            continue;
-        }
-        told = true;
         let id = MessageId::new(
             tenant.clone(),
             node.clone(),
             Ulid::from_parts(
-                u64::try_from(row.updated.as_millisecond()).unwrap_or(0),
+                u64::try_from(at.as_millisecond()).unwrap_or(0),
                 rand::random(),
             ),
         );
@@ -262,13 +326,13 @@ pub(super) fn tell(
                 tenant.as_str(),
                 node.as_str(),
                 route.endpoint.as_str(),
-                row.id.to_string(),
+                facts.payment.to_string(),
                 event.as_str(),
                 body,
-                nanoseconds(row.updated),
+                nanoseconds(at),
             ])?;
     }
-    Ok(told)
+    Ok(true)
 }
 
 /// How the attempts of a payment ended, oldest first.
@@ -276,17 +340,14 @@ fn outcomes(
     connection: &Connection,
     payment: &PaymentId,
 ) -> Result<Vec<Option<Outcome>>, JournalError> {
-    let sql = format!("{} WHERE payment = ?1 ORDER BY created, id", row::ATTEMPT);
-    let mut statement = connection.prepare_cached(&sql)?;
-    let mut rows = statement.query([payment.to_string()])?;
-    let mut found = Vec::new();
-    while let Some(row) = rows.next()? {
-        found.push(match row::attempt(row)?.phase {
+    let attempts = row::attempts_of(connection, payment)?;
+    Ok(attempts
+        .into_iter()
+        .map(|attempt| match attempt.phase {
             Phase::Intent | Phase::Sending => None,
             Phase::Result(outcome) => Some(outcome),
-        });
-    }
-    Ok(found)
+        })
+        .collect())
 }
 
 impl Store {

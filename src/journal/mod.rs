@@ -5,6 +5,7 @@
 
 mod callbacks;
 pub mod keys;
+mod operations;
 mod row;
 mod schema;
 mod store;
@@ -25,11 +26,12 @@ use crate::proto::{
     audit::Record,
     call::Holder,
     card::{Brand, Last4},
-    id::{AttemptId, CallId, KeyId, Node, PaymentId, Tenant},
+    id::{AttemptId, CallId, KeyId, Node, OperationId, PaymentId, Tenant},
     party::AgentAddress,
-    payment::{Outcome, Token},
+    payment::{Outcome, Purpose, Token},
 };
 pub use callbacks::{CallbackCounts, CallbackRow, CallbackState, Route, Tried};
+pub use operations::{NewOperation, NotBegun, OperationBegun, OperationRow, balance};
 use store::Store;
 
 /// Commands that may wait for the journal's thread; a caller beyond them waits in turn.
@@ -54,6 +56,7 @@ pub struct PaymentRow {
     pub signalling_id: Option<String>,
     /// Whether no money moves; rows of an older build do not say.
     pub sandbox: Option<bool>,
+    pub purpose: Purpose,
 }
 
 /// How far an attempt got; each step is durable before the next is done.
@@ -101,6 +104,8 @@ pub struct ArmedRow {
 pub enum Role {
     /// Takes payments on calls.
     Agent,
+    /// Does so too, and settles, voids and refunds what was charged.
+    Supervisor,
     /// A program that does the same on behalf of agents.
     Integration,
     /// Reads the compliance log.
@@ -206,6 +211,16 @@ pub enum JournalError {
     Order {
         /// Which attempt.
         attempt: AttemptId,
+        /// Where it stands.
+        found: String,
+        /// What was asked for.
+        asked: &'static str,
+    },
+    /// An operation only moves forward, as an attempt does.
+    #[error("operation {operation} stands at {found}; {asked} cannot follow")]
+    OperationOrder {
+        /// Which operation.
+        operation: OperationId,
         /// Where it stands.
         found: String,
         /// What was asked for.

@@ -1,13 +1,14 @@
 //! How values stand in columns.
 
 use jiff::Timestamp;
-use rusqlite::{Row, types::ValueRef};
+use rusqlite::{Connection, Row, types::ValueRef};
 use serde::{Serialize, de::DeserializeOwned};
 
 use super::{ArmedRow, AttemptRow, JournalError, KeyRow, PaymentRow, Phase};
+use crate::proto::id::PaymentId;
 
 pub(super) const PAYMENT: &str = "SELECT id, call, state, amount_minor, currency, reference, \
-     description, brand, last4, created, updated, signalling_id, sandbox FROM payments";
+     description, brand, last4, created, updated, signalling_id, sandbox, purpose FROM payments";
 pub(super) const ATTEMPT: &str = "SELECT id, payment, amount_minor, currency, reference, \
      processor, phase, outcome, created, updated FROM attempts";
 pub(super) const ARMED: &str = "SELECT tenant, signalling_id, holder, since, caller_tag FROM armed";
@@ -30,22 +31,49 @@ pub(super) fn payment(row: &Row<'_>) -> Result<PaymentRow, JournalError> {
         updated: time(row, 10)?,
         signalling_id: row.get(11)?,
         sandbox: row.get(12)?,
+        purpose: word(&row.get::<_, String>(13)?, "what the card is used for")?,
     })
 }
 
-pub(super) fn attempt(row: &Row<'_>) -> Result<AttemptRow, JournalError> {
-    let phase: String = row.get(6)?;
-    let phase = match phase.as_str() {
-        "intent" => Phase::Intent,
-        "sending" => Phase::Sending,
-        "unknown" | "ended" => Phase::Result(json(&row.get::<_, String>(7)?, "an outcome")?),
-        _ => {
-            return Err(JournalError::Unreadable {
-                found: phase,
-                expected: "a phase",
-            });
+pub(super) fn payment_of(
+    connection: &Connection,
+    id: &PaymentId,
+) -> Result<Option<PaymentRow>, JournalError> {
+    let mut statement = connection.prepare_cached(&format!("{PAYMENT} WHERE id = ?1"))?;
+    let mut rows = statement.query([id.to_string()])?;
+    rows.next()?.map(payment).transpose()
+}
+
+/// The attempts of a payment, oldest first.
+pub(super) fn attempts_of(
+    connection: &Connection,
+    payment: &PaymentId,
+) -> Result<Vec<AttemptRow>, JournalError> {
+    let sql = format!("{ATTEMPT} WHERE payment = ?1 ORDER BY created, id");
+    let mut statement = connection.prepare_cached(&sql)?;
+    let mut rows = statement.query([payment.to_string()])?;
+    let mut found = Vec::new();
+    while let Some(row) = rows.next()? {
+        found.push(attempt(row)?);
+    }
+    Ok(found)
+}
+
+/// How far an attempt or an operation got; its outcome stands in the next column.
+pub(super) fn phase(row: &Row<'_>, column: usize) -> Result<Phase, JournalError> {
+    let phase: String = row.get(column)?;
+    match phase.as_str() {
+        "intent" => Ok(Phase::Intent),
+        "sending" => Ok(Phase::Sending),
+        "unknown" | "ended" => {
+            let outcome: String = row.get(column + 1)?;
+            Ok(Phase::Result(json(&outcome, "an outcome")?))
         }
-    };
+        _ => Err(unreadable(phase, "a phase")),
+    }
+}
+
+pub(super) fn attempt(row: &Row<'_>) -> Result<AttemptRow, JournalError> {
     Ok(AttemptRow {
         id: parsed(row, 0, "an attempt's id")?,
         payment: parsed(row, 1, "a payment's id")?,
@@ -53,7 +81,7 @@ pub(super) fn attempt(row: &Row<'_>) -> Result<AttemptRow, JournalError> {
         currency: row.get(3)?,
         reference: row.get(4)?,
         processor: row.get(5)?,
-        phase,
+        phase: phase(row, 6)?,
         created: time(row, 8)?,
         updated: time(row, 9)?,
     })
@@ -148,7 +176,7 @@ pub(super) fn parsed<T: std::str::FromStr>(
     text.parse().map_err(|_| unreadable(text, expected))
 }
 
-fn amount(row: &Row<'_>, column: usize) -> Result<u64, JournalError> {
+pub(super) fn amount(row: &Row<'_>, column: usize) -> Result<u64, JournalError> {
     let stored: i64 = row.get(column)?;
     u64::try_from(stored).map_err(|_| unreadable(stored.to_string(), "an amount"))
 }

@@ -96,6 +96,31 @@ ALTER TABLE attempts ADD COLUMN token TEXT;
 ALTER TABLE keys ADD COLUMN agent TEXT;
 ",
     CALLBACKS,
+    "
+ALTER TABLE payments ADD COLUMN purpose TEXT NOT NULL DEFAULT 'charge';
+CREATE TABLE operations (
+    id           TEXT PRIMARY KEY,
+    tenant       TEXT NOT NULL,
+    node         TEXT NOT NULL,
+    payment      TEXT NOT NULL REFERENCES payments (id),
+    attempt      TEXT NOT NULL REFERENCES attempts (id),
+    kind         TEXT NOT NULL CHECK (kind IN ('settle', 'void', 'refund')),
+    amount_minor INTEGER NOT NULL CHECK (amount_minor > 0),
+    currency     TEXT NOT NULL,
+    reason       TEXT,
+    actor        TEXT NOT NULL,
+    phase        TEXT NOT NULL CHECK (phase IN ('intent', 'sending', 'unknown', 'ended')),
+    outcome      TEXT,
+    created      INTEGER NOT NULL,
+    updated      INTEGER NOT NULL,
+    request_key  TEXT,
+    CHECK ((outcome IS NULL) = (phase IN ('intent', 'sending')))
+) STRICT;
+CREATE UNIQUE INDEX operations_by_request ON operations (tenant, request_key)
+    WHERE request_key IS NOT NULL;
+CREATE INDEX operations_by_payment ON operations (payment, created);
+CREATE INDEX operations_unresolved ON operations (created) WHERE phase <> 'ended';
+",
 ];
 
 /// Messages to merchants, in the order in which they were written. Without a reference to their payments,

@@ -30,7 +30,7 @@ const IDEMPOTENCY: Duration = Duration::from_hours(24);
 
 pub(super) struct Store {
     pub(super) connection: Connection,
-    node: Node,
+    pub(super) node: Node,
     /// This opening. A request of another one that was never answered died with its process.
     run: String,
     /// Who is told of payments.
@@ -80,14 +80,15 @@ impl Store {
         transaction
             .prepare_cached(
                 "INSERT INTO payments (id, tenant, node, call, state, amount_minor, currency,
-                 reference, description, brand, last4, created, updated, signalling_id, sandbox)
+                 reference, description, brand, last4, created, updated, signalling_id, sandbox,
+                 purpose)
              VALUES (:id, :tenant, :node, :call, :state, :amount, :currency,
                  :reference, :description, :brand, :last4, :created, :updated, :signalling_id,
-                 :sandbox)
+                 :sandbox, :purpose)
              ON CONFLICT (id) DO UPDATE SET call = :call, state = :state, amount_minor = :amount,
                  currency = :currency, reference = :reference, description = :description,
                  brand = :brand, last4 = :last4, created = :created, updated = :updated,
-                 signalling_id = :signalling_id, sandbox = :sandbox",
+                 signalling_id = :signalling_id, sandbox = :sandbox, purpose = :purpose",
             )?
             .execute(named_params! {
                 ":id": row.id.to_string(),
@@ -105,6 +106,7 @@ impl Store {
                 ":updated": nanoseconds(row.updated),
                 ":signalling_id": row.signalling_id,
                 ":sandbox": row.sandbox,
+                ":purpose": row.purpose.as_str(),
             })?;
         let told = callbacks::tell(
             &transaction,
@@ -118,8 +120,7 @@ impl Store {
     }
 
     pub(super) fn payment(&mut self, id: &PaymentId) -> Result<Option<PaymentRow>, JournalError> {
-        let sql = format!("{} WHERE id = ?1", row::PAYMENT);
-        Ok(self.read(&sql, [id.to_string()], row::payment)?.pop())
+        row::payment_of(&self.connection, id)
     }
 
     pub(super) fn payments(
@@ -238,8 +239,7 @@ impl Store {
         &mut self,
         payment: &PaymentId,
     ) -> Result<Vec<AttemptRow>, JournalError> {
-        let sql = format!("{} WHERE payment = ?1 ORDER BY created, id", row::ATTEMPT);
-        self.read(&sql, [payment.to_string()], row::attempt)
+        row::attempts_of(&self.connection, payment)
     }
 
     pub(super) fn unresolved(&mut self) -> Result<Vec<AttemptRow>, JournalError> {

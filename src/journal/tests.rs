@@ -12,7 +12,7 @@ pub(super) fn tenant() -> Tenant {
     "acme".parse().unwrap()
 }
 
-fn node() -> Node {
+pub(super) fn node() -> Node {
     "n1".parse().unwrap()
 }
 
@@ -31,6 +31,7 @@ pub(super) fn payment(number: u128) -> PaymentRow {
         state: "open".to_owned(),
         amount_minor: 1250,
         currency: "EUR".to_owned(),
+        purpose: Purpose::Charge,
         reference: format!("INV-{number}"),
         description: None,
         brand: Some(Brand::Visa),

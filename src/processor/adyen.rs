@@ -7,13 +7,15 @@
 //! <https://docs.adyen.com/development-resources/refusal-reasons>,
 //! <https://docs.adyen.com/development-resources/currency-codes>.
 
+mod operations;
+
 use std::time::Duration;
 
 use serde::Deserialize;
 
 use super::{
-    Advice, CardView, Charge, Connection, EndpointError, Mode, Outcome, Processor, Promises,
-    Secret, Submitted, Token,
+    Abilities, Advice, CardView, Charge, Connection, EndpointError, Mode, Operation, Outcome,
+    Processor, Promises, Purpose, Secret, Submitted, Token,
     api::{Api, not_looked_up, refused, rescaled, short_reference, unclear},
     card::Piece,
     client::{Heading, JSON},
@@ -64,7 +66,7 @@ impl Adyen {
 
     /// The request's JSON up to the card. Nothing here is secret.
     fn opening(&self, charge: &Charge, amount: u64) -> String {
-        let plain = serde_json::json!({
+        let mut plain = serde_json::json!({
             "amount": { "currency": charge.currency, "value": amount },
             "merchantAccount": self.merchant_account,
             "reference": short_reference(charge),
@@ -73,6 +75,10 @@ impl Adyen {
             "returnUrl": RETURN_URL,
             "shopperInteraction": "Moto",
         });
+        // Otherwise it is captured when the account's settings say.
+        if charge.purpose == Purpose::Authorise {
+            plain["additionalData"] = serde_json::json!({ "manualCapture": "true" });
+        }
         let mut text = plain.to_string();
         text.pop();
         text.push_str(",\"paymentMethod\":{\"type\":\"scheme\",\"number\":\"");
@@ -92,6 +98,13 @@ impl Processor for Adyen {
             look_up_by_reference: false,
             consistency_delay: Duration::ZERO,
             reversal_by_reference: false,
+            abilities: Abilities {
+                authorise: true,
+                settle_part: true,
+                void_charge: true,
+                refund: true,
+                refund_part: true,
+            },
         }
     }
 
@@ -101,13 +114,7 @@ impl Processor for Adyen {
 
     async fn submit(&self, recorded: Recorded, card: CardView<'_>, charge: &Charge) -> Submitted {
         let Some(amount) = amount(charge) else {
-            return Submitted::Ended(Outcome::Failed {
-                reason: format!(
-                    "nothing was sent: Adyen cannot charge this amount of {} to the last unit",
-                    charge.currency
-                ),
-                retryable: false,
-            });
+            return Submitted::Ended(unpayable(charge));
         };
         let opening = self.opening(charge, amount);
         let mut body = vec![
@@ -143,17 +150,39 @@ impl Processor for Adyen {
         )))
         .await
     }
+
+    async fn operate(&self, operation: &Operation) -> Outcome {
+        self.request_operation(operation).await
+    }
+
+    async fn look_up_operation(&self, operation: &Operation) -> Outcome {
+        self.find_operation(operation).await
+    }
 }
 
 /// Decimals that Adyen counts a currency in where they are not those of ISO 4217.
 fn amount(charge: &Charge) -> Option<u64> {
-    let standard = currency_exponent(&charge.currency)?;
-    let decimals = match charge.currency.as_str() {
+    counted(charge.amount_minor, &charge.currency)
+}
+
+fn counted(amount_minor: u64, currency: &str) -> Option<u64> {
+    let standard = currency_exponent(currency)?;
+    let decimals = match currency {
         "CVE" | "IDR" => 0,
         "CLP" | "ISK" => 2,
         _ => standard,
     };
-    rescaled(charge.amount_minor, standard, decimals)
+    rescaled(amount_minor, standard, decimals)
+}
+
+fn unpayable(charge: &Charge) -> Outcome {
+    Outcome::Failed {
+        reason: format!(
+            "nothing was sent: Adyen cannot count this amount of {} to the last unit",
+            charge.currency
+        ),
+        retryable: false,
+    }
 }
 
 #[derive(Deserialize)]

@@ -6,13 +6,17 @@ use ulid::Ulid;
 use zeroize::Zeroizing;
 
 use super::{
-    Charge, Deadlines, EndpointError, Outcome, Site, Trust,
+    Advice, Charge, Deadlines, EndpointError, Operation, Outcome, Site, Trust,
     card::{CardView, Piece},
     client::{Client, Heading},
     exchange::{Endpoint, ExchangeError},
     response::Response,
+    words,
 };
 use crate::audit_log::Recorded;
+
+/// Longer than a request can be on its way.
+pub(super) const ON_ITS_WAY: Duration = Duration::from_secs(5 * 60);
 
 /// Whether money moves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
@@ -143,18 +147,74 @@ impl Api {
 /// Our reference of an attempt where a processor takes no more than 40 characters: the part of its id
 /// that is unique.
 pub(super) fn short_reference(charge: &Charge) -> String {
-    let id = charge.attempt.to_string();
-    let serial = id.rsplit('_').next().unwrap_or(&id);
-    format!("att_{serial}")
+    format!("att_{}", serial(&charge.attempt.to_string()))
+}
+
+/// The same of an operation.
+pub(super) fn short_operation_reference(operation: &Operation) -> String {
+    format!("op_{}", serial(&operation.id.to_string()))
 }
 
 /// How long ago the attempt was meant; nothing where the clock has gone back since.
 pub(super) fn age(charge: &Charge) -> Duration {
-    let id = charge.attempt.to_string();
-    let serial = id.rsplit('_').next().unwrap_or(&id);
-    let meant = Ulid::from_string(serial).map_or(0, |serial| serial.timestamp_ms());
+    age_of(&charge.attempt.to_string())
+}
+
+/// The same of an operation.
+pub(super) fn operation_age(operation: &Operation) -> Duration {
+    age_of(&operation.id.to_string())
+}
+
+fn serial(id: &str) -> &str {
+    id.rsplit('_').next().unwrap_or(id)
+}
+
+fn age_of(id: &str) -> Duration {
+    let meant = Ulid::from_string(serial(id)).map_or(0, |serial| serial.timestamp_ms());
     let now = u64::try_from(jiff::Timestamp::now().as_millisecond()).unwrap_or(0);
     Duration::from_millis(now.saturating_sub(meant))
+}
+
+/// What is said where the processor will not do what was asked: trying the same again leads nowhere.
+pub(super) fn will_not(code: &str) -> Outcome {
+    Outcome::Declined {
+        advice: Advice::DoNotRetry,
+        code: words::code_or_withheld(code),
+    }
+}
+
+/// What a processor's books show of an operation.
+pub(super) enum OnTheBooks {
+    /// That it ended so, or is under way.
+    As(Outcome),
+    /// Nothing.
+    Missing,
+    /// They could not be read.
+    Unread(String),
+}
+
+/// What became of an operation: `again` is what was answered to the same request where it was sent once more
+/// just now, and was neither done nor taken by that; `books` were read after it. That they show nothing counts
+/// `lag` after the operation was meant.
+pub(super) fn operation_outcome(
+    operation: &Operation,
+    again: Option<Outcome>,
+    books: OnTheBooks,
+    lag: Duration,
+) -> Outcome {
+    match (books, again) {
+        (OnTheBooks::As(outcome), _) => outcome,
+        (OnTheBooks::Unread(why), _) => operation_not_looked_up(why),
+        (OnTheBooks::Missing, Some(declined @ Outcome::Declined { .. })) => declined,
+        (OnTheBooks::Missing, Some(unknown @ Outcome::Unknown { .. })) => unknown,
+        (OnTheBooks::Missing, _) if operation_age(operation) < lag => {
+            operation_not_looked_up("it is not on the books, and may be on its way")
+        }
+        (OnTheBooks::Missing, _) => Outcome::Failed {
+            reason: "the processor has no such operation: nothing was done".to_owned(),
+            retryable: true,
+        },
+    }
 }
 
 /// An amount in the unit that a processor counts in, where its currency has `decimals` of them and
@@ -188,6 +248,13 @@ pub(super) fn unclear(what: &str, status: u16) -> Outcome {
 pub(super) fn not_looked_up(why: impl fmt::Display) -> Outcome {
     Outcome::Unknown {
         reason: format!("the charge could not be looked up: {why}"),
+    }
+}
+
+/// The same of an operation.
+pub(super) fn operation_not_looked_up(why: impl fmt::Display) -> Outcome {
+    Outcome::Unknown {
+        reason: format!("the operation could not be looked up: {why}"),
     }
 }
 

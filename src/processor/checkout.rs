@@ -5,6 +5,8 @@
 //! <https://www.checkout.com/docs/developer-resources/api/idempotency>,
 //! <https://www.checkout.com/docs/resources/codes/api-response-codes>.
 
+mod operations;
+
 use std::time::Duration;
 
 use form_urlencoded::Serializer;
@@ -12,8 +14,8 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::{
-    Advice, CardView, Charge, Connection, EndpointError, Mode, Outcome, Processor, Promises,
-    Secret, Submitted, Token,
+    Abilities, Advice, CardView, Charge, Connection, EndpointError, Mode, Operation, Outcome,
+    Processor, Promises, Purpose, Secret, Submitted, Token,
     api::{Api, age, not_looked_up, refused, rescaled, short_reference, unclear},
     card::Piece,
     client::{Heading, JSON},
@@ -115,6 +117,7 @@ impl Checkout {
             "currency": charge.currency,
             "processing_channel_id": self.processing_channel,
             "payment_type": "MOTO",
+            "capture": charge.purpose == Purpose::Charge,
             "reference": short_reference(charge),
             "metadata": { "attempt": charge.attempt.to_string(), "reference": charge.reference },
         });
@@ -176,6 +179,14 @@ impl Processor for Checkout {
             // The adapter itself keeps it, counted from the attempt: see `find`.
             consistency_delay: Duration::ZERO,
             reversal_by_reference: false,
+            abilities: Abilities {
+                authorise: true,
+                settle_part: true,
+                // Voiding is for what is not captured.
+                void_charge: false,
+                refund: true,
+                refund_part: true,
+            },
         }
     }
 
@@ -249,23 +260,35 @@ impl Processor for Checkout {
         }
         self.find(charge).await
     }
+
+    async fn operate(&self, operation: &Operation) -> Outcome {
+        self.request_operation(operation).await
+    }
+
+    async fn look_up_operation(&self, operation: &Operation) -> Outcome {
+        self.find_operation(operation).await
+    }
 }
 
 /// Decimals that Checkout.com counts a currency in: its page "Calculating the value".
 fn amount(charge: &Charge) -> Option<u64> {
-    let standard = currency_exponent(&charge.currency)?;
-    let decimals = match charge.currency.as_str() {
+    counted(charge.amount_minor, &charge.currency)
+}
+
+fn counted(amount_minor: u64, currency: &str) -> Option<u64> {
+    let standard = currency_exponent(currency)?;
+    let decimals = match currency {
         "CLF" => 0,
         "CLP" => 2,
         _ => standard,
     };
-    rescaled(charge.amount_minor, standard, decimals)
+    rescaled(amount_minor, standard, decimals)
 }
 
 fn unpayable(charge: &Charge) -> Outcome {
     Outcome::Failed {
         reason: format!(
-            "nothing was sent: Checkout.com cannot charge this amount of {} to the last unit",
+            "nothing was sent: Checkout.com cannot count this amount of {} to the last unit",
             charge.currency
         ),
         retryable: false,

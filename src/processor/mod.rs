@@ -31,8 +31,9 @@ use serde::{Deserialize, Serialize};
 use crate::{
     audit_log::Recorded,
     proto::{
+        card::Last4,
         field::Field,
-        id::{AttemptId, PaymentId},
+        id::{AttemptId, OperationId, PaymentId},
     },
 };
 
@@ -48,7 +49,7 @@ pub use site::Site;
 pub use stripe::{Stripe, StripeError, StripeSettings};
 pub use trust::{Trust, TrustError};
 
-pub use crate::proto::payment::{Advice, Outcome, Token};
+pub use crate::proto::payment::{Abilities, Advice, OperationKind, Outcome, Purpose, Token};
 
 /// One processor's way of charging cards.
 ///
@@ -91,6 +92,31 @@ pub trait Processor {
     /// [`Outcome::Failed`] when the processor has no such charge, [`Outcome::Unknown`] when it could
     /// not be asked or does not know.
     fn look_up(&self, charge: &Charge, token: Option<&Token>) -> impl Future<Output = Outcome>;
+
+    /// Settles, voids or refunds. It is only asked for what [`Promises::abilities`] names.
+    ///
+    /// [`Outcome::Approved`] is for what was done, [`Outcome::Pending`] for what the processor has taken and
+    /// will do or not, [`Outcome::Declined`] for what it surely will not; the other two are as for a charge.
+    fn operate(&self, operation: &Operation) -> impl Future<Output = Outcome> {
+        std::future::ready(unable(operation))
+    }
+
+    /// Asks what became of an operation. Where the processor does the same request once only, however often
+    /// it comes, this may be that request again: what was asked for and never came is done now.
+    /// [`Outcome::Failed`] when it was not done and will not be.
+    fn look_up_operation(&self, operation: &Operation) -> impl Future<Output = Outcome> {
+        std::future::ready(unable(operation))
+    }
+}
+
+fn unable(operation: &Operation) -> Outcome {
+    Outcome::Failed {
+        reason: format!(
+            "nothing was sent: this processor cannot {} a charge",
+            operation.kind.as_str()
+        ),
+        retryable: false,
+    }
 }
 
 /// What became of a card that was sent.
@@ -141,6 +167,8 @@ pub struct Promises {
     pub consistency_delay: Duration,
     /// Whether a charge can be reversed by our reference alone.
     pub reversal_by_reference: bool,
+    /// What can be done with a charge besides making it.
+    pub abilities: Abilities,
 }
 
 /// An amount of money.
@@ -156,6 +184,28 @@ pub struct Charge {
     pub currency: String,
     /// The merchant's own reference.
     pub reference: String,
+    /// Whether the money is taken or set aside.
+    #[serde(default)]
+    pub purpose: Purpose,
+}
+
+/// Something to be done with a charge that stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Operation {
+    /// Our reference at the processor, and the idempotency key.
+    pub id: OperationId,
+    /// What.
+    pub kind: OperationKind,
+    /// The charge, as it was sent.
+    pub charge: Charge,
+    /// The processor's own reference of the charge.
+    pub processor_reference: String,
+    /// Minor units of the charge's currency. A void's is the whole charge.
+    pub amount_minor: u64,
+    /// The processor's own reference of the charge's settlement, where it was settled by an operation.
+    pub settlement_reference: Option<String>,
+    /// Of the card, where it is known.
+    pub last4: Option<Last4>,
 }
 
 /// Why a charge was not even tried.

@@ -13,8 +13,8 @@ use serde_json::Value;
 use zeroize::Zeroizing;
 
 use super::{
-    Advice, CardView, Charge, Connection, EndpointError, Mode, Outcome, Processor, Promises,
-    Secret, Site, Submitted, Token,
+    Abilities, Advice, CardView, Charge, Connection, EndpointError, Mode, Outcome, Processor,
+    Promises, Secret, Site, Submitted, Token,
     api::{Api, not_looked_up, refused, unclear},
     card::Piece,
     client::{Heading, JSON},
@@ -92,6 +92,8 @@ impl Processor for PayConnector {
             look_up_by_reference: self.look_up.is_some(),
             consistency_delay: self.consistency_delay,
             reversal_by_reference: false,
+            // The form has no word for any.
+            abilities: Abilities::default(),
         }
     }
 

@@ -9,7 +9,7 @@ use tokio::{
 };
 
 use super::{
-    Advice, Charge, Outcome, Processor, Promises, SubmitError, Submitted, TokenStore,
+    Advice, Charge, Operation, Outcome, Processor, Promises, SubmitError, Submitted, TokenStore,
     card::RequestMemory,
     vault::{Card, NotReady, Vault},
     words,
@@ -84,6 +84,12 @@ enum Command {
     },
     LookUp {
         charge: Charge,
+        answer: oneshot::Sender<Outcome>,
+        _room: OwnedSemaphorePermit,
+    },
+    Operate {
+        operation: Box<Operation>,
+        again: bool,
         answer: oneshot::Sender<Outcome>,
         _room: OwnedSemaphorePermit,
     },
@@ -201,6 +207,47 @@ impl CardPlane {
         outcome.unwrap_or_else(|| Outcome::Unknown {
             reason: "the card plane has stopped; look the charge up after a restart".to_owned(),
         })
+    }
+
+    /// Settles, voids or refunds a charge. `recorded` proves that the intent is durable.
+    pub async fn operate(&self, _recorded: Recorded, operation: Operation) -> Outcome {
+        let nothing_sent = || Outcome::Failed {
+            reason: format!("nothing was sent: {}", SubmitError::Stopped),
+            retryable: false,
+        };
+        self.ask(operation, false, nothing_sent).await
+    }
+
+    /// Asks what became of an operation that was sent.
+    pub async fn look_up_operation(&self, operation: Operation) -> Outcome {
+        let not_asked = || Outcome::Unknown {
+            reason: "the card plane has stopped; it is asked for after a restart".to_owned(),
+        };
+        self.ask(operation, true, not_asked).await
+    }
+
+    async fn ask(
+        &self,
+        operation: Operation,
+        again: bool,
+        closed: impl FnOnce() -> Outcome,
+    ) -> Outcome {
+        let (answer, answered) = oneshot::channel();
+        let sent = self
+            .inner
+            .send(|room| Command::Operate {
+                operation: Box::new(operation),
+                again,
+                answer,
+                _room: room,
+            })
+            .await;
+        match sent {
+            Ok(()) => answered.await.unwrap_or_else(|_| Outcome::Unknown {
+                reason: "the card plane stopped while the operation was on its way".to_owned(),
+            }),
+            Err(Closed) => closed(),
+        }
     }
 
     /// What the processor promises.
@@ -336,6 +383,29 @@ impl<P: Processor + 'static> Plane<P> {
                 spawn_local(async move {
                     let looked_up = look_up(&*adapter, &charge, &*tokens);
                     let outcome = match timeout(limit, looked_up).await {
+                        Ok(outcome) => outcome,
+                        Err(_) => cut_off(limit),
+                    };
+                    let _ = answer.send(outcome);
+                });
+            }
+            Command::Operate {
+                operation,
+                again,
+                answer,
+                ..
+            } => {
+                let adapter = self.adapter.clone();
+                let limit = self.flight_limit;
+                spawn_local(async move {
+                    let asked = async {
+                        if again {
+                            adapter.look_up_operation(&operation).await
+                        } else {
+                            adapter.operate(&operation).await
+                        }
+                    };
+                    let outcome = match timeout(limit, asked).await {
                         Ok(outcome) => outcome,
                         Err(_) => cut_off(limit),
                     };

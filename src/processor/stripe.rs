@@ -6,14 +6,16 @@
 //! <https://docs.stripe.com/api/payment_intents/create>, <https://docs.stripe.com/api/idempotent_requests>,
 //! <https://docs.stripe.com/search>, <https://docs.stripe.com/declines/codes>.
 
+mod operations;
+
 use std::time::Duration;
 
 use form_urlencoded::Serializer;
 use serde::Deserialize;
 
 use super::{
-    Advice, CardView, Charge, Connection, EndpointError, Mode, Outcome, Processor, Promises,
-    Secret, Submitted, Token,
+    Abilities, Advice, CardView, Charge, Connection, EndpointError, Mode, Operation, Outcome,
+    Processor, Promises, Purpose, Secret, Submitted, Token,
     api::{Api, age, not_looked_up, refused, rescaled, unclear},
     card::Piece,
     client::{FORM, Heading},
@@ -109,6 +111,7 @@ impl Stripe {
             .append_pair("confirm", "true")
             // A caller cannot be sent to a page: such a charge is declined and not left half done.
             .append_pair("error_on_requires_action", "true")
+            .append_pair("capture_method", capture_method(charge.purpose))
             .append_pair("description", &charge.reference)
             .append_pair(&format!("metadata[{REFERENCE}]"), &attempt)
             .append_pair("metadata[reference]", &charge.reference);
@@ -184,6 +187,14 @@ impl Processor for Stripe {
             // The adapter itself keeps it, counted from the attempt: see `search`.
             consistency_delay: Duration::ZERO,
             reversal_by_reference: false,
+            abilities: Abilities {
+                authorise: true,
+                settle_part: true,
+                // Cancelling is for what is not captured.
+                void_charge: false,
+                refund: true,
+                refund_part: true,
+            },
         }
     }
 
@@ -249,17 +260,36 @@ impl Processor for Stripe {
         }
         self.search(charge).await
     }
+
+    async fn operate(&self, operation: &Operation) -> Outcome {
+        self.request_operation(operation).await
+    }
+
+    async fn look_up_operation(&self, operation: &Operation) -> Outcome {
+        self.find_operation(operation).await
+    }
+}
+
+const fn capture_method(purpose: Purpose) -> &'static str {
+    match purpose {
+        Purpose::Charge => "automatic",
+        Purpose::Authorise => "manual",
+    }
 }
 
 /// Decimals that Stripe counts a currency in: <https://docs.stripe.com/currencies>.
 fn amount(charge: &Charge) -> Option<u64> {
-    let standard = currency_exponent(&charge.currency)?;
-    let decimals = match charge.currency.as_str() {
+    counted(charge.amount_minor, &charge.currency)
+}
+
+fn counted(amount_minor: u64, currency: &str) -> Option<u64> {
+    let standard = currency_exponent(currency)?;
+    let decimals = match currency {
         "MGA" => 0,
         "ISK" | "UGX" => 2,
         _ => standard,
     };
-    let amount = rescaled(charge.amount_minor, standard, decimals)?;
+    let amount = rescaled(amount_minor, standard, decimals)?;
     // Of three decimals the last has to be 0.
     (decimals < 3 || amount.is_multiple_of(10)).then_some(amount)
 }
@@ -267,7 +297,7 @@ fn amount(charge: &Charge) -> Option<u64> {
 fn unpayable(charge: &Charge) -> Outcome {
     Outcome::Failed {
         reason: format!(
-            "nothing was sent: Stripe cannot charge this amount of {} to the last unit",
+            "nothing was sent: Stripe cannot count this amount of {} to the last unit",
             charge.currency
         ),
         retryable: false,

@@ -20,7 +20,7 @@ use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use ulid::Ulid;
 
 use super::{
-    Charge, Later, Outcome, Token, TokenStore,
+    Charge, Later, Outcome, Purpose, Token, TokenStore,
     card::{CardView, RequestMemory},
     sandbox::{Identity, SandboxAddress},
 };
@@ -88,6 +88,7 @@ pub(super) fn charge(serial: u64) -> Charge {
         amount_minor: 1250,
         currency: "EUR".to_owned(),
         reference: "INV-1".to_owned(),
+        purpose: Purpose::Charge,
     }
 }
 

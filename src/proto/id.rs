@@ -191,6 +191,11 @@ identifier!(
     "att"
 );
 identifier!(
+    /// One settlement, void or refund of a charge; the processor sees it as our reference.
+    OperationId,
+    "op"
+);
+identifier!(
     /// One API key or panel link (never the secret itself).
     KeyId,
     "key"

@@ -10,8 +10,10 @@ use tokio::{
 };
 
 use super::{
-    Handle, MAILBOX, PaymentError, PaymentView, Principal, Shared, outside::Submission,
-    recording::capture_note, view::Fields,
+    Handle, MAILBOX, PaymentError, PaymentView, Principal, Shared,
+    outside::Submission,
+    recording::capture_note,
+    view::{Fields, balance},
 };
 use crate::{
     media::MediaCommand,
@@ -24,7 +26,9 @@ use crate::{
         field::Field,
         id::{AttemptId, PaymentId, Tenant},
         leg::Leg,
-        payment::{FieldFact, Input, MediaStep, Notice, Output, Payment, PaymentState, Refusal},
+        payment::{
+            FieldFact, Input, MediaStep, Notice, Output, Payment, PaymentState, Purpose, Refusal,
+        },
     },
 };
 
@@ -78,6 +82,7 @@ pub(super) struct Basics {
     pub(super) caller_tag: Option<String>,
     /// Whose keys its fields take.
     pub(super) keyed_by: Leg,
+    pub(super) purpose: Purpose,
     pub(super) reference: String,
     pub(super) description: Option<String>,
     pub(super) created: Timestamp,
@@ -494,6 +499,9 @@ fn render(
         state: payment.state(),
         amount_minor: request.amount_minor,
         currency: request.currency.clone(),
+        purpose: basics.purpose,
+        balance: balance(basics.purpose, request.amount_minor, payment.outcome(), &[]),
+        operations: Vec::new(),
         reference: basics.reference.clone(),
         description: basics.description.clone(),
         armed: payment.is_armed(),

@@ -5,6 +5,7 @@
 
 mod actor;
 mod hub;
+mod operations;
 mod outside;
 mod prepared;
 mod recording;
@@ -40,14 +41,14 @@ pub use self::{
     prepared::{KeyCodeSettings, PreparedView},
     recover::Recovery,
     types::{
-        FieldStatus, FieldView, NewPayment, PaymentError, PaymentEvent, PaymentView, Principal,
-        Subscription,
+        FieldStatus, FieldView, NewPayment, OperationOrder, OperationState, OperationView,
+        PaymentError, PaymentEvent, PaymentView, Principal, Subscription,
     },
 };
 pub use crate::proto::payment::PaymentState;
 use crate::{
     audit_log::AuditLog,
-    journal::Journal,
+    journal::{Journal, PaymentRow},
     media::{MediaEvent, MediaEventKind, MediaPlane},
     processor::CardPlane,
     proto::{
@@ -233,6 +234,7 @@ impl Payments {
             return Err(PaymentError::Draining);
         }
         validate::validate(&new)?;
+        self.able(&new)?;
         let (call, keyed_by) = self.callable(by, &new)?;
         let now = (self.shared.clock)();
         let request = Request {
@@ -251,6 +253,7 @@ impl Payments {
             // Where it is not known after a restart, both legs are masked again.
             caller_tag: call.caller_tag.filter(|_| call.sides_known),
             keyed_by,
+            purpose: new.purpose,
             reference: new.reference,
             description: new.description,
             created: now.utc,
@@ -391,19 +394,26 @@ impl Payments {
         if *id.tenant() != by.tenant {
             return Err(PaymentError::UnknownPayment(id.to_string()));
         }
-        if let Some(view) = self.shared.book().view(id) {
-            return Ok(view);
-        }
         let records = &self.shared.records;
-        let row = records
-            .payment(id.clone())
-            .await
-            .map_err(PaymentError::NotRecordable)?
-            .ok_or_else(|| PaymentError::UnknownPayment(id.to_string()))?;
-        let attempts = records
-            .attempts(id.clone())
-            .await
-            .map_err(PaymentError::NotRecordable)?;
+        let known = self.shared.book().view(id);
+        let view = match known {
+            Some(view) => view,
+            None => {
+                let row = records
+                    .payment(id.clone())
+                    .await
+                    .map_err(PaymentError::NotRecordable)?
+                    .ok_or_else(|| PaymentError::UnknownPayment(id.to_string()))?;
+                self.from_row(row).await?
+            }
+        };
+        let mut views = self.with_operations(vec![view]).await?;
+        views.pop().ok_or_else(broke_off)
+    }
+
+    async fn from_row(&self, row: PaymentRow) -> Result<PaymentView, PaymentError> {
+        let attempts = self.shared.records.attempts(row.id.clone()).await;
+        let attempts = attempts.map_err(PaymentError::NotRecordable)?;
         Ok(view::from_rows(
             row,
             &attempts,
@@ -438,16 +448,10 @@ impl Payments {
             let live = self.shared.book().view(&row.id);
             views.push(match live {
                 Some(view) => view,
-                None => {
-                    let attempts = records
-                        .attempts(row.id.clone())
-                        .await
-                        .map_err(PaymentError::NotRecordable)?;
-                    view::from_rows(row, &attempts, self.shared.cards.is_sandbox())
-                }
+                None => self.from_row(row).await?,
             });
         }
-        Ok(views)
+        self.with_operations(views).await
     }
 
     /// Events of a tenant after `last`, then live ones (filter by payment at the receiver).

@@ -7,13 +7,16 @@ use jiff::Timestamp;
 
 use crate::{
     audit_log::{AuditError, AuditLog},
-    journal::{ArmedRow, AttemptRow, Journal, PaymentRow},
+    journal::{
+        ArmedRow, AttemptRow, Journal, NewOperation, NotBegun, OperationBegun, OperationRow,
+        PaymentRow,
+    },
     media::{MediaCommand, MediaError, MediaPlane},
-    processor::{CardPlane, Charge, Outcome, SubmitError},
+    processor::{Abilities, CardPlane, Charge, Operation, Outcome, SubmitError},
     proto::{
         audit::Record,
         call::Holder,
-        id::{AttemptId, CallId, PaymentId, Tenant},
+        id::{AttemptId, CallId, OperationId, PaymentId, Tenant},
         leg::Leg,
     },
     signal::{CallView, Calls},
@@ -24,6 +27,8 @@ pub(super) use crate::processor::Later;
 /// The right to submit one attempt, which only a durable `sending` gives; nothing is sent before
 /// it is polled.
 pub(super) type Submission = Later<'static, Result<Outcome, SubmitError>>;
+/// The right to send one operation, as [`Submission`].
+pub(super) type Order = Later<'static, Outcome>;
 /// Why something is not durable, as a sentence.
 pub(super) type NotDurable = String;
 
@@ -63,6 +68,32 @@ pub(super) trait Records: Send + Sync {
     ) -> Later<'_, Result<(), NotDurable>>;
     fn attempts(&self, payment: PaymentId) -> Later<'_, Result<Vec<AttemptRow>, NotDurable>>;
     fn unresolved(&self) -> Later<'_, Result<Vec<AttemptRow>, NotDurable>>;
+    /// Durable: an operation is meant, if the charge allows it.
+    fn begin_operation(
+        &self,
+        new: NewOperation,
+        processor: String,
+    ) -> Later<'_, Result<Result<OperationBegun, NotBegun>, NotDurable>>;
+    /// Makes the audit record and then the phase `Sending` durable.
+    fn operation_sending<'a>(
+        &'a self,
+        tenant: &'a Tenant,
+        record: Record,
+        operation: Operation,
+        at: Timestamp,
+    ) -> Later<'a, Result<Order, NotDurable>>;
+    fn operation_result(
+        &self,
+        id: OperationId,
+        outcome: Outcome,
+        at: Timestamp,
+    ) -> Later<'_, Result<(), NotDurable>>;
+    fn operation(&self, id: OperationId) -> Later<'_, Result<Option<OperationBegun>, NotDurable>>;
+    fn operations(
+        &self,
+        payments: Vec<PaymentId>,
+    ) -> Later<'_, Result<Vec<OperationRow>, NotDurable>>;
+    fn unresolved_operations(&self) -> Later<'_, Result<Vec<OperationRow>, NotDurable>>;
     fn set_armed(&self, row: ArmedRow) -> Later<'_, Result<(), NotDurable>>;
     fn clear_armed(
         &self,
@@ -85,6 +116,8 @@ pub trait Media: Send + Sync {
 pub(super) trait Cards: Send + Sync {
     fn wipe(&self, payment: &PaymentId);
     fn look_up(&self, charge: Charge) -> Later<'static, Outcome>;
+    fn look_up_operation(&self, operation: Operation) -> Later<'static, Outcome>;
+    fn abilities(&self) -> Abilities;
     /// How long after sending a look-up may still miss a charge.
     fn consistency_delay(&self) -> Duration;
     fn is_sandbox(&self) -> bool;
@@ -218,6 +251,72 @@ impl Records for Books {
         Box::pin(async move { self.journal.unresolved().await.map_err(sentence) })
     }
 
+    fn begin_operation(
+        &self,
+        new: NewOperation,
+        processor: String,
+    ) -> Later<'_, Result<Result<OperationBegun, NotBegun>, NotDurable>> {
+        Box::pin(async move {
+            let able = self.cards.promises().abilities;
+            self.journal
+                .begin_operation(new, processor, able)
+                .await
+                .map_err(sentence)
+        })
+    }
+
+    fn operation_sending<'a>(
+        &'a self,
+        tenant: &'a Tenant,
+        record: Record,
+        operation: Operation,
+        at: Timestamp,
+    ) -> Later<'a, Result<Order, NotDurable>> {
+        Box::pin(async move {
+            let recorded = self
+                .audit
+                .record(Some(tenant), record)
+                .await
+                .map_err(sentence)?;
+            self.journal
+                .operation_sending(operation.id.clone(), at)
+                .await
+                .map_err(sentence)?;
+            let cards = self.cards.clone();
+            let order: Order = Box::pin(async move { cards.operate(recorded, operation).await });
+            Ok(order)
+        })
+    }
+
+    fn operation_result(
+        &self,
+        id: OperationId,
+        outcome: Outcome,
+        at: Timestamp,
+    ) -> Later<'_, Result<(), NotDurable>> {
+        Box::pin(async move {
+            self.journal
+                .operation_result(id, outcome, at)
+                .await
+                .map_err(sentence)
+        })
+    }
+
+    fn operation(&self, id: OperationId) -> Later<'_, Result<Option<OperationBegun>, NotDurable>> {
+        Box::pin(async move { self.journal.operation(id).await.map_err(sentence) })
+    }
+
+    fn operations(
+        &self,
+        payments: Vec<PaymentId>,
+    ) -> Later<'_, Result<Vec<OperationRow>, NotDurable>> {
+        Box::pin(async move { self.journal.operations(payments).await.map_err(sentence) })
+    }
+
+    fn unresolved_operations(&self) -> Later<'_, Result<Vec<OperationRow>, NotDurable>> {
+        Box::pin(async move { self.journal.unresolved_operations().await.map_err(sentence) })
+    }
+
     fn set_armed(&self, row: ArmedRow) -> Later<'_, Result<(), NotDurable>> {
         Box::pin(async move { self.journal.set_armed(row).await.map_err(sentence) })
     }
@@ -251,6 +350,15 @@ impl Cards for CardPlane {
     fn look_up(&self, charge: Charge) -> Later<'static, Outcome> {
         let cards = self.clone();
         Box::pin(async move { Self::look_up(&cards, &charge).await })
+    }
+
+    fn look_up_operation(&self, operation: Operation) -> Later<'static, Outcome> {
+        let cards = self.clone();
+        Box::pin(async move { Self::look_up_operation(&cards, operation).await })
+    }
+
+    fn abilities(&self) -> Abilities {
+        self.promises().abilities
     }
 
     fn consistency_delay(&self) -> Duration {

@@ -12,6 +12,7 @@ use crate::{
         audit::Actor,
         call::{Dialled, KeyCode},
         id::CallId,
+        payment::Purpose,
     },
 };
 
@@ -64,6 +65,7 @@ impl Payments {
     /// already. Nothing is armed or recorded before.
     pub fn prepare(&self, by: &Principal, new: NewPayment) -> Result<PreparedView, PaymentError> {
         validate::validate(&new)?;
+        self.able(&new)?;
         let (call, _) = self.callable(by, &new)?;
         if !call.sides_known {
             // Nor is it known who is the agent, to whom alone the code is left.
@@ -194,6 +196,7 @@ impl Payments {
                 leg: None,
                 amount_minor,
                 currency,
+                purpose: Purpose::Charge,
                 reference: "dialled".to_owned(),
                 description: None,
                 fields: Vec::new(),

@@ -157,6 +157,7 @@ impl Actor {
             amount_minor: request.amount_minor,
             currency: request.currency.clone(),
             reference: self.basics.reference.clone(),
+            purpose: self.basics.purpose,
         }
     }
 
@@ -169,6 +170,7 @@ impl Actor {
             state: state.as_str().to_owned(),
             amount_minor: request.amount_minor,
             currency: request.currency.clone(),
+            purpose: self.basics.purpose,
             reference: self.basics.reference.clone(),
             description: self.basics.description.clone(),
             brand,
@@ -181,7 +183,7 @@ impl Actor {
     }
 }
 
-async fn retried<'a, F>(mut attempt: F) -> Result<(), NotDurable>
+pub(super) async fn retried<'a, F>(mut attempt: F) -> Result<(), NotDurable>
 where
     F: FnMut() -> Later<'a, Result<(), NotDurable>>,
 {

@@ -33,6 +33,8 @@ pub struct Recovery {
     pub left_to_a_person: usize,
     /// Payments that were open and are cancelled.
     pub cancelled: usize,
+    /// Settlements, voids and refunds that were not decided.
+    pub operations: usize,
 }
 
 impl Payments {
@@ -68,6 +70,7 @@ impl Payments {
             recovery.looked_up += 1;
         }
         recovery.cancelled = self.end_open(&logged).await?;
+        recovery.operations = self.recover_operations().await?;
         Ok(recovery)
     }
 
@@ -139,6 +142,7 @@ impl Payments {
             signalling_id: row.signalling_id.unwrap_or_default(),
             caller_tag: None,
             keyed_by: Leg::Caller,
+            purpose: row.purpose,
             reference: attempt.reference,
             description: row.description.clone(),
             created: row.created,

@@ -9,6 +9,7 @@ use crate::{
         field::Field,
         id::{CallId, PaymentId, Tenant},
         ng::{Dict, PaymentOrder},
+        payment::Purpose,
     },
     signal::{BoxFuture, Known, PaymentPort},
 };
@@ -37,6 +38,7 @@ impl PaymentPort for Payments {
                 leg: None,
                 amount_minor: order.amount_minor,
                 currency: order.currency,
+                purpose: Purpose::Charge,
                 reference: order.reference,
                 description: order.description,
                 fields: Vec::new(),

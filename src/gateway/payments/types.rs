@@ -7,13 +7,15 @@ use serde::{Deserialize, Serialize};
 
 use super::PaymentState;
 use crate::{
+    journal::NotBegun,
     processor::Outcome,
     proto::{
         audit::Actor,
         capture::Rejection,
         card::{Brand, Last4},
         field::Field,
-        id::{CallId, PaymentId, Tenant},
+        id::{CallId, OperationId, PaymentId, Tenant},
+        payment::{Balance, OperationKind, Purpose},
     },
 };
 
@@ -37,6 +39,8 @@ pub struct NewPayment {
     pub leg: Option<String>,
     pub amount_minor: u64,
     pub currency: String,
+    /// Whether the money is taken or set aside.
+    pub purpose: Purpose,
     pub reference: String,
     pub description: Option<String>,
     /// Which fields `complete` needs; card number, expiry and security code where empty.
@@ -82,6 +86,16 @@ pub struct PaymentView {
     pub state: PaymentState,
     pub amount_minor: u64,
     pub currency: String,
+    /// Whether the money is taken or set aside. Absent, with the two below it, in answers that an older
+    /// build kept.
+    #[serde(default)]
+    pub purpose: Purpose,
+    /// Where the money is, of what was approved.
+    #[serde(default)]
+    pub balance: Option<Balance>,
+    /// What was done with the charge since, oldest first.
+    #[serde(default)]
+    pub operations: Vec<OperationView>,
     pub reference: String,
     pub description: Option<String>,
     pub armed: bool,
@@ -98,6 +112,66 @@ pub struct PaymentView {
     pub sandbox: bool,
     pub created: Timestamp,
     pub updated: Timestamp,
+}
+
+/// A settlement, void or refund.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub struct OperationView {
+    pub id: OperationId,
+    pub kind: OperationKind,
+    pub state: OperationState,
+    pub amount_minor: u64,
+    pub currency: String,
+    pub reason: Option<String>,
+    /// Nothing while it is on its way.
+    pub outcome: Option<Outcome>,
+    pub created: Timestamp,
+    pub updated: Timestamp,
+}
+
+/// Where an operation stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OperationState {
+    /// It is on its way.
+    Sending,
+    /// It was done.
+    Done,
+    /// The processor will not do it.
+    Refused,
+    /// Nothing was done.
+    Failed,
+    /// The processor has it and will do it or not.
+    Pending,
+    /// It may have been done.
+    Unknown,
+}
+
+impl OperationState {
+    /// Whether it is still to be found out what becomes of it.
+    #[must_use]
+    pub const fn is_open(self) -> bool {
+        match self {
+            Self::Sending | Self::Pending | Self::Unknown => true,
+            Self::Done | Self::Refused | Self::Failed => false,
+        }
+    }
+}
+
+/// What is to be done with a charge.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OperationOrder {
+    /// What.
+    pub kind: OperationKind,
+    /// Minor units; all that there is where it is not named.
+    pub amount_minor: Option<u64>,
+    /// The merchant's own words.
+    pub reason: Option<String>,
+    /// The most that whoever asks may move at a time, by currency; no bound where there is none.
+    pub limits: Option<BTreeMap<String, u64>>,
+    /// The request's idempotency key, as the journal keeps it: the same is done once, also across a crash.
+    pub key: Option<String>,
 }
 
 /// One thing that happened, in the order of `id`, written down once for everybody who watches.
@@ -180,6 +254,10 @@ pub enum PaymentError {
         action: &'static str,
         needed: &'static str,
     },
+    #[error("{0}")]
+    NotAllowed(NotBegun),
+    #[error("this processor cannot {0}")]
+    Unable(&'static str),
     #[error("still missing: {0:?}; capture each, then complete")]
     FieldsMissing(Vec<Field>),
     #[error("{field}: {found}; expected {expected}")]

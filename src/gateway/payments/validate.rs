@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{NewPayment, PaymentError};
+use super::{NewPayment, OperationOrder, PaymentError};
 use crate::proto::{currency::currency_exponent, field::Field, payment::Request};
 
 /// The largest amount, in minor units.
@@ -43,6 +43,25 @@ pub(super) fn validate(new: &NewPayment) -> Result<(), PaymentError> {
         text("description", description, MAX_DESCRIPTION, false)?;
     }
     Ok(())
+}
+
+/// Checks what is to be done with a charge.
+pub(super) fn order(order: &OperationOrder) -> Result<(), PaymentError> {
+    if order
+        .amount_minor
+        .is_some_and(|minor| minor > MAX_AMOUNT_MINOR)
+    {
+        return Err(invalid(
+            "amount",
+            // Not echoed: too large an amount may be a card number.
+            "a larger amount",
+            "1 to 99,999,999 in minor units (cents)",
+        ));
+    }
+    match &order.reason {
+        Some(reason) => text("reason", reason, MAX_DESCRIPTION, false),
+        None => Ok(()),
+    }
 }
 
 /// The fields that `complete` will need.
@@ -122,12 +141,14 @@ pub(super) fn invalid(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::proto::payment::Purpose;
 
     fn request() -> NewPayment {
         NewPayment {
             call: "a".to_owned(),
             leg: None,
             amount_minor: 1250,
+            purpose: Purpose::Charge,
             currency: "EUR".to_owned(),
             reference: "INV-2026-11-22-000123".to_owned(),
             description: None,

@@ -2,15 +2,17 @@
 
 use std::collections::BTreeMap;
 
-use super::{FieldStatus, FieldView, PaymentState, PaymentView};
+use jiff::Timestamp;
+
+use super::{FieldStatus, FieldView, OperationState, OperationView, PaymentState, PaymentView};
 use crate::{
-    journal::{AttemptRow, PaymentRow, Phase},
+    journal::{AttemptRow, OperationRow, PaymentRow, Phase},
     processor::Outcome,
     proto::{
         capture::{CaptureEventKind, CaptureFailure, CaptureTimeout, Rejection},
         card::{Brand, Last4},
         field::Field,
-        payment::{Payment, spoken},
+        payment::{Balance, Payment, Purpose, spoken},
     },
 };
 
@@ -176,6 +178,9 @@ pub(super) fn from_rows(row: PaymentRow, attempts: &[AttemptRow], sandbox: bool)
         state,
         amount_minor: row.amount_minor,
         currency: row.currency,
+        purpose: row.purpose,
+        balance: balance(row.purpose, row.amount_minor, outcome.as_ref(), &[]),
+        operations: Vec::new(),
         reference: row.reference,
         description: row.description,
         armed: false,
@@ -185,6 +190,61 @@ pub(super) fn from_rows(row: PaymentRow, attempts: &[AttemptRow], sandbox: bool)
         outcome,
         attempts: u32::try_from(attempts.len()).unwrap_or(u32::MAX),
         sandbox: row.sandbox.unwrap_or(sandbox),
+        created: row.created,
+        updated: row.updated,
+    }
+}
+
+/// Where the money is, of what was approved.
+pub(super) fn balance(
+    purpose: Purpose,
+    amount_minor: u64,
+    outcome: Option<&Outcome>,
+    operations: &[OperationRow],
+) -> Option<Balance> {
+    let entries: Vec<_> = operations.iter().map(OperationRow::entry).collect();
+    match outcome {
+        Some(Outcome::Approved { .. }) => Some(Balance::of(purpose, amount_minor, &entries)),
+        _ => None,
+    }
+}
+
+/// What was done with a charge, put into its payment's view.
+pub(super) fn with_operations(mut view: PaymentView, operations: Vec<OperationRow>) -> PaymentView {
+    view.balance = balance(
+        view.purpose,
+        view.amount_minor,
+        view.outcome.as_ref(),
+        &operations,
+    );
+    view.updated = operations
+        .iter()
+        .map(|one| one.updated)
+        .fold(view.updated, Timestamp::max);
+    view.operations = operations.into_iter().map(operation).collect();
+    view
+}
+
+fn operation(row: OperationRow) -> OperationView {
+    let outcome = match row.phase {
+        Phase::Intent | Phase::Sending => None,
+        Phase::Result(outcome) => Some(outcome),
+    };
+    OperationView {
+        state: match &outcome {
+            None => OperationState::Sending,
+            Some(Outcome::Approved { .. }) => OperationState::Done,
+            Some(Outcome::Declined { .. }) => OperationState::Refused,
+            Some(Outcome::Failed { .. }) => OperationState::Failed,
+            Some(Outcome::Pending { .. }) => OperationState::Pending,
+            Some(Outcome::Unknown { .. }) => OperationState::Unknown,
+        },
+        id: row.id,
+        kind: row.kind,
+        amount_minor: row.amount_minor,
+        currency: row.currency,
+        reason: row.reason,
+        outcome,
         created: row.created,
         updated: row.updated,
     }

@@ -63,6 +63,9 @@ async fn every_route_is_in_the_document_and_the_document_names_no_other() {
         "post /v1/payments/{id}/cancel",
         "post /v1/payments/{id}/capture",
         "post /v1/payments/{id}/complete",
+        "post /v1/payments/{id}/refund",
+        "post /v1/payments/{id}/settle",
+        "post /v1/payments/{id}/void",
         "put /v1/calls/{id}/prepared",
     ];
     let mut listed = BTreeSet::new();

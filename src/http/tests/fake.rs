@@ -15,23 +15,25 @@ use crate::{
     gateway::{
         links::{Lines, Links},
         payments::{
-            FieldStatus, FieldView, NewPayment, PaymentError, PaymentEvent, PaymentState,
-            PaymentView, PreparedView, Principal, Subscription, system_clock,
+            FieldStatus, FieldView, NewPayment, OperationOrder, OperationState, OperationView,
+            PaymentError, PaymentEvent, PaymentState, PaymentView, PreparedView, Principal,
+            Subscription, system_clock,
         },
     },
     http::{
         auth::hash,
         service::{Later, Service},
     },
-    journal::{Idempotent, JournalError, KeyKind, KeyRow, Role},
+    journal::{Idempotent, JournalError, KeyKind, KeyRow, NotBegun, Role},
     media::MediaError,
     processor::Outcome,
     proto::{
         audit::Record,
         field::Field,
-        id::{CallId, KeyId, PaymentId, Tenant},
+        id::{CallId, KeyId, OperationId, PaymentId, Tenant},
         link::{Agent, Candidate, Finder, SpokenCode},
         party::AgentAddress,
+        payment::{NotAllowed, Purpose},
     },
     shadow::{ShadowReport, Shadows, TrunkLine},
     signal::CallView,
@@ -107,6 +109,7 @@ pub(super) struct Inner {
     pub(super) calls: Vec<(Tenant, CallView)>,
     pub(super) payments: BTreeMap<PaymentId, PaymentView>,
     pub(super) events: Vec<PaymentEvent>,
+    pub(super) orders: Vec<OperationOrder>,
     pub(super) keys: Vec<KeyRow>,
     pub(super) idempotency: HashMap<String, Answered>,
     pub(super) records: Vec<(Option<Tenant>, Record)>,
@@ -188,6 +191,7 @@ impl Fake {
             leg: None,
             amount_minor: 1250,
             currency: "EUR".into(),
+            purpose: Purpose::Charge,
             reference: "INV-1".into(),
             description: None,
             fields: Vec::new(),
@@ -284,6 +288,9 @@ impl Fake {
             state: PaymentState::Open,
             amount_minor: new.amount_minor,
             currency: new.currency,
+            purpose: new.purpose,
+            balance: None,
+            operations: Vec::new(),
             reference: new.reference,
             description: new.description,
             armed: true,
@@ -375,6 +382,54 @@ impl Service for Fake {
                 _ => {}
             }
             self.new_payment(by, new)
+        })
+    }
+
+    fn operate<'a>(
+        &'a self,
+        by: &'a Principal,
+        id: &'a PaymentId,
+        order: OperationOrder,
+    ) -> Later<'a, Result<PaymentView, PaymentError>> {
+        Box::pin(async move {
+            let payment = self.of(by, id)?;
+            self.lock().orders.push(order.clone());
+            match order.reason.as_deref() {
+                Some("draining") => return Err(PaymentError::Draining),
+                Some("slow") => self.slow.acquire().await.unwrap().forget(),
+                _ => {}
+            }
+            let most_minor = 5000;
+            let amount_minor = order.amount_minor.unwrap_or(payment.amount_minor);
+            if order.limits.is_some() && amount_minor > most_minor {
+                return Err(PaymentError::NotAllowed(NotBegun::OverLimit {
+                    amount_minor,
+                    currency: payment.currency,
+                    most_minor,
+                }));
+            }
+            if order.reason.as_deref() == Some("voided before") {
+                return Err(PaymentError::NotAllowed(NotAllowed::Voided.into()));
+            }
+            let state = match order.reason.as_deref() {
+                Some("pending") => OperationState::Pending,
+                _ => OperationState::Done,
+            };
+            let serial = self.lock().next();
+            self.change("payment.updated", id, |payment| {
+                payment.operations.push(OperationView {
+                    id: OperationId::new(id.tenant().clone(), id.node().clone(), serial),
+                    kind: order.kind,
+                    state,
+                    amount_minor,
+                    currency: payment.currency.clone(),
+                    reason: order.reason,
+                    outcome: None,
+                    created: payment.created,
+                    updated: payment.updated,
+                });
+            });
+            self.of(by, id)
         })
     }
 

@@ -6,6 +6,7 @@ mod fake;
 mod limits;
 mod links;
 mod look;
+mod operations;
 mod shadow;
 mod sign_in;
 mod stream;
@@ -21,8 +22,11 @@ use tokio::{
 };
 
 use self::fake::Fake;
-use super::{Refusals, ServeError, Settings, State, Timeouts, bind};
-use crate::journal::{KeyKind, Role};
+use super::{OperationRules, Refusals, ServeError, Settings, State, Timeouts, bind};
+use crate::{
+    journal::{KeyKind, Role},
+    proto::payment::OperationKind,
+};
 
 const AGENT: &str = "tw_agent_secret";
 const PAN: &str = "4242424242424242";
@@ -52,6 +56,7 @@ impl Gateway {
         fake.add_call("acme", "call-1@pbx");
         fake.add_call("other", "call-2@pbx");
         fake.add_key(KeyKind::Api, Role::Agent, "acme", AGENT);
+        fake.add_key(KeyKind::Api, Role::Supervisor, "acme", "tw_supervisor");
         fake.add_key(KeyKind::Api, Role::Integration, "acme", "tw_integration");
         fake.add_key(KeyKind::Api, Role::Auditor, "acme", "tw_auditor");
         fake.add_key(
@@ -129,6 +134,11 @@ fn state(fake: Arc<Fake>, refusals: Arc<Refusals>) -> State {
             overall_seconds: 120,
         },
         always_code: false,
+        operations: OperationRules {
+            agents: [OperationKind::Refund].into(),
+            agent_refunds: Some([("EUR".to_owned(), 5000)].into()),
+            ..OperationRules::default()
+        },
         ready: Arc::new(|| Ok(())),
         refusals,
     }

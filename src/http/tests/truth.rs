@@ -48,6 +48,11 @@ fn operations() -> Vec<(String, String, bool)> {
     operations
 }
 
+const OPERATIONS: [&str; 3] = [
+    "/v1/payments/{id}/settle",
+    "/v1/payments/{id}/void",
+    "/v1/payments/{id}/refund",
+];
 const PREPARED: &str = "/v1/calls/{id}/prepared";
 const LINK: &str = "/v1/links/{id}";
 const READ_OUT: &str = "/v1/links/{id}/read-out";
@@ -57,6 +62,15 @@ fn prepared(reference: &str) -> Value {
     let mut order = new_payment(reference);
     order.as_object_mut().unwrap().remove("call");
     order
+}
+
+/// An agent's, where agents do such things.
+fn key(path: &str) -> &'static str {
+    if OPERATIONS.contains(&path) {
+        "tw_supervisor"
+    } else {
+        AGENT
+    }
 }
 
 struct Survey {
@@ -100,6 +114,9 @@ impl Survey {
                 .json(&new_payment("INV-1")),
             "/v1/payments/{id}/capture" => request.json(&json!({"field": "security-code"})),
             "/v1/links" => request.json(&json!({"call": "call-1@pbx"})),
+            path if OPERATIONS.contains(&path) => request
+                .header("Idempotency-Key", format!("k{}", self.seen.len()))
+                .json(&json!({})),
             CONFIRM => request.json(&json!({"code": "0000"})),
             PREPARED => request.json(&prepared("INV-1")),
             _ => request,
@@ -107,7 +124,7 @@ impl Survey {
     }
 
     fn asked_by_agent(&self, method: &str, path: &str) -> RequestBuilder {
-        self.ask(method, path).bearer_auth(AGENT)
+        self.ask(method, path).bearer_auth(key(path))
     }
 
     async fn see(&mut self, method: &str, path: &str, response: Response) {
@@ -142,8 +159,9 @@ impl Survey {
         let url = self.url(path);
         let at = &url[url.find("/v1/").unwrap()..];
         let head = format!(
-            "{method} {at} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {AGENT}\r\nIdempotency-Key: r\r\n\
-             Content-Type: application/json\r\n{headers}\r\n\r\n{body}"
+            "{method} {at} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {}\r\nIdempotency-Key: r\r\n\
+             Content-Type: application/json\r\n{headers}\r\n\r\n{body}",
+            key(path)
         );
         let (_stream, answer) = raw(&self.gateway, &head).await;
         let status = answer.split(' ').nth(1).unwrap();
@@ -310,6 +328,9 @@ async fn refusals_of_bodies() -> Answers {
         ("POST", "/v1/links"),
         ("POST", CONFIRM),
         ("PUT", PREPARED),
+        ("POST", OPERATIONS[0]),
+        ("POST", OPERATIONS[1]),
+        ("POST", OPERATIONS[2]),
     ] {
         let large = " ".repeat(20_000);
         for body in ["{", "[]", large.as_str()] {
@@ -318,7 +339,9 @@ async fn refusals_of_bodies() -> Answers {
                 Method::from_bytes(method.as_bytes()).unwrap(),
                 survey.url(path),
             );
-            let request = request.bearer_auth(AGENT).header("Idempotency-Key", "b");
+            let request = request
+                .bearer_auth(key(path))
+                .header("Idempotency-Key", "b");
             let request = request.header("Content-Type", "application/json");
             survey
                 .send(method, path, request.body(body.to_owned()))
@@ -328,7 +351,7 @@ async fn refusals_of_bodies() -> Answers {
             Method::from_bytes(method.as_bytes()).unwrap(),
             survey.url(path),
         );
-        let text = text.bearer_auth(AGENT).header("Idempotency-Key", "t");
+        let text = text.bearer_auth(key(path)).header("Idempotency-Key", "t");
         survey.send(method, path, text.body("a=b")).await;
         let at = (method, path);
         survey.send_raw(at, "Content-Length: 10", "{").await;
@@ -394,6 +417,7 @@ async fn refusals_of_what_is_asked() -> Answers {
         survey.send("POST", "/v1/payments", again).await;
     }
     begun.abort();
+    survey.gateway.fake.slow.add_permits(1);
 
     let complete = "/v1/payments/{id}/complete";
     survey.send_as_agent("POST", complete).await;
@@ -404,7 +428,13 @@ async fn refusals_of_what_is_asked() -> Answers {
         let path = format!("/v1/payments/{{id}}/{action}");
         survey.send_as_agent("POST", &path).await;
     }
+    for path in OPERATIONS {
+        refusals_of_an_operation(&mut survey, path).await;
+    }
     survey.payment = "pay_acme_n1_01JD0000000000000000000000".parse().unwrap();
+    for path in OPERATIONS {
+        survey.send_as_agent("POST", path).await;
+    }
     for path in ["/v1/payments/{id}", "/v1/payments/{id}/events"] {
         survey.send_as_agent("GET", path).await;
     }
@@ -413,6 +443,40 @@ async fn refusals_of_what_is_asked() -> Answers {
         survey.send_as_agent("POST", &path).await;
     }
     survey.seen
+}
+
+async fn refusals_of_an_operation(survey: &mut Survey, path: &str) {
+    for body in [
+        json!({"reason": "pending"}),
+        json!({"reason": "voided before"}),
+        json!({"reason": "draining"}),
+        json!({"reason": "4242 4242 4242 4242"}),
+        json!({"amount": "x"}),
+    ] {
+        survey.send_body(("POST", path), body).await;
+    }
+    let operate = |key: &str, once: Option<&str>, reason: &str| {
+        let request = survey.gateway.client.post(survey.url(path));
+        let body = json!({"reason": reason, "amount": 90_000});
+        let request = request.bearer_auth(key).json(&body);
+        match once {
+            Some(once) => request.header("Idempotency-Key", once.to_owned() + path),
+            None => request,
+        }
+    };
+    let keyless = operate("tw_supervisor", None, "x");
+    let by_agent = operate(AGENT, Some("over"), "x");
+    let orders = || survey.gateway.fake.lock().orders.len();
+    let before = orders();
+    let begun = tokio::spawn(operate("tw_supervisor", Some("slow"), "slow").send());
+    let again = ["slow", "other"].map(|reason| operate("tw_supervisor", Some("slow"), reason));
+    until("begun", || orders() > before).await;
+    for request in [keyless, by_agent].into_iter().chain(again) {
+        survey.send("POST", path, request).await;
+    }
+    // Let go, so that the next one is seen to begin.
+    survey.gateway.fake.slow.add_permits(1);
+    assert_eq!(begun.await.unwrap().unwrap().status(), 200);
 }
 
 async fn links() -> Answers {

@@ -96,8 +96,8 @@ async fn what_reaches_the_processor_is_the_expected_request_byte_for_byte() {
     );
     let charge = charge(1);
     let body = format!(
-        "{{\"amount\":1250,\"channel\":\"moto\",\"currency\":\"EUR\",\"reference\":\"{}\",\
-         \"card\":{{\"number\":\"4242424242424242\",\"expiry_month\":\"12\",\
+        "{{\"amount\":1250,\"capture\":true,\"channel\":\"moto\",\"currency\":\"EUR\",\
+         \"reference\":\"{}\",\"card\":{{\"number\":\"4242424242424242\",\"expiry_month\":\"12\",\
          \"expiry_year\":\"2030\",\"security_code\":\"123\"}}}}",
         charge.attempt
     );

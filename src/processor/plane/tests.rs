@@ -6,7 +6,7 @@ use std::sync::Mutex;
 
 use super::*;
 use crate::processor::{
-    Advice, CardView, Processor, Token,
+    Abilities, Advice, CardView, Processor, Token,
     testing::{Memory, Tokens, charge, key_memory, payment, recorded, request_memory},
 };
 
@@ -46,6 +46,7 @@ impl Processor for Scripted {
             look_up_by_reference: true,
             consistency_delay: Duration::ZERO,
             reversal_by_reference: false,
+            abilities: Abilities::default(),
         }
     }
 

@@ -9,8 +9,9 @@ use super::{SandboxAddress, SandboxError};
 use crate::{
     audit_log::Recorded,
     processor::{
-        Advice, CardView, Charge, Deadlines, Outcome, Processor, Promises, Site, Submitted, Token,
-        Trust,
+        Abilities, Advice, CardView, Charge, Deadlines, Operation, Outcome, Processor, Promises,
+        Purpose, Site, Submitted, Token, Trust,
+        api::{OnTheBooks, operation_not_looked_up, operation_outcome, unclear, will_not},
         card::Piece,
         client::{Client, Heading, JSON},
         exchange::{Endpoint, EndpointError},
@@ -24,6 +25,10 @@ const PLAIN: Heading<'static> = Heading {
     media: JSON,
     fields: &[],
 };
+
+/// How long after it was meant an operation that is not on the books was not done: a request that is on its
+/// way longer was cut off.
+const OPERATION_LAG: Duration = Duration::from_secs(60);
 
 /// The adapter of the embedded sandbox processor.
 pub struct Sandbox {
@@ -61,6 +66,13 @@ impl Processor for Sandbox {
             look_up_by_reference: true,
             consistency_delay: Duration::from_secs(1),
             reversal_by_reference: false,
+            abilities: Abilities {
+                authorise: true,
+                settle_part: true,
+                void_charge: true,
+                refund: true,
+                refund_part: true,
+            },
         }
     }
 
@@ -110,13 +122,85 @@ impl Processor for Sandbox {
             },
         }
     }
+
+    async fn operate(&self, operation: &Operation) -> Outcome {
+        let body = serde_json::json!({
+            "reference": operation.id.to_string(),
+            "kind": operation.kind.as_str(),
+            "amount": operation.amount_minor,
+        });
+        let path = format!("/v1/charges/{}/operations", operation.processor_reference);
+        match self.client.post(&path, PLAIN, body.to_string()).await {
+            Ok(response) => understand_operation(&response, operation),
+            Err(error) => error.into(),
+        }
+    }
+
+    async fn look_up_operation(&self, operation: &Operation) -> Outcome {
+        let path = format!("/v1/operations/{}", operation.id);
+        match self.client.get(&path, &[]).await {
+            Ok(response) if says(&response, 404, "no_such_operation") => {
+                operation_outcome(operation, None, OnTheBooks::Missing, OPERATION_LAG)
+            }
+            Ok(response) => match understand_operation(&response, operation) {
+                // That the question failed tells nothing of the operation.
+                Outcome::Failed { reason, .. } => operation_not_looked_up(reason),
+                outcome => outcome,
+            },
+            Err(error) => operation_not_looked_up(error),
+        }
+    }
 }
 
 /// In the processor's own words: a 404 of anything in between tells nothing of the charge.
 fn has_no_such_charge(response: &Response) -> bool {
-    response.status == 404
+    says(response, 404, "no_such_charge")
+}
+
+fn says(response: &Response, status: u16, code: &str) -> bool {
+    response.status == status
         && serde_json::from_slice::<Refusal>(&response.body)
-            .is_ok_and(|refusal| refusal.error.code == "no_such_charge")
+            .is_ok_and(|refusal| refusal.error.code == code)
+}
+
+#[derive(Deserialize)]
+struct Operated {
+    reference: String,
+    amount: u64,
+    status: String,
+    id: String,
+}
+
+fn understand_operation(response: &Response, operation: &Operation) -> Outcome {
+    if response.status != 200 {
+        return match serde_json::from_slice::<Refusal>(&response.body) {
+            Ok(refusal) if response.status == 422 => will_not(&refusal.error.code),
+            Ok(refusal) => refused(response.status, &refusal.error.code),
+            Err(_) => unclear("is none of the sandbox's", response.status),
+        };
+    }
+    let answer = serde_json::from_slice::<Operated>(&response.body).ok();
+    let ours = |answer: &Operated| {
+        answer.reference == operation.id.to_string() && answer.amount == operation.amount_minor
+    };
+    let Some(answer) = answer.filter(ours) else {
+        return unclear("is not about this operation", response.status);
+    };
+    let Some(processor_reference) = word(&answer.id) else {
+        return unclear("has a reference that is no word", response.status);
+    };
+    match answer.status.as_str() {
+        "done" => Outcome::Approved {
+            processor_reference,
+            code: "done".to_owned(),
+        },
+        "pending" => Outcome::Pending {
+            processor_reference,
+            code: "pending".to_owned(),
+        },
+        "declined" => will_not("refused"),
+        _ => unclear("has another status", response.status),
+    }
 }
 
 /// The request's JSON up to the card. No hole: nothing here is secret.
@@ -124,6 +208,7 @@ fn opening(charge: &Charge) -> String {
     let plain = serde_json::json!({
         "amount": charge.amount_minor,
         "channel": "moto",
+        "capture": charge.purpose == Purpose::Charge,
         "currency": charge.currency,
         "reference": charge.attempt.to_string(),
     });

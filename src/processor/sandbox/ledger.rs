@@ -7,6 +7,8 @@ use serde::{Deserialize, Serialize};
 use sha2::Sha256;
 use thiserror::Error;
 
+use super::operations::Operation;
+
 /// The key under which `GET /v1/received` shows what was sent. For tests.
 #[derive(Clone, PartialEq, Eq)]
 pub struct DigestKey(Vec<u8>);
@@ -41,6 +43,12 @@ pub(super) struct Entry {
     pub(super) code: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) id: Option<String>,
+    /// Minor units.
+    #[serde(skip)]
+    pub(super) amount: u64,
+    /// Whether the money is taken at once.
+    #[serde(skip)]
+    pub(super) capture: bool,
     /// Of the whole request, to tell a repetition from another charge.
     #[serde(skip)]
     pub(super) fingerprint: String,
@@ -51,6 +59,7 @@ pub(super) struct Entry {
 pub(super) struct Ledger {
     pub(super) charges: HashMap<String, Entry>,
     pub(super) received: Vec<Received>,
+    pub(super) operations: HashMap<String, Operation>,
 }
 
 impl DigestKey {

@@ -34,12 +34,22 @@
 //!
 //! An expiry date that is past is declined as `expired_card` whatever the card.
 //!
+//! # Amounts of operations
+//!
+//! A settlement, void or refund whose amount ends, in minor units, in 402 is refused; one that ends in 202 is
+//! taken, and done once it has been asked for; one that ends in 504 is done, and the connection is reset in the
+//! place of the answer.
+//!
 //! # Its API
 //!
-//! - `POST /v1/charges` `{"reference","amount","currency","channel":"moto","card":{"number",
+//! - `POST /v1/charges` `{"reference","amount","currency","channel":"moto","capture"?,"card":{"number",
 //!   "expiry_month","expiry_year","security_code"?}}`: idempotent by `reference`; another request
-//!   under a reference that was used is `409 reference_reused`.
+//!   under a reference that was used is `409 reference_reused`. `"capture":false` sets the money aside.
 //! - `GET /v1/charges/{reference}`: what became of it, `404 no_such_charge` where nothing was done.
+//! - `POST /v1/charges/{id}/operations` `{"reference","kind":"settle"|"void"|"refund","amount"}`:
+//!   idempotent by `reference`, answered with `{"reference","charge","kind","amount","id",
+//!   "status":"done"|"pending"|"declined"}`; `422` with what does not allow it.
+//! - `GET /v1/operations/{reference}`: what became of it, `404 no_such_operation`.
 //! - `GET /v1/received`, only with `--digest-key`: what was sent to it, as HMAC-SHA256 under that
 //!   key, so that a test can compare a card without anybody carrying one.
 //!
@@ -50,6 +60,7 @@ mod adapter;
 mod child;
 mod ledger;
 mod line;
+mod operations;
 mod server;
 mod test_cards;
 #[cfg(test)]

@@ -24,6 +24,7 @@ use super::{
     SandboxAddress,
     ledger::{DigestKey, Entry, Ledger, Received},
     line::{Cutter, Identity, TlsListener},
+    operations,
     test_cards::{Behaviour, behaviour},
 };
 use crate::secret_memory::forbid_dumps;
@@ -103,6 +104,8 @@ impl Server {
         let router = Router::new()
             .route("/v1/charges", post(charge))
             .route("/v1/charges/{reference}", get(look_up))
+            .route("/v1/charges/{id}/operations", post(operations::operate))
+            .route("/v1/operations/{reference}", get(operations::look_up))
             .route("/v1/received", get(received))
             .layer(DefaultBodyLimit::max(MAX_REQUEST_BYTES))
             .with_state(Arc::new(desk));
@@ -120,7 +123,7 @@ impl Server {
 }
 
 /// What the handlers share.
-struct Desk {
+pub(super) struct Desk {
     ledger: Mutex<Ledger>,
     fingerprints: DigestKey,
     digests: Option<DigestKey>,
@@ -128,7 +131,7 @@ struct Desk {
 }
 
 impl Desk {
-    fn ledger(&self) -> MutexGuard<'_, Ledger> {
+    pub(super) fn ledger(&self) -> MutexGuard<'_, Ledger> {
         self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -140,7 +143,13 @@ struct ChargeRequest {
     amount: u64,
     currency: String,
     channel: String,
+    #[serde(default = "at_once")]
+    capture: bool,
     card: CardFields,
+}
+
+const fn at_once() -> bool {
+    true
 }
 
 #[derive(Deserialize)]
@@ -205,6 +214,8 @@ async fn charge(
             status,
             code,
             id: (status == "approved").then(new_id),
+            amount: request.amount,
+            capture: request.capture,
             fingerprint,
         };
         ledger
@@ -295,6 +306,7 @@ impl ChargeRequest {
         key.fingerprint(&[
             &self.amount.to_string(),
             &self.currency,
+            if self.capture { "capture" } else { "" },
             &self.card.number,
             &self.card.expiry_month,
             &self.card.expiry_year,
@@ -329,18 +341,18 @@ fn answer(entry: &Entry) -> Response {
     (status, Json(entry)).into_response()
 }
 
-fn refusal(status: StatusCode, code: &str) -> Response {
+pub(super) fn refusal(status: StatusCode, code: &str) -> Response {
     (status, Json(json!({ "error": { "code": code } }))).into_response()
 }
 
 /// Cuts the connection; the response never gets through.
-fn cut(line: &Cutter) -> Response {
+pub(super) fn cut(line: &Cutter) -> Response {
     line.cut();
     StatusCode::INTERNAL_SERVER_ERROR.into_response()
 }
 
 /// A reference of letters only, so that it can never be taken for a card number.
-fn new_id() -> String {
+pub(super) fn new_id() -> String {
     let random: [u8; 20] = rand::random();
     let letters = random.map(|byte| char::from(b'a' + byte % 26));
     format!("sbx_{}", letters.iter().collect::<String>())

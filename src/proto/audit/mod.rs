@@ -15,8 +15,9 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     field::Field,
-    id::{AttemptId, CallId, EndpointName, KeyId, MessageId, PaymentId},
+    id::{AttemptId, CallId, EndpointName, KeyId, MessageId, OperationId, PaymentId},
     leg::Leg,
+    payment::OperationKind,
     proof::MaskingProof,
 };
 
@@ -190,6 +191,22 @@ pub enum Event {
         payment: PaymentId,
         attempt: AttemptId,
         reason: String,
+    },
+    /// A settlement, void or refund is about to be sent.
+    OperationSending {
+        payment: PaymentId,
+        operation: OperationId,
+        kind: OperationKind,
+        amount_minor: u64,
+        currency: String,
+    },
+    /// How it ended, or that it is open.
+    OperationResult {
+        payment: PaymentId,
+        operation: OperationId,
+        kind: OperationKind,
+        outcome: String,
+        code: String,
     },
     PaymentCancelled {
         payment: PaymentId,

@@ -18,6 +18,8 @@ impl Event {
             | Self::ChargeSending { .. }
             | Self::ChargeResult { .. }
             | Self::ChargeUnknown { .. }
+            | Self::OperationSending { .. }
+            | Self::OperationResult { .. }
             | Self::PaymentCancelled { .. } => "10.2.1.1",
             Self::Configuration { .. }
             | Self::CallbackReplayed { .. }
@@ -58,6 +60,7 @@ impl Event {
                 | Self::CaptureOpened { .. }
                 | Self::ChargeIntent { .. }
                 | Self::ChargeSending { .. }
+                | Self::OperationSending { .. }
         )
     }
 }

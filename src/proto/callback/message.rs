@@ -7,12 +7,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::proto::{
     card::{Brand, Last4, may_hold_number},
-    id::{CallId, PaymentId},
-    payment::{Outcome, PaymentState},
+    id::{CallId, OperationId, PaymentId},
+    payment::{Balance, OperationKind, Outcome, PaymentState, Purpose},
 };
 
 /// Longest body, in bytes. Its parts are cut or left out well below it.
-pub const LONGEST_BODY: usize = 4_096;
+pub const LONGEST_BODY: usize = 8_192;
 /// Longest explanation of an outcome, in characters.
 const LONGEST_REASON: usize = 300;
 /// Longest call id of signalling's that is told, in bytes.
@@ -36,16 +36,36 @@ pub enum CallbackEvent {
     /// Ended without a charge.
     #[serde(rename = "payment.cancelled")]
     Cancelled,
+    /// What was set aside is taken.
+    #[serde(rename = "payment.settled")]
+    Settled,
+    /// The charge was undone.
+    #[serde(rename = "payment.voided")]
+    Voided,
+    /// Money was given back.
+    #[serde(rename = "payment.refunded")]
+    Refunded,
+    /// A settlement, void or refund was not done.
+    #[serde(rename = "payment.operation-failed")]
+    OperationFailed,
+    /// A settlement, void or refund may have been done. Another message follows once it is known.
+    #[serde(rename = "payment.operation-unknown")]
+    OperationUnknown,
 }
 
 impl CallbackEvent {
     /// All that there are: what an endpoint is told unless it names some.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 10] = [
         Self::Approved,
         Self::Declined,
         Self::Failed,
         Self::Unknown,
         Self::Cancelled,
+        Self::Settled,
+        Self::Voided,
+        Self::Refunded,
+        Self::OperationFailed,
+        Self::OperationUnknown,
     ];
 
     /// The message's `type`; the serde form.
@@ -57,12 +77,23 @@ impl CallbackEvent {
             Self::Failed => "payment.failed",
             Self::Unknown => "payment.unknown",
             Self::Cancelled => "payment.cancelled",
+            Self::Settled => "payment.settled",
+            Self::Voided => "payment.voided",
+            Self::Refunded => "payment.refunded",
+            Self::OperationFailed => "payment.operation-failed",
+            Self::OperationUnknown => "payment.operation-unknown",
         }
     }
 
     const fn state(self) -> PaymentState {
         match self {
-            Self::Approved => PaymentState::Approved,
+            // Whatever becomes of the money later, the payment was approved.
+            Self::Approved
+            | Self::Settled
+            | Self::Voided
+            | Self::Refunded
+            | Self::OperationFailed
+            | Self::OperationUnknown => PaymentState::Approved,
             Self::Declined => PaymentState::Declined,
             Self::Failed => PaymentState::Failed,
             Self::Unknown => PaymentState::Unknown,
@@ -105,6 +136,20 @@ pub fn event_of(
     }
 }
 
+/// What is told of an operation that has this outcome now.
+#[must_use]
+pub const fn event_of_operation(kind: OperationKind, outcome: &Outcome) -> CallbackEvent {
+    match outcome {
+        Outcome::Approved { .. } => match kind {
+            OperationKind::Settle => CallbackEvent::Settled,
+            OperationKind::Void => CallbackEvent::Voided,
+            OperationKind::Refund => CallbackEvent::Refunded,
+        },
+        Outcome::Declined { .. } | Outcome::Failed { .. } => CallbackEvent::OperationFailed,
+        Outcome::Pending { .. } | Outcome::Unknown { .. } => CallbackEvent::OperationUnknown,
+    }
+}
+
 /// What is known of the payment when it is told of. No digit beyond the last four has a place here.
 #[derive(Debug)]
 #[allow(missing_docs)]
@@ -119,12 +164,29 @@ pub struct Facts<'a> {
     pub outcome: Option<&'a Outcome>,
     pub amount_minor: u64,
     pub currency: &'a str,
+    pub purpose: Purpose,
+    /// Where the money is, of what was approved.
+    pub balance: Option<Balance>,
+    /// The operation that is told of, if it is one.
+    pub operation: Option<OperationFacts<'a>>,
     pub reference: &'a str,
     pub brand: Option<Brand>,
     pub last4: Option<Last4>,
     pub attempts: usize,
     pub sandbox: Option<bool>,
     pub created: Timestamp,
+}
+
+/// A settlement, void or refund.
+#[derive(Debug, Clone, Copy)]
+#[allow(missing_docs)]
+pub struct OperationFacts<'a> {
+    pub id: &'a OperationId,
+    pub kind: OperationKind,
+    pub amount_minor: u64,
+    /// The merchant's own words.
+    pub reason: Option<&'a str>,
+    pub outcome: &'a Outcome,
 }
 
 #[derive(Serialize)]
@@ -144,12 +206,25 @@ struct Data<'a> {
     outcome: Option<Outcome>,
     amount_minor: u64,
     currency: &'a str,
+    purpose: Purpose,
+    balance: Option<Balance>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    operation: Option<OperationData<'a>>,
     reference: &'a str,
     brand: Option<Brand>,
     last4: Option<Last4>,
     attempts: usize,
     sandbox: Option<bool>,
     created: Timestamp,
+}
+
+#[derive(Serialize)]
+struct OperationData<'a> {
+    id: &'a OperationId,
+    kind: OperationKind,
+    amount_minor: u64,
+    reason: Option<&'a str>,
+    outcome: Outcome,
 }
 
 impl Facts<'_> {
@@ -175,6 +250,15 @@ impl Facts<'_> {
                 outcome: self.outcome.cloned().map(bounded),
                 amount_minor: self.amount_minor,
                 currency: self.currency,
+                purpose: self.purpose,
+                balance: self.balance,
+                operation: self.operation.map(|one| OperationData {
+                    id: one.id,
+                    kind: one.kind,
+                    amount_minor: one.amount_minor,
+                    reason: one.reason,
+                    outcome: bounded(one.outcome.clone()),
+                }),
                 reference: self.reference,
                 brand: self.brand,
                 last4: self.last4,
@@ -217,7 +301,7 @@ mod tests {
     use ulid::Ulid;
 
     use super::*;
-    use crate::proto::payment::Advice;
+    use crate::proto::payment::{Advice, OperationEntry, Progress};
 
     const STATES: [PaymentState; 9] = [
         PaymentState::Arming,
@@ -278,6 +362,9 @@ mod tests {
             outcome: Some(outcome),
             amount_minor: 1250,
             currency: "EUR",
+            purpose: Purpose::Charge,
+            balance: None,
+            operation: None,
             reference,
             brand: Some(Brand::Visa),
             last4: Last4::of(&[4, 2, 4, 2, 4, 2, 4, 2]),
@@ -308,6 +395,8 @@ mod tests {
                 },
                 "amount_minor": 1250,
                 "currency": "EUR",
+                "purpose": "charge",
+                "balance": null,
                 "reference": "INV-1",
                 "brand": "visa",
                 "last4": "4242",
@@ -324,6 +413,120 @@ mod tests {
         for event in CallbackEvent::ALL {
             assert!(page.contains(event.as_str()), "{event}");
             assert_eq!(serde_json::to_value(event).unwrap(), event.as_str());
+        }
+    }
+
+    /// A refund that ended so, of a charge of 1250.
+    fn refund(outcome: &Outcome, reason: &str, signalling_id: &str) -> String {
+        let (tenant, node) = ("acme".parse().unwrap(), "n1".parse().unwrap());
+        let entry = OperationEntry {
+            kind: OperationKind::Refund,
+            amount_minor: 250,
+            progress: Progress::Done,
+        };
+        let charged = Outcome::Approved {
+            processor_reference: "r".repeat(128),
+            code: "c".repeat(64),
+        };
+        let facts = Facts {
+            payment: &PaymentId::new(tenant, node, Ulid::from_parts(1, 2)),
+            call: &"call_acme_n1_00000000010000000000000003".parse().unwrap(),
+            signalling_id: Some(signalling_id),
+            ended: true,
+            outcome: Some(&charged),
+            amount_minor: 1250,
+            currency: "EUR",
+            purpose: Purpose::Charge,
+            balance: Some(Balance::of(Purpose::Charge, 1250, &[entry])),
+            operation: Some(OperationFacts {
+                id: &"op_acme_n1_00000000010000000000000004".parse().unwrap(),
+                kind: OperationKind::Refund,
+                amount_minor: 250,
+                reason: Some(reason),
+                outcome,
+            }),
+            reference: &"\"".repeat(64),
+            brand: Some(Brand::Visa),
+            last4: Last4::of(&[4, 2, 4, 2, 4, 2, 4, 2]),
+            attempts: 1,
+            sandbox: Some(true),
+            created: Timestamp::from_second(1_700_000_000).unwrap(),
+        };
+        let at = Timestamp::from_second(1_700_000_060).unwrap();
+        let event = event_of_operation(OperationKind::Refund, outcome);
+        facts.body(event, at).unwrap()
+    }
+
+    #[test]
+    fn a_refund_is_told_with_where_the_money_is_after_it() {
+        let done = Outcome::Approved {
+            processor_reference: "re_1".to_owned(),
+            code: "succeeded".to_owned(),
+        };
+        let found: Value = serde_json::from_str(&refund(&done, "broken", "a84b@pbx")).unwrap();
+        assert_eq!(found["type"], "payment.refunded");
+        assert_eq!(found["data"]["state"], "approved");
+        assert_eq!(
+            found["data"]["operation"],
+            json!({
+                "id": "op_acme_n1_00000000010000000000000004",
+                "kind": "refund",
+                "amount_minor": 250,
+                "reason": "broken",
+                "outcome": {
+                    "kind": "approved", "processor_reference": "re_1", "code": "succeeded",
+                },
+            })
+        );
+        assert_eq!(
+            found["data"]["balance"],
+            json!({
+                "standing": "part-refunded", "authorised_minor": 1250, "settled_minor": 1250,
+                "refunded_minor": 250, "refunding_minor": 0, "open": null,
+            })
+        );
+        let page = include_str!("../../../docs/callbacks.md");
+        for member in ["operation", "balance"] {
+            for word in found["data"][member].as_object().unwrap().keys() {
+                assert!(page.contains(&format!("`{word}`")), "{word}");
+            }
+        }
+    }
+
+    #[test]
+    fn each_end_of_an_operation_has_its_event() {
+        let unknown = Outcome::Unknown {
+            reason: "silence".to_owned(),
+        };
+        let failed = Outcome::Failed {
+            reason: "refused".to_owned(),
+            retryable: true,
+        };
+        let done = Outcome::Approved {
+            processor_reference: "r".to_owned(),
+            code: "ok".to_owned(),
+        };
+        for (kind, outcome, event) in [
+            (OperationKind::Settle, &done, CallbackEvent::Settled),
+            (OperationKind::Void, &done, CallbackEvent::Voided),
+            (OperationKind::Refund, &done, CallbackEvent::Refunded),
+            (
+                OperationKind::Refund,
+                &failed,
+                CallbackEvent::OperationFailed,
+            ),
+            (
+                OperationKind::Settle,
+                &declined(),
+                CallbackEvent::OperationFailed,
+            ),
+            (
+                OperationKind::Void,
+                &unknown,
+                CallbackEvent::OperationUnknown,
+            ),
+        ] {
+            assert_eq!(event_of_operation(kind, outcome), event);
         }
     }
 
@@ -350,6 +553,16 @@ mod tests {
             &"\u{1}".repeat(LONGEST_CALL_ID),
             &Outcome::Unknown { reason: worst },
             &"\"".repeat(64),
+        );
+        assert!(body.len() <= LONGEST_BODY, "{}", body.len());
+        let worst = Outcome::Unknown {
+            reason: "\u{1}".repeat(10_000),
+        };
+        // A reason's characters are printable.
+        let body = refund(
+            &worst,
+            &"\u{1f4b8}".repeat(200),
+            &"\u{1}".repeat(LONGEST_CALL_ID),
         );
         assert!(body.len() <= LONGEST_BODY, "{}", body.len());
     }

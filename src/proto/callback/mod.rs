@@ -11,6 +11,8 @@ mod schedule;
 mod signature;
 
 pub use address::{Scope, scope};
-pub use message::{CallbackEvent, Facts, LONGEST_BODY, event_of};
+pub use message::{
+    CallbackEvent, Facts, LONGEST_BODY, OperationFacts, event_of, event_of_operation,
+};
 pub use schedule::{Answer, Next, Schedule};
 pub use signature::{NotASecret, SigningSecret, signatures};

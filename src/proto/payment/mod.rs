@@ -10,9 +10,11 @@
 
 mod advice;
 mod attempt;
+mod balance;
 mod io;
 mod open;
 mod outcome;
+mod pursuit;
 mod token;
 
 use std::{
@@ -24,8 +26,12 @@ use std::{
 mod model;
 
 pub use advice::spoken;
+pub use balance::{
+    Abilities, Balance, NotAllowed, OperationEntry, OperationKind, Progress, Purpose, Standing,
+};
 pub use io::{FieldFact, Input, MediaStep, Notice, Output, Refusal, Step};
 pub use outcome::{Advice, Outcome, PaymentState};
+pub use pursuit::Pursuit;
 pub use token::Token;
 
 use self::{

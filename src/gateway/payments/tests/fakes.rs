@@ -13,20 +13,24 @@ use ulid::Ulid;
 
 use super::super::{
     Clock, KeyCodeSettings, NewPayment, Payments, Principal, Settings,
-    outside::{CallLookup, Cards, Later, Media, NotDurable, Records, Submission},
+    outside::{CallLookup, Cards, Later, Media, NotDurable, Order, Records, Submission},
 };
 use crate::{
-    journal::{ArmedRow, AttemptRow, PaymentRow, Phase},
+    journal::{
+        ArmedRow, AttemptRow, NewOperation, NotBegun, OperationBegun, OperationRow, PaymentRow,
+        Phase,
+    },
     media::{MediaCommand, MediaError, MediaEvent, MediaEventKind},
-    processor::{Charge, Outcome, SubmitError},
+    processor::{Abilities, Charge, Operation, Outcome, SubmitError},
     proto::{
         audit::{Actor, Event, Record},
         call::{ArmRefusal, Holder},
         capture::{CaptureEvent, CaptureEventKind, CaptureSettings},
         card::{Brand, Last4},
         field::Field,
-        id::{AttemptId, CallId, Node, PaymentId, Tenant},
+        id::{AttemptId, CallId, Node, OperationId, PaymentId, Tenant},
         leg::Leg,
+        payment::Purpose,
         time::Now,
     },
     signal::CallView,
@@ -134,6 +138,7 @@ pub(super) fn request() -> NewPayment {
         leg: None,
         amount_minor: 1250,
         currency: "EUR".to_owned(),
+        purpose: Purpose::Charge,
         reference: "INV-1".to_owned(),
         description: None,
         fields: Vec::new(),
@@ -457,6 +462,47 @@ impl Records for Fakes {
         Box::pin(std::future::ready(Ok(rows)))
     }
 
+    // Operations are shown over a real journal.
+
+    fn begin_operation(
+        &self,
+        _: NewOperation,
+        _: String,
+    ) -> Later<'_, Result<Result<OperationBegun, NotBegun>, NotDurable>> {
+        Box::pin(std::future::ready(Err("no operations here".to_owned())))
+    }
+
+    fn operation_sending<'a>(
+        &'a self,
+        _: &'a Tenant,
+        _: Record,
+        _: Operation,
+        _: Timestamp,
+    ) -> Later<'a, Result<Order, NotDurable>> {
+        Box::pin(std::future::ready(Err("no operations here".to_owned())))
+    }
+
+    fn operation_result(
+        &self,
+        _: OperationId,
+        _: Outcome,
+        _: Timestamp,
+    ) -> Later<'_, Result<(), NotDurable>> {
+        Box::pin(std::future::ready(Err("no operations here".to_owned())))
+    }
+
+    fn operation(&self, _: OperationId) -> Later<'_, Result<Option<OperationBegun>, NotDurable>> {
+        Box::pin(std::future::ready(Ok(None)))
+    }
+
+    fn operations(&self, _: Vec<PaymentId>) -> Later<'_, Result<Vec<OperationRow>, NotDurable>> {
+        Box::pin(std::future::ready(Ok(Vec::new())))
+    }
+
+    fn unresolved_operations(&self) -> Later<'_, Result<Vec<OperationRow>, NotDurable>> {
+        Box::pin(std::future::ready(Ok(Vec::new())))
+    }
+
     fn set_armed(&self, row: ArmedRow) -> Later<'_, Result<(), NotDurable>> {
         self.done("set_armed", |stage| stage.armed.push(row))
     }
@@ -526,6 +572,14 @@ impl Cards for Fakes {
         stage.looked_up_at.push(tokio::time::Instant::now());
         let outcome = stage.look_ups.pop_front().unwrap_or_else(unknown);
         Box::pin(std::future::ready(outcome))
+    }
+
+    fn look_up_operation(&self, _: Operation) -> Later<'static, Outcome> {
+        Box::pin(std::future::ready(unknown()))
+    }
+
+    fn abilities(&self) -> Abilities {
+        Abilities::default()
     }
 
     fn consistency_delay(&self) -> Duration {

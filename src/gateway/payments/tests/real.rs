@@ -27,8 +27,8 @@ use crate::{
     journal::{Journal, Phase},
     media::{CardSink, MediaCommand, MediaError, MediaEvent, MediaEventKind, SlotSource},
     processor::{
-        Advice, CardPlane, CardPlaneSettings, CardView, Charge, Outcome, Processor, Promises,
-        Submitted, Token,
+        Abilities, Advice, CardPlane, CardPlaneSettings, CardView, Charge, Outcome, Processor,
+        Promises, Purpose, Submitted, Token,
     },
     proto::{
         audit::{Actor, Event, Record, Success},
@@ -77,6 +77,7 @@ impl Processor for Spy {
             look_up_by_reference: true,
             consistency_delay: Duration::ZERO,
             reversal_by_reference: false,
+            abilities: Abilities::default(),
         }
     }
 
@@ -316,6 +317,7 @@ async fn without_log_or_journal_there_is_nothing_to_submit() {
         amount_minor: 1,
         currency: "EUR".to_owned(),
         reference: "r".to_owned(),
+        purpose: Purpose::Charge,
     };
     let record = Record {
         actor: Actor::Gateway,

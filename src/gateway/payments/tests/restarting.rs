@@ -10,7 +10,7 @@ use super::{
 use crate::{
     journal::{AttemptRow, PaymentRow, Phase},
     processor::{Advice, Outcome},
-    proto::audit::Event,
+    proto::{audit::Event, payment::Purpose},
 };
 
 fn left(bench: &Bench, serial: u128, state: &str, phase: Option<Phase>) {
@@ -22,6 +22,7 @@ fn left(bench: &Bench, serial: u128, state: &str, phase: Option<Phase>) {
         state: state.to_owned(),
         amount_minor: 500,
         currency: "EUR".to_owned(),
+        purpose: Purpose::Charge,
         reference: "INV-9".to_owned(),
         description: None,
         brand: None,
@@ -67,6 +68,7 @@ async fn a_restart_resolves_every_attempt_and_cancels_what_was_open() {
 
     let found = bench.payments.recover().await.unwrap();
     let expected = Recovery {
+        operations: 0,
         not_sent: 1,
         looked_up: 2,
         left_to_a_person: 0,

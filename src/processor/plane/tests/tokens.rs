@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::{
+    processor::Abilities,
     processor::{Token, testing::Tokens},
     proto::id::AttemptId,
 };
@@ -29,6 +30,7 @@ impl Processor for Tokenising {
             look_up_by_reference: true,
             consistency_delay: Duration::ZERO,
             reversal_by_reference: false,
+            abilities: Abilities::default(),
         }
     }
 
