@@ -1,11 +1,11 @@
 //! Adyen Checkout: `/payments`, as its OpenAPI description of version 71 has it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value, json};
 
 use super::{
-    ADYEN_ACCOUNT, ADYEN_KEY, Entry, Handled, Reply, Request, Stage, State, decline_of,
+    ADYEN_ACCOUNT, ADYEN_KEY, Done, Entry, Handled, Reply, Request, Stage, State, decline_of,
     is_card_number, is_digits, is_month,
 };
 
@@ -13,11 +13,20 @@ use super::{
 pub(crate) struct Books {
     /// What was answered under an idempotency key, and to which body.
     keys: BTreeMap<String, (String, Reply)>,
+    /// Payments that wait to be captured.
+    manual: BTreeSet<String>,
+}
+
+pub(super) fn stage(request: &Request) -> Stage {
+    match request.path.strip_prefix("/v71/payments/") {
+        Some(_) => Stage::Operation,
+        None => Stage::Card,
+    }
 }
 
 pub(super) fn handle(state: &mut State, request: &Request) -> Handled {
     Handled {
-        stage: Stage::Card,
+        stage: stage(request),
         reply: reply(state, request).unwrap_or_else(|what| state.violate(format!("adyen: {what}"))),
     }
 }
@@ -43,7 +52,7 @@ fn object<'a>(
 }
 
 fn reply(state: &mut State, request: &Request) -> Result<Reply, String> {
-    if (request.method.as_str(), request.path.as_str()) != ("POST", "/v71/payments") {
+    if request.method != "POST" {
         return Err(format!("{} {}", request.method, request.path));
     }
     if request.header("x-api-key") != ADYEN_KEY {
@@ -64,6 +73,80 @@ fn reply(state: &mut State, request: &Request) -> Result<Reply, String> {
         });
     }
     let body: Value = serde_json::from_str(&request.body).map_err(|error| error.to_string())?;
+    let reply = match request.path.strip_prefix("/v71/payments") {
+        Some("") => payment(state, &body)?,
+        Some(path) => operation(state, path, &body)?,
+        None => return Err(format!("path {}", request.path)),
+    };
+    state
+        .adyen
+        .keys
+        .insert(key, (request.body.clone(), reply.clone()));
+    Ok(reply)
+}
+
+/// Taken, and done at once; the answer tells only that it was taken.
+fn operation(state: &mut State, path: &str, body: &Value) -> Result<Reply, String> {
+    let (psp, what) = path[1..].split_once('/').ok_or("path")?;
+    let kind = match what {
+        "captures" => "settle",
+        "cancels" | "reversals" => "void",
+        "refunds" => "refund",
+        _ => return Err(format!("path {path}")),
+    };
+    let may: &[&str] = if kind == "void" { &[] } else { &["amount"] };
+    let operation = object(
+        body,
+        &[&["merchantAccount", "reference"], may].concat(),
+        &[],
+    )?;
+    if operation["merchantAccount"] != ADYEN_ACCOUNT {
+        return Err("the account".to_owned());
+    }
+    let charge = state.ledger.iter().find(|entry| entry.id == psp);
+    let charge = charge.ok_or("a payment that is not there")?.clone();
+    let amount = match operation.get("amount") {
+        None => charge.amount,
+        Some(amount) => {
+            let amount = object(amount, &["currency", "value"], &[])?;
+            if amount["currency"] != charge.currency.as_str() {
+                return Err("the currency".to_owned());
+            }
+            amount["value"]
+                .as_u64()
+                .filter(|value| *value > 0)
+                .ok_or("amount")?
+        }
+    };
+    let set_aside = state.adyen.manual.contains(psp);
+    // A reversal is right whether it was captured or not; a cancellation is not.
+    if (what == "reversals") == set_aside && kind == "void" {
+        return Err("a reversal is for what captures itself".to_owned());
+    }
+    let done = Done {
+        reference: operation["reference"]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned(),
+        kind,
+        amount,
+        charge: psp.to_owned(),
+    };
+    if let Err(code) = state.operate(done, set_aside || what == "reversals") {
+        let refused = json!({ "status": 422, "errorCode": "167", "message": code, "errorType": "validation" });
+        return Ok(Reply::json(422, &refused));
+    }
+    let serial = state.done.len();
+    Ok(Reply::json(
+        201,
+        &json!({
+            "merchantAccount": ADYEN_ACCOUNT, "paymentPspReference": psp, "status": "received",
+            "reference": operation["reference"], "pspReference": format!("OP6HT9CRT65ZGN{serial:02}"),
+        }),
+    ))
+}
+
+fn payment(state: &mut State, body: &Value) -> Result<Reply, String> {
     let needed = [
         "amount",
         "merchantAccount",
@@ -72,7 +155,12 @@ fn reply(state: &mut State, request: &Request) -> Result<Reply, String> {
         "returnUrl",
         "shopperInteraction",
     ];
-    let payment = object(&body, &needed, &["merchantOrderReference", "metadata"])?;
+    let may = ["merchantOrderReference", "metadata", "additionalData"];
+    let payment = object(body, &needed, &may)?;
+    let manual = match payment.get("additionalData") {
+        None => false,
+        Some(data) => object(data, &["manualCapture"], &[])?["manualCapture"] == "true",
+    };
     let amount = object(&payment["amount"], &["currency", "value"], &[])?;
     let card = ["type", "number", "expiryMonth", "expiryYear"];
     let card = object(&payment["paymentMethod"], &card, &["cvc"])?;
@@ -95,7 +183,10 @@ fn reply(state: &mut State, request: &Request) -> Result<Reply, String> {
     let (Some(value), 3, 1..=80) = (value, currency.len(), reference.len()) else {
         return Err("amount or reference".to_owned());
     };
-    let psp = format!("NC6HT9CRT65ZGN{:02}", state.ledger.len() % 100);
+    let psp = format!("NC6HT9CRT65ZGN{:02}", state.ledger.len());
+    if manual {
+        state.adyen.manual.insert(psp.clone());
+    }
     let declined = decline_of(&number);
     state.ledger.push(Entry {
         reference: reference.clone(),
@@ -119,10 +210,5 @@ fn reply(state: &mut State, request: &Request) -> Result<Reply, String> {
         answer["refusalReasonCode"] = json!(code);
         answer["refusalReason"] = json!(reason);
     }
-    let reply = Reply::json(200, &answer);
-    state
-        .adyen
-        .keys
-        .insert(key, (request.body.clone(), reply.clone()));
-    Ok(reply)
+    Ok(Reply::json(200, &answer))
 }

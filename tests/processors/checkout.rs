@@ -1,12 +1,12 @@
 //! Checkout.com: tokens, payments, the list of payments; idempotency as its pages describe it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value, json};
 
 use super::{
-    CHECKOUT_CHANNEL, CHECKOUT_KEY, CHECKOUT_PUBLIC_KEY, Entry, Handled, Reply, Request, Stage,
-    State, decline_of, is_card_number, is_digits,
+    CHECKOUT_CHANNEL, CHECKOUT_KEY, CHECKOUT_PUBLIC_KEY, Done, Entry, Handled, Reply, Request,
+    Stage, State, decline_of, is_card_number, is_digits,
 };
 
 #[derive(Default)]
@@ -16,11 +16,16 @@ pub(crate) struct Books {
     payments: BTreeMap<String, Value>,
     /// What was answered under an idempotency key, where it was done.
     keys: BTreeMap<String, Reply>,
+    /// Payments that wait to be captured.
+    manual: BTreeSet<String>,
+    /// What was done with which payment.
+    actions: Vec<(String, Value)>,
 }
 
 pub(super) fn stage(request: &Request) -> Stage {
     match (request.method.as_str(), request.path.as_str()) {
         ("POST", "/tokens") => Stage::Card,
+        ("POST", path) if path.starts_with("/payments/") => Stage::Operation,
         ("POST", _) => Stage::Token,
         _ => Stage::LookUp,
     }
@@ -31,6 +36,7 @@ pub(super) fn handle(state: &mut State, request: &Request) -> Handled {
     let reply = match stage {
         Stage::Card => token(state, request),
         Stage::Token => payment(state, request),
+        Stage::Operation => operation(state, request),
         Stage::LookUp => look_up(state, request),
     };
     Handled {
@@ -120,7 +126,8 @@ fn payment(state: &mut State, request: &Request) -> Result<Reply, String> {
         "payment_type",
         "reference",
     ];
-    let payment = object(&body, &needed, &["metadata"])?;
+    let payment = object(&body, &needed, &["metadata", "capture"])?;
+    let capture = payment["capture"].as_bool().ok_or("capture")?;
     let source = object(&payment["source"], &["type", "token"], &[])?;
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let (reference, currency) = (text(&payment["reference"]), text(&payment["currency"]));
@@ -159,6 +166,9 @@ fn payment(state: &mut State, request: &Request) -> Result<Reply, String> {
     });
     let reply = Reply::json(201, &made);
     books.payments.insert(id.clone(), made);
+    if !capture {
+        books.manual.insert(id.clone());
+    }
     books.keys.insert(key, reply.clone());
     state.ledger.push(Entry {
         reference,
@@ -170,11 +180,84 @@ fn payment(state: &mut State, request: &Request) -> Result<Reply, String> {
     Ok(reply)
 }
 
+/// Taken; the list of actions tells what became of it.
+fn operation(state: &mut State, request: &Request) -> Result<Reply, String> {
+    let (id, what) = request.path["/payments/".len()..]
+        .split_once('/')
+        .ok_or("path")?;
+    let body = posted(request, CHECKOUT_KEY)?;
+    let key = request.header("cko-idempotency-key").to_owned();
+    if key.is_empty() {
+        return Err("idempotency key".to_owned());
+    }
+    if let Some(reply) = state.checkout.keys.get(&key) {
+        return Ok(reply.clone());
+    }
+    let (kind, action) = match what {
+        "captures" => ("settle", "Capture"),
+        "voids" => ("void", "Void"),
+        "refunds" => ("refund", "Refund"),
+        _ => return Err(format!("path {}", request.path)),
+    };
+    let needed: &[&str] = if kind == "void" {
+        &["reference"]
+    } else {
+        &["reference", "amount"]
+    };
+    let asked = object(&body, needed, &["metadata"])?;
+    let charge = state.ledger.iter().find(|entry| entry.id == id);
+    let charge = charge.ok_or("a payment that is not there")?.amount;
+    let amount = match asked.get("amount") {
+        None => charge,
+        Some(amount) => amount
+            .as_u64()
+            .filter(|amount| *amount > 0)
+            .ok_or("amount")?,
+    };
+    let reference = asked["reference"].as_str().unwrap_or_default().to_owned();
+    let set_aside = state.checkout.manual.contains(id);
+    let done = Done {
+        reference: reference.clone(),
+        kind,
+        amount,
+        charge: id.to_owned(),
+    };
+    if let Err(code) = state.operate(done, set_aside) {
+        return Ok(refused(code));
+    }
+    let action_id = format!("act_{:04}", state.done.len());
+    let id = id.to_owned();
+    state.checkout.actions.push((
+        id,
+        json!({
+            "id": action_id, "type": action, "approved": true, "amount": amount,
+            "reference": reference, "response_code": "10000",
+        }),
+    ));
+    let reply = Reply::json(
+        202,
+        &json!({ "action_id": action_id, "reference": reference }),
+    );
+    state.checkout.keys.insert(key, reply.clone());
+    Ok(reply)
+}
+
 fn look_up(state: &mut State, request: &Request) -> Result<Reply, String> {
     if request.header("authorization") != format!("Bearer {CHECKOUT_KEY}") {
         return Err("the key".to_owned());
     }
     let (path, query) = request.path.split_once('?').unwrap_or((&request.path, ""));
+    if let Some(id) = path
+        .strip_prefix("/payments/")
+        .and_then(|rest| rest.strip_suffix("/actions"))
+    {
+        let actions = state.checkout.actions.iter();
+        let found: Vec<_> = actions
+            .filter(|(of, _)| of == id)
+            .map(|(_, action)| action)
+            .collect();
+        return Ok(Reply::json(200, &json!(found)));
+    }
     if let Some(id) = path.strip_prefix("/payments/") {
         return Ok(match state.checkout.payments.get(id) {
             Some(payment) => Reply::json(200, payment),

@@ -19,7 +19,7 @@ pub(super) fn handle(state: &mut State, request: &Request) -> Handled {
     let stage = stage(request);
     let reply = match stage {
         Stage::Card => charge(state, request),
-        Stage::Token | Stage::LookUp => look_up(state, request),
+        Stage::Token | Stage::LookUp | Stage::Operation => look_up(state, request),
     };
     Handled {
         stage,

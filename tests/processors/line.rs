@@ -154,7 +154,7 @@ async fn answer(
 ) -> bool {
     let stage = match kind {
         Kind::Stripe => stripe::stage(request),
-        Kind::Adyen => Stage::Card,
+        Kind::Adyen => adyen::stage(request),
         Kind::Checkout => checkout::stage(request),
         Kind::Connector => connector::stage(request),
     };

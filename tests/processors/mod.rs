@@ -102,6 +102,8 @@ pub(crate) enum Stage {
     Token,
     /// A look-up.
     LookUp,
+    /// A settlement, void or refund.
+    Operation,
 }
 
 /// What a processor has on its books.
@@ -115,6 +117,17 @@ pub(crate) struct Entry {
     pub(crate) charged: bool,
     /// The processor's own reference.
     pub(crate) id: String,
+}
+
+/// A settlement, void or refund that was done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Done {
+    /// Our reference.
+    pub(crate) reference: String,
+    pub(crate) kind: &'static str,
+    pub(crate) amount: u64,
+    /// The processor's own reference of the charge.
+    pub(crate) charge: String,
 }
 
 /// What an answer says.
@@ -142,6 +155,7 @@ pub(crate) struct Handled {
 #[derive(Default)]
 pub(crate) struct State {
     pub(crate) ledger: Vec<Entry>,
+    pub(crate) done: Vec<Done>,
     /// What was wrong with requests: nothing ever may be.
     pub(crate) violations: Vec<String>,
     /// Faults of requests to come, of each stage in turn.
@@ -256,6 +270,45 @@ impl State {
             400,
             &serde_json::json!({ "error": { "type": "invalid_request_error", "code": "violation", "message": what } }),
         )
+    }
+
+    /// Does something with a charge, where its processor's rules allow it: `set_aside` tells of a charge that
+    /// was not to be settled at once. The refusal names what does not allow it.
+    fn operate(&mut self, done: Done, set_aside: bool) -> Result<(), &'static str> {
+        let charge = self.ledger.iter().find(|entry| entry.id == done.charge);
+        let Some(charge) = charge.filter(|entry| entry.charged) else {
+            return Err("no_such_charge");
+        };
+        let sum = |kind: &str| {
+            let of_kind = self
+                .done
+                .iter()
+                .filter(|one| one.charge == done.charge && one.kind == kind);
+            of_kind.map(|one| one.amount).sum::<u64>()
+        };
+        let settled = if set_aside {
+            sum("settle")
+        } else {
+            charge.amount
+        };
+        let allowed = match done.kind {
+            _ if sum("void") > 0 => Err("voided"),
+            "settle" if settled > 0 => Err("settled"),
+            "settle" if done.amount > charge.amount => Err("too_much"),
+            "void" if settled > 0 => Err("settled"),
+            "refund" if done.amount + sum("refund") > settled => Err("too_much"),
+            _ => Ok(()),
+        };
+        if allowed.is_ok() {
+            self.done.push(done);
+        }
+        allowed
+    }
+
+    /// How often an operation of ours was done.
+    pub(crate) fn operations(&self, reference: &str) -> usize {
+        let ours = self.done.iter().filter(|one| one.reference == reference);
+        ours.count()
     }
 
     /// The books' entries under one of our references.

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use super::{
-    Entry, Fault, Handled, Reply, Request, STRIPE_KEY, Stage, State, decline_of, is_card_number,
-    is_digits, is_month,
+    Done, Entry, Fault, Handled, Reply, Request, STRIPE_KEY, Stage, State, decline_of,
+    is_card_number, is_digits, is_month,
 };
 
 #[derive(Default)]
@@ -14,6 +14,7 @@ pub(crate) struct Books {
     /// Card numbers by payment method; `None` once it is used up.
     methods: BTreeMap<String, Option<String>>,
     intents: BTreeMap<String, Value>,
+    refunds: Vec<Value>,
     /// What was answered under an idempotency key, and to which body.
     keys: BTreeMap<String, (String, Reply)>,
 }
@@ -21,6 +22,8 @@ pub(crate) struct Books {
 pub(super) fn stage(request: &Request) -> Stage {
     match (request.method.as_str(), request.path.as_str()) {
         ("POST", "/v1/payment_methods") => Stage::Card,
+        ("POST", "/v1/refunds") => Stage::Operation,
+        ("POST", path) if path.starts_with("/v1/payment_intents/") => Stage::Operation,
         ("POST", _) => Stage::Token,
         _ => Stage::LookUp,
     }
@@ -62,6 +65,8 @@ fn reply(state: &mut State, request: &Request, stage: Stage, fault: Option<Fault
     let reply = match request.path.as_str() {
         "/v1/payment_methods" => method(state, &form),
         "/v1/payment_intents" => intent(state, &form),
+        "/v1/refunds" => refund(state, &form),
+        path if stage == Stage::Operation => operation(state, path, &form),
         path => state.violate(format!("stripe: path {path}")),
     };
     // What was done is stored under its key, an error of the server's too.
@@ -125,6 +130,7 @@ fn intent(state: &mut State, form: &BTreeMap<String, String>) -> Reply {
         "payment_method_options[card][moto]",
         "confirm",
         "error_on_requires_action",
+        "capture_method",
         "description",
         "metadata[tonewall_attempt]",
         "metadata[reference]",
@@ -151,9 +157,15 @@ fn intent(state: &mut State, form: &BTreeMap<String, String>) -> Reply {
     let reference = form["metadata[tonewall_attempt]"].clone();
     let id = format!("pi_{}", state.stripe.intents.len() + 1);
     let declined = decline_of(&number);
+    let (status, received) = match (declined, form["capture_method"].as_str()) {
+        (Some(_), _) => ("requires_payment_method", 0),
+        (None, "automatic") => ("succeeded", amount),
+        (None, "manual") => ("requires_capture", 0),
+        _ => return state.violate("stripe: capture_method"),
+    };
     let mut intent = json!({
         "id": id, "object": "payment_intent", "amount": amount, "currency": currency,
-        "status": if declined.is_none() { "succeeded" } else { "requires_payment_method" },
+        "status": status, "amount_received": received,
         "metadata": { "tonewall_attempt": reference, "reference": form["metadata[reference]"] },
         "last_payment_error": null,
     });
@@ -177,8 +189,117 @@ fn intent(state: &mut State, form: &BTreeMap<String, String>) -> Reply {
     }
 }
 
+fn unexpected(code: &str) -> Reply {
+    let error = json!({ "type": "invalid_request_error", "code": code });
+    Reply::json(400, &json!({ "error": error }))
+}
+
+/// Capturing and cancelling.
+fn operation(state: &mut State, path: &str, form: &BTreeMap<String, String>) -> Reply {
+    let parts = path["/v1/payment_intents/".len()..].split_once('/');
+    let Some((id, action @ ("capture" | "cancel"))) = parts else {
+        return state.violate(format!("stripe: path {path}"));
+    };
+    let needed = match action {
+        "capture" => "amount_to_capture",
+        _ => "cancellation_reason",
+    };
+    if let Err(what) = only(form, &[needed], &[]) {
+        return state.violate(what);
+    }
+    let Some(intent) = state.stripe.intents.get(id).cloned() else {
+        return state.violate("stripe: an intent that is not there");
+    };
+    if intent["status"] != "requires_capture" {
+        return unexpected("payment_intent_unexpected_state");
+    }
+    let whole = intent["amount"].as_u64().unwrap();
+    let (kind, amount, status, received) = match action {
+        "capture" => {
+            let amount = form[needed].parse::<u64>().unwrap_or(0);
+            if amount == 0 {
+                return state.violate("stripe: amount_to_capture");
+            }
+            ("settle", amount, "succeeded", amount)
+        }
+        _ => ("void", whole, "canceled", 0),
+    };
+    let done = Done {
+        // Neither carries a reference of ours: there is one of each at most.
+        reference: format!("{kind} of {id}"),
+        kind,
+        amount,
+        charge: id.to_owned(),
+    };
+    if state.operate(done, true).is_err() {
+        return unexpected("amount_too_large");
+    }
+    let intent = state.stripe.intents.get_mut(id).unwrap();
+    intent["status"] = json!(status);
+    intent["amount_received"] = json!(received);
+    Reply::json(200, intent)
+}
+
+fn refund(state: &mut State, form: &BTreeMap<String, String>) -> Reply {
+    let needed = ["payment_intent", "amount", "metadata[tonewall_operation]"];
+    if let Err(what) = only(form, &needed, &[]) {
+        return state.violate(what);
+    }
+    let id = form["payment_intent"].clone();
+    let amount = form["amount"].parse::<u64>().unwrap_or(0);
+    let Some(intent) = state.stripe.intents.get(&id).cloned() else {
+        return state.violate("stripe: a refund of an intent that is not there");
+    };
+    if amount == 0 {
+        return state.violate("stripe: amount of a refund");
+    }
+    if intent["status"] != "succeeded" {
+        return unexpected("charge_not_captured");
+    }
+    let reference = form["metadata[tonewall_operation]"].clone();
+    let done = Done {
+        reference: reference.clone(),
+        kind: "refund",
+        amount,
+        charge: id.clone(),
+    };
+    let settled_by_hand = state
+        .done
+        .iter()
+        .any(|one| one.charge == id && one.kind == "settle");
+    if state.operate(done, settled_by_hand).is_err() {
+        return unexpected("charge_already_refunded");
+    }
+    let refund = json!({
+        "id": format!("re_{}", state.done.len()), "object": "refund", "status": "succeeded",
+        "amount": amount, "payment_intent": id, "metadata": { "tonewall_operation": reference },
+    });
+    state.stripe.refunds.push(refund.clone());
+    Reply::json(200, &refund)
+}
+
+fn refunds(state: &mut State, query: &str) -> Reply {
+    let query: BTreeMap<String, String> = form_urlencoded::parse(query.as_bytes())
+        .into_owned()
+        .collect();
+    let Some(intent) = query.get("payment_intent") else {
+        return state.violate("stripe: refunds of what");
+    };
+    let refunds = state.stripe.refunds.iter();
+    let found: Vec<_> = refunds
+        .filter(|refund| refund["payment_intent"] == intent.as_str())
+        .collect();
+    Reply::json(
+        200,
+        &json!({ "object": "list", "data": found, "has_more": false }),
+    )
+}
+
 fn look_up(state: &mut State, request: &Request) -> Reply {
     let (path, query) = request.path.split_once('?').unwrap_or((&request.path, ""));
+    if path == "/v1/refunds" {
+        return refunds(state, query);
+    }
     let Some(wanted) = path.strip_prefix("/v1/payment_intents/") else {
         return state.violate(format!("stripe: path {path}"));
     };
