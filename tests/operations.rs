@@ -11,7 +11,7 @@ use std::{sync::Arc, time::Duration};
 
 use jiff::SignedDuration;
 use processors::{Fault, Kind, Processor as Simulator, Stage};
-use shop::{PATIENCE, Shop, join_all, log};
+use shop::{AT_A_TIME, PATIENCE, Shop, join_all, log};
 use tempfile::TempDir;
 use tonewall::{
     gateway::payments::{
@@ -278,7 +278,10 @@ async fn meet(kind: Kind, operation: OperationKind, fault: Fault, times: usize) 
         Refund => Purpose::Charge,
     };
     let calls: Vec<String> = (0..times).map(|n| format!("c{n}")).collect();
-    let ids = join_all(calls.iter().map(|call| shop.approved(call, purpose))).await;
+    let mut ids = Vec::new();
+    for calls in calls.chunks(AT_A_TIME) {
+        ids.extend(join_all(calls.iter().map(|call| shop.approved(call, purpose))).await);
+    }
     for id in ids {
         shop.simulator.will(Stage::Operation, fault);
         // A part, so that a second one would not be refused for being too much.

@@ -216,7 +216,7 @@ async fn what_a_person_finds_out_of_an_unknown_charge_is_believed_recorded_and_t
     assert!(!fine && said.contains("has ended: approved"), "{said}");
     let (fine, listed) = command(&["unresolved"]);
     assert!(
-        fine && listed.contains("every charge has its outcome"),
+        fine && listed.contains("every charge and every operation has its outcome"),
         "{listed}"
     );
 
@@ -234,12 +234,30 @@ async fn what_a_person_finds_out_of_an_unknown_charge_is_believed_recorded_and_t
         told["outcome"]["processor_reference"], "NC6HT9CRT65ZGN00",
         "{told}"
     );
+    // A refund that Adyen has taken, and of which it tells by notification only.
+    let path = format!("/v1/payments/{}/refund", id(&payment));
+    let refunded = gateway.post(&path, json!({ "amount": 250 })).await;
+    assert_eq!(refunded["operations"][0]["state"], "pending", "{refunded}");
+    let operation = id(&refunded["operations"][0]).to_owned();
+    let (fine, listed) = command(&["unresolved"]);
+    assert!(fine && listed.contains(&operation), "{listed}");
+    let resolve = ["resolve", id(&payment), "--operation", operation.as_str()];
+    let (fine, said) = command(&[&resolve[..], &["--done", "OP6HT9CRT65ZGN01"]].concat());
+    assert!(fine && said.contains("is done"), "{said}");
+    let (fine, said) = command(&[&resolve[..], &["--not-done"]].concat());
+    assert!(!fine && said.contains("has ended: approved"), "{said}");
+    let told = gateway.get(&format!("/v1/payments/{}", id(&payment))).await;
+    assert_eq!(told["balance"]["refunded_minor"], 250, "{told}");
+
     let data = gateway.data();
     let data = data.to_str().unwrap();
     let shown = ["audit", "show", "--data-dir", data, "--tenant", "default"];
     let by_console = |log: &str| {
         log.lines()
-            .any(|line| line.contains("found by a person") && line.contains("console"))
+            .any(|line| line.contains("operation-result") && line.contains("console"))
+            && log
+                .lines()
+                .any(|line| line.contains("found by a person") && line.contains("charge-result"))
     };
     let patience = std::time::Instant::now() + common::PATIENCE;
     while !by_console(&gateway.command(&shown).1) {

@@ -1,6 +1,6 @@
 //! `/v1`: calls, payments and the session.
 
-use std::sync::Arc;
+use std::{str::FromStr, sync::Arc};
 
 use axum::{
     Json,
@@ -21,8 +21,9 @@ use super::{
     schema,
 };
 use crate::{
-    gateway::payments::{NewPayment, PaymentState, Principal},
-    proto::id::PaymentId,
+    gateway::payments::{MOST_LISTED, NewPayment, PaymentState, Principal},
+    journal::PaymentFilter,
+    proto::{card::Last4, id::PaymentId},
 };
 
 /// A payment's id from the path. What is no id is answered like an id that nothing has.
@@ -62,6 +63,54 @@ impl<S: Send + Sync> FromRequestParts<S> for CallPath {
 pub(super) struct ListQuery {
     /// Only the payments of this call: our id or the signalling's.
     call: Option<String>,
+    /// Only those in this state.
+    #[param(value_type = Option<schema::PaymentState>)]
+    state: Option<String>,
+    /// Only those with exactly this reference of yours.
+    reference: Option<String>,
+    /// Only those whose card ends so: four digits.
+    last4: Option<String>,
+    /// Only those created then (RFC 3339) or later.
+    since: Option<String>,
+    /// Only those created before.
+    until: Option<String>,
+    /// Only those older than this payment: the last of a list leads to the next one.
+    before: Option<String>,
+    /// At most so many, 1 to 200; 200 where left out.
+    #[param(value_type = Option<u32>)]
+    limit: Option<String>,
+}
+
+impl ListQuery {
+    fn filter(&self) -> Result<PaymentFilter, Problem> {
+        fn read<T: FromStr>(text: Option<&String>, expected: &str) -> Result<Option<T>, Problem> {
+            text.map(|text| text.parse().map_err(|_| bad_query(expected)))
+                .transpose()
+        }
+        let state = self.state.as_ref().map(|word| {
+            PaymentState::from_word(word)
+                .ok_or_else(|| bad_query("`state` as a payment's state, such as `approved`"))
+        });
+        let last4 = self
+            .last4
+            .clone()
+            .map(|text| Last4::try_from(text).map_err(|_| bad_query("`last4` as four digits")));
+        let limit = read(self.limit.as_ref(), "`limit` from 1 to 200")?;
+        if limit.is_some_and(|limit| !(1..=MOST_LISTED).contains(&limit)) {
+            return Err(bad_query("`limit` from 1 to 200"));
+        }
+        let time = "a time such as 2026-11-23T09:00:00Z";
+        Ok(PaymentFilter {
+            call: None,
+            state: state.transpose()?,
+            reference: self.reference.clone(),
+            last4: last4.transpose()?,
+            since: read(self.since.as_ref(), &format!("`since` as {time}"))?,
+            until: read(self.until.as_ref(), &format!("`until` as {time}"))?,
+            before: read(self.before.as_ref(), "`before` as a payment's id")?,
+            limit: limit.unwrap_or(MOST_LISTED),
+        })
+    }
 }
 
 #[utoipa::path(get, path = "/v1/session", tag = "session", operation_id = "session",
@@ -118,10 +167,11 @@ pub(super) async fn list_payments(
     Taker(by): Taker,
     query: Result<Query<ListQuery>, QueryRejection>,
 ) -> Result<Response, Problem> {
-    let Query(query) = query.map_err(|_| bad_query("`call` once, or nothing"))?;
+    let Query(query) = query.map_err(|_| bad_query("each name once at most"))?;
+    let filter = query.filter()?;
     let payments = api
         .service
-        .payments(&by.principal, query.call.as_deref())
+        .payments(&by.principal, query.call.as_deref(), filter)
         .await?;
     Ok(Json(serde_json::json!({ "payments": payments })).into_response())
 }

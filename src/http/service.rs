@@ -13,7 +13,7 @@ use crate::{
             Principal, Subscription,
         },
     },
-    journal::{Idempotent, Journal, JournalError, KeyKind, KeyRow},
+    journal::{Idempotent, Journal, JournalError, KeyKind, KeyRow, PaymentFilter},
     proto::{
         audit::Record,
         field::Field,
@@ -66,11 +66,12 @@ pub trait Service: Send + Sync + 'static {
         by: &'a Principal,
         id: &'a PaymentId,
     ) -> Later<'a, Result<PaymentView, PaymentError>>;
-    /// The tenant's payments, newest first.
+    /// The tenant's payments that fit, newest first.
     fn payments<'a>(
         &'a self,
         by: &'a Principal,
         call: Option<&'a str>,
+        filter: PaymentFilter,
     ) -> Later<'a, Result<Vec<PaymentView>, PaymentError>>;
     /// Has a payment wait for the agent's code.
     fn prepare(&self, by: &Principal, new: NewPayment) -> Result<PreparedView, PaymentError>;
@@ -211,8 +212,9 @@ impl Service for Gateway {
         &'a self,
         by: &'a Principal,
         call: Option<&'a str>,
+        filter: PaymentFilter,
     ) -> Later<'a, Result<Vec<PaymentView>, PaymentError>> {
-        Box::pin(self.payments.list(by, call))
+        Box::pin(self.payments.list(by, call, filter))
     }
 
     fn prepare(&self, by: &Principal, new: NewPayment) -> Result<PreparedView, PaymentError> {

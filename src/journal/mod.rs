@@ -28,7 +28,7 @@ use crate::proto::{
     card::{Brand, Last4},
     id::{AttemptId, CallId, KeyId, Node, OperationId, PaymentId, Tenant},
     party::AgentAddress,
-    payment::{Outcome, Purpose, Token},
+    payment::{Outcome, PaymentState, Purpose, Token},
 };
 pub use callbacks::{CallbackCounts, CallbackRow, CallbackState, Route, Tried};
 pub use operations::{NewOperation, NotBegun, OperationBegun, OperationRow, balance};
@@ -57,6 +57,27 @@ pub struct PaymentRow {
     /// Whether no money moves; rows of an older build do not say.
     pub sandbox: Option<bool>,
     pub purpose: Purpose,
+}
+
+/// Which payments are looked for: those that fit all that is named.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct PaymentFilter {
+    /// On this call.
+    pub call: Option<CallId>,
+    /// In this state.
+    pub state: Option<PaymentState>,
+    /// With exactly this reference of the merchant's.
+    pub reference: Option<String>,
+    /// Whose card ends so.
+    pub last4: Option<Last4>,
+    /// Created then or later.
+    pub since: Option<Timestamp>,
+    /// Created earlier.
+    pub until: Option<Timestamp>,
+    /// Older than this one.
+    pub before: Option<PaymentId>,
+    /// At most so many.
+    pub limit: u32,
 }
 
 /// How far an attempt got; each step is durable before the next is done.
@@ -339,15 +360,13 @@ impl Journal {
         self.run(move |s| s.payment(&id)).await
     }
 
-    /// The tenant's payments, newest first, at most `limit`, optionally of one call.
+    /// The tenant's payments that fit, newest first.
     pub async fn payments(
         &self,
         tenant: Tenant,
-        call: Option<CallId>,
-        limit: u32,
+        filter: PaymentFilter,
     ) -> Result<Vec<PaymentRow>, JournalError> {
-        self.run(move |s| s.payments(&tenant, call.as_ref(), limit))
-            .await
+        self.run(move |s| s.payments(&tenant, &filter)).await
     }
 
     /// Durable: the attempt is meant. Inserts the row (phase Intent).

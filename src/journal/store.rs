@@ -11,16 +11,16 @@ use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, Params, TransactionBehavior, named_params, params};
 
 use super::{
-    ArmedRow, AttemptRow, Idempotent, JournalError, KeyKind, KeyRow, LeftRecord, PaymentRow, Phase,
-    Route, callbacks,
+    ArmedRow, AttemptRow, Idempotent, JournalError, KeyKind, KeyRow, LeftRecord, PaymentFilter,
+    PaymentRow, Phase, Route, callbacks,
     row::{self, nanoseconds, stored_amount, to_json, to_word},
     schema,
 };
 use crate::proto::{
     audit::Record,
     call::Holder,
-    id::{AttemptId, CallId, KeyId, Node, PaymentId, Tenant},
-    payment::{Outcome, Token},
+    id::{AttemptId, KeyId, Node, PaymentId, Tenant},
+    payment::{Outcome, PaymentState, Token},
 };
 
 /// How long a write waits for another process that holds the file (the command line).
@@ -126,16 +126,33 @@ impl Store {
     pub(super) fn payments(
         &mut self,
         tenant: &Tenant,
-        call: Option<&CallId>,
-        limit: u32,
+        filter: &PaymentFilter,
     ) -> Result<Vec<PaymentRow>, JournalError> {
         let sql = format!(
-            "{} WHERE tenant = ?1 AND (?2 IS NULL OR call = ?2)
-             ORDER BY created DESC, id DESC LIMIT ?3",
+            "{} WHERE tenant = :tenant
+             AND (:call IS NULL OR call = :call)
+             AND (:state IS NULL OR state = :state)
+             AND (:reference IS NULL OR reference = :reference)
+             AND (:last4 IS NULL OR last4 = :last4)
+             AND (:since IS NULL OR created >= :since)
+             AND (:until IS NULL OR created < :until)
+             AND (:before IS NULL OR (created, id) <
+                 (SELECT created, id FROM payments WHERE id = :before))
+             ORDER BY created DESC, id DESC LIMIT :limit",
             row::PAYMENT
         );
-        let call = call.map(ToString::to_string);
-        self.read(&sql, params![tenant.as_str(), call, limit], row::payment)
+        let named = named_params! {
+            ":tenant": tenant.as_str(),
+            ":call": filter.call.as_ref().map(ToString::to_string),
+            ":state": filter.state.map(PaymentState::as_str),
+            ":reference": filter.reference,
+            ":last4": filter.last4.map(|last4| last4.to_string()),
+            ":since": filter.since.map(nanoseconds),
+            ":until": filter.until.map(nanoseconds),
+            ":before": filter.before.as_ref().map(ToString::to_string),
+            ":limit": filter.limit,
+        };
+        self.read(&sql, named, row::payment)
     }
 
     pub(super) fn intent(&mut self, row: &AttemptRow) -> Result<(), JournalError> {

@@ -100,6 +100,13 @@ fn key(number: u8, kind: KeyKind, expires: Option<Timestamp>) -> KeyRow {
     }
 }
 
+fn latest(limit: u32) -> PaymentFilter {
+    PaymentFilter {
+        limit,
+        ..PaymentFilter::default()
+    }
+}
+
 pub(super) fn open() -> (TempDir, PathBuf, Journal) {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("journal.db");
@@ -130,7 +137,17 @@ async fn payments_come_newest_first_of_one_tenant_and_of_one_call() {
         journal.put_payment(payment(number)).await.unwrap();
     }
     let references = async |call, limit| {
-        let rows = journal.payments(tenant(), call, limit).await.unwrap();
+        let rows = journal
+            .payments(
+                tenant(),
+                PaymentFilter {
+                    call,
+                    limit,
+                    ..PaymentFilter::default()
+                },
+            )
+            .await
+            .unwrap();
         rows.into_iter()
             .map(|row| row.reference)
             .collect::<Vec<_>>()
@@ -138,7 +155,57 @@ async fn payments_come_newest_first_of_one_tenant_and_of_one_call() {
     assert_eq!(references(None, 2).await, ["INV-5", "INV-4"]);
     assert_eq!(references(Some(call(0)), 9).await, ["INV-4", "INV-2"]);
     let other = "other".parse().unwrap();
-    assert_eq!(journal.payments(other, None, 9).await.unwrap(), []);
+    assert_eq!(journal.payments(other, latest(9)).await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn payments_are_found_by_state_reference_card_time_and_page() {
+    let (_dir, _, journal) = open();
+    for number in 1..=6 {
+        let row = PaymentRow {
+            state: if number % 2 == 0 {
+                "approved"
+            } else {
+                "failed"
+            }
+            .to_owned(),
+            last4: Last4::of(&[0, 4, 2, 4, u8::try_from(number).unwrap()]),
+            ..payment(number)
+        };
+        journal.put_payment(row).await.unwrap();
+    }
+    let found = async |filter: PaymentFilter| -> Vec<String> {
+        let rows = journal.payments(tenant(), filter).await.unwrap();
+        rows.into_iter().map(|row| row.reference).collect()
+    };
+    let all = || latest(9);
+    let state = Some(PaymentState::Approved);
+    assert_eq!(
+        found(PaymentFilter { state, ..all() }).await,
+        ["INV-6", "INV-4", "INV-2"]
+    );
+    let reference = Some("INV-3".to_owned());
+    assert_eq!(found(PaymentFilter { reference, ..all() }).await, ["INV-3"]);
+    let last4 = Last4::of(&[0, 4, 2, 4, 5]);
+    assert_eq!(found(PaymentFilter { last4, ..all() }).await, ["INV-5"]);
+    let (since, until) = (Some(at(2)), Some(at(4)));
+    let between = PaymentFilter {
+        since,
+        until,
+        ..all()
+    };
+    assert_eq!(found(between).await, ["INV-3", "INV-2"]);
+    let before = Some(payment(3).id);
+    assert_eq!(
+        found(PaymentFilter { before, ..all() }).await,
+        ["INV-2", "INV-1"]
+    );
+    let page = PaymentFilter {
+        before: Some(payment(6).id),
+        state,
+        ..latest(1)
+    };
+    assert_eq!(found(page).await, ["INV-4"]);
 }
 
 #[tokio::test]
@@ -437,7 +504,7 @@ async fn two_processes_write_at_once_and_nothing_is_lost() {
     for write in writes {
         write.await.unwrap().unwrap();
     }
-    let rows = journal.payments(tenant(), None, 1000).await.unwrap();
+    let rows = journal.payments(tenant(), latest(1000)).await.unwrap();
     assert_eq!(rows.len(), 200);
 }
 

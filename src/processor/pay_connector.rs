@@ -23,7 +23,7 @@ use super::{
 };
 use crate::{
     audit_log::Recorded,
-    proto::{currency::currency_exponent, field::Field},
+    proto::{currency::decimal, field::Field},
 };
 
 /// What the adapter needs to know.
@@ -159,20 +159,9 @@ fn opening(charge: &Charge) -> String {
     let mut text = plain.to_string();
     text.pop();
     // A number with the currency's decimals; as a float it might be rounded.
-    text.push_str(&format!(",\"chargeAmount\":{},", decimal(charge)));
+    let amount = decimal(charge.amount_minor, &charge.currency);
+    text.push_str(&format!(",\"chargeAmount\":{amount},"));
     text
-}
-
-/// Major units with as many decimals as the currency has.
-fn decimal(charge: &Charge) -> String {
-    let decimals = usize::from(currency_exponent(&charge.currency).unwrap_or(2));
-    let digits = format!("{:0>width$}", charge.amount_minor, width = decimals + 1);
-    let (major, minor) = digits.split_at(digits.len() - decimals);
-    if minor.is_empty() {
-        major.to_owned()
-    } else {
-        format!("{major}.{minor}")
-    }
 }
 
 /// The connector's answer. What it says in words is not passed on.

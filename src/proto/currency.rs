@@ -22,9 +22,35 @@ pub fn currency_exponent(code: &str) -> Option<u8> {
     }
 }
 
+/// An amount in major units with as many decimals as the currency has: `12.50` of 1250 cents.
+#[must_use]
+pub fn decimal(minor: u64, currency: &str) -> String {
+    let decimals = usize::from(currency_exponent(currency).unwrap_or(2));
+    let digits = format!("{minor:0>width$}", width = decimals + 1);
+    let (major, minor) = digits.split_at(digits.len() - decimals);
+    if minor.is_empty() {
+        major.to_owned()
+    } else {
+        format!("{major}.{minor}")
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn amounts_are_written_with_the_decimals_of_their_currency() {
+        for (minor, currency, expected) in [
+            (1250, "EUR", "12.50"),
+            (5, "EUR", "0.05"),
+            (1250, "JPY", "1250"),
+            (1250, "KWD", "1.250"),
+            (0, "EUR", "0.00"),
+        ] {
+            assert_eq!(decimal(minor, currency), expected);
+        }
+    }
 
     #[test]
     fn a_currency_has_the_decimals_of_the_standard() {

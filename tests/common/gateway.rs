@@ -277,7 +277,8 @@ impl Gateway {
             .http
             .request(verb, format!("{}{path}", self.base))
             .bearer_auth(&self.secret);
-        if path == "/v1/payments" {
+        let once = ["/v1/payments", "/settle", "/void", "/refund"];
+        if once.iter().any(|end| path.ends_with(end)) {
             request = request.header(
                 "Idempotency-Key",
                 format!("{:032x}", rand::random::<u128>()),

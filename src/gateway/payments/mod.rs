@@ -48,7 +48,7 @@ pub use self::{
 pub use crate::proto::payment::PaymentState;
 use crate::{
     audit_log::AuditLog,
-    journal::{Journal, PaymentRow},
+    journal::{Journal, PaymentFilter, PaymentRow},
     media::{MediaEvent, MediaEventKind, MediaPlane},
     processor::CardPlane,
     proto::{
@@ -72,7 +72,7 @@ const MAILBOX: usize = 256;
 /// which knows the card's brand and last four but no other field. As long as an ended call.
 const ENDED_KEPT: Duration = Duration::from_secs(30);
 /// Payments that a list holds at most.
-const LISTED: u32 = 200;
+pub const MOST_LISTED: u32 = 200;
 
 /// What the service works with.
 #[allow(missing_docs)]
@@ -404,14 +404,14 @@ impl Payments {
                     .await
                     .map_err(PaymentError::NotRecordable)?
                     .ok_or_else(|| PaymentError::UnknownPayment(id.to_string()))?;
-                self.from_row(row).await?
+                self.view_of_row(row).await?
             }
         };
         let mut views = self.with_operations(vec![view]).await?;
         views.pop().ok_or_else(broke_off)
     }
 
-    async fn from_row(&self, row: PaymentRow) -> Result<PaymentView, PaymentError> {
+    async fn view_of_row(&self, row: PaymentRow) -> Result<PaymentView, PaymentError> {
         let attempts = self.shared.records.attempts(row.id.clone()).await;
         let attempts = attempts.map_err(PaymentError::NotRecordable)?;
         Ok(view::from_rows(
@@ -421,11 +421,12 @@ impl Payments {
         ))
     }
 
-    /// The tenant's payments, newest first.
+    /// The tenant's payments that fit, newest first. `call` is our id or the signalling's.
     pub async fn list(
         &self,
         by: &Principal,
         call: Option<&str>,
+        filter: PaymentFilter,
     ) -> Result<Vec<PaymentView>, PaymentError> {
         let call = match call {
             None => None,
@@ -440,7 +441,14 @@ impl Payments {
         };
         let records = &self.shared.records;
         let rows = records
-            .payments(by.tenant.clone(), call, LISTED)
+            .payments(
+                by.tenant.clone(),
+                PaymentFilter {
+                    call,
+                    limit: filter.limit.min(MOST_LISTED),
+                    ..filter
+                },
+            )
             .await
             .map_err(PaymentError::NotRecordable)?;
         let mut views = Vec::with_capacity(rows.len());
@@ -448,7 +456,7 @@ impl Payments {
             let live = self.shared.book().view(&row.id);
             views.push(match live {
                 Some(view) => view,
-                None => self.from_row(row).await?,
+                None => self.view_of_row(row).await?,
             });
         }
         self.with_operations(views).await

@@ -9,7 +9,7 @@ use crate::{
     audit_log::{AuditError, AuditLog},
     journal::{
         ArmedRow, AttemptRow, Journal, NewOperation, NotBegun, OperationBegun, OperationRow,
-        PaymentRow,
+        PaymentFilter, PaymentRow,
     },
     media::{MediaCommand, MediaError, MediaPlane},
     processor::{Abilities, CardPlane, Charge, Operation, Outcome, SubmitError},
@@ -48,8 +48,7 @@ pub(super) trait Records: Send + Sync {
     fn payments(
         &self,
         tenant: Tenant,
-        call: Option<CallId>,
-        limit: u32,
+        filter: PaymentFilter,
     ) -> Later<'_, Result<Vec<PaymentRow>, NotDurable>>;
     fn intent(&self, row: AttemptRow) -> Later<'_, Result<(), NotDurable>>;
     /// Makes the audit record and then the phase `Sending` durable.
@@ -190,12 +189,11 @@ impl Records for Books {
     fn payments(
         &self,
         tenant: Tenant,
-        call: Option<CallId>,
-        limit: u32,
+        filter: PaymentFilter,
     ) -> Later<'_, Result<Vec<PaymentRow>, NotDurable>> {
         Box::pin(async move {
             self.journal
-                .payments(tenant, call, limit)
+                .payments(tenant, filter)
                 .await
                 .map_err(sentence)
         })

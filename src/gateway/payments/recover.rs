@@ -7,7 +7,7 @@ use super::{
     actor::{Actor, Basics, gateway},
 };
 use crate::{
-    journal::{AttemptRow, PaymentRow, Phase},
+    journal::{AttemptRow, PaymentFilter, PaymentRow, Phase},
     processor::Outcome,
     proto::{
         audit::{Event, Record, Success},
@@ -161,7 +161,13 @@ impl Payments {
         let tenant = self.shared.settings.tenant.clone();
         let records = &self.shared.records;
         let rows = records
-            .payments(tenant, None, LOOKED_AT)
+            .payments(
+                tenant,
+                PaymentFilter {
+                    limit: LOOKED_AT,
+                    ..PaymentFilter::default()
+                },
+            )
             .await
             .map_err(no_records)?;
         let mut cancelled = 0;

@@ -24,7 +24,7 @@ use crate::{
         auth::hash,
         service::{Later, Service},
     },
-    journal::{Idempotent, JournalError, KeyKind, KeyRow, NotBegun, Role},
+    journal::{Idempotent, JournalError, KeyKind, KeyRow, NotBegun, PaymentFilter, Role},
     media::MediaError,
     processor::Outcome,
     proto::{
@@ -529,6 +529,7 @@ impl Service for Fake {
         &'a self,
         by: &'a Principal,
         call: Option<&'a str>,
+        filter: PaymentFilter,
     ) -> Later<'a, Result<Vec<PaymentView>, PaymentError>> {
         Box::pin(async move {
             let call = call.map(|id| self.call(&by.tenant, id).map(|call| call.id));
@@ -537,7 +538,9 @@ impl Service for Fake {
                 .payments
                 .values()
                 .rev()
-                .filter(|p| *p.id.tenant() == by.tenant);
+                .filter(|p| *p.id.tenant() == by.tenant)
+                .filter(|p| filter.state.is_none_or(|state| state == p.state))
+                .take(filter.limit as usize);
             Ok(of_tenant
                 .filter(|p| {
                     call.as_ref()

@@ -17,8 +17,8 @@ use super::super::{
 };
 use crate::{
     journal::{
-        ArmedRow, AttemptRow, NewOperation, NotBegun, OperationBegun, OperationRow, PaymentRow,
-        Phase,
+        ArmedRow, AttemptRow, NewOperation, NotBegun, OperationBegun, OperationRow, PaymentFilter,
+        PaymentRow, Phase,
     },
     media::{MediaCommand, MediaError, MediaEvent, MediaEventKind},
     processor::{Abilities, Charge, Operation, Outcome, SubmitError},
@@ -388,11 +388,10 @@ impl Records for Fakes {
     fn payments(
         &self,
         _: Tenant,
-        call: Option<CallId>,
-        _: u32,
+        filter: PaymentFilter,
     ) -> Later<'_, Result<Vec<PaymentRow>, NotDurable>> {
         let mut rows: Vec<PaymentRow> = self.stage().rows.values().cloned().collect();
-        rows.retain(|row| call.as_ref().is_none_or(|call| row.call == *call));
+        rows.retain(|row| filter.call.as_ref().is_none_or(|call| row.call == *call));
         rows.reverse();
         Box::pin(std::future::ready(Ok(rows)))
     }

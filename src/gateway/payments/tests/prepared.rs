@@ -7,6 +7,7 @@ use super::{
     fakes::{Bench, request, settle},
 };
 use crate::{
+    journal::PaymentFilter,
     media::{MediaCommand, MediaEventKind},
     proto::{
         call::{CodeRefusal, Dialled},
@@ -20,7 +21,17 @@ impl Bench {
         // The arming is acknowledged after 40 ms.
         sleep(Duration::from_millis(100)).await;
         settle().await;
-        self.payments.list(&self.by, None).await.unwrap()
+        self.payments
+            .list(
+                &self.by,
+                None,
+                PaymentFilter {
+                    limit: 100,
+                    ..PaymentFilter::default()
+                },
+            )
+            .await
+            .unwrap()
     }
 
     /// The last command that the call got about the code.
