@@ -4,7 +4,7 @@
 use thiserror::Error;
 use zeroize::Zeroizing;
 
-use super::{test_cards, words};
+use super::{digest::BodyDigest, test_cards, words};
 use crate::{
     audit_log::Recorded,
     proto::{
@@ -63,7 +63,23 @@ pub(super) enum Piece<'a> {
 /// A request composed in secret memory, wiped when dropped.
 pub(super) struct CardRequest {
     memory: Box<dyn SecretBytes>,
-    length: usize,
+    /// The request goes from here to the memory's end.
+    start: usize,
+}
+
+/// A body that is composed, as far as whoever writes its head may know it: how long it is, and its hash.
+pub(super) struct Composed<'a>(&'a [u8]);
+
+impl Composed<'_> {
+    /// In bytes.
+    pub(super) fn length(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Its hash, which is as secret as the body: whoever has it can find the card by trying.
+    pub(super) fn digest(&self) -> BodyDigest {
+        BodyDigest::of(self.0)
+    }
 }
 
 /// Why no request could be composed. Nothing was sent.
@@ -113,36 +129,38 @@ impl<'a> CardView<'a> {
             .unwrap_or(true)
     }
 
-    /// Fills the card into a request: `head`, told the body's exact length, then `body`.
+    /// Fills the card into a request: `body` first, at the memory's end, then before it `head`, which may
+    /// depend on what the body has become.
     ///
     /// Takes the [`Recorded`] of the sending: without one no card can be read.
     pub(super) fn compose(
         mut self,
         _recorded: Recorded,
-        head: impl FnOnce(usize) -> Zeroizing<String>,
+        head: impl FnOnce(&Composed<'_>) -> Zeroizing<String>,
         body: &[Piece<'_>],
     ) -> Result<CardRequest, ComposeError> {
         let mut body_length = 0;
         for piece in body {
             body_length += self.read(*piece, <[u8]>::len)?;
         }
-        let head = head(body_length);
 
         let mut memory = self.memory.acquire().ok_or(ComposeError::NoMemory)?;
         let room = memory.bytes().len();
-        let mut rest = memory.bytes_mut();
-        append(&mut rest, head.as_bytes(), room)?;
+        let body_start = room.checked_sub(body_length);
+        let body_start = body_start.ok_or(ComposeError::TooLong(room))?;
+        let mut rest = &mut memory.bytes_mut()[body_start..];
         for piece in body {
             match *piece {
                 Piece::Text(text) => append(&mut rest, text.as_bytes(), room)?,
                 hole => self.read(hole, |digits| append_digits(&mut rest, digits, room))??,
             }
         }
-        let left = rest.len();
-        Ok(CardRequest {
-            length: room - left,
-            memory,
-        })
+
+        let head = head(&Composed(&memory.bytes()[body_start..]));
+        let start = body_start.checked_sub(head.len());
+        let start = start.ok_or(ComposeError::TooLong(room))?;
+        memory.bytes_mut()[start..body_start].copy_from_slice(head.as_bytes());
+        Ok(CardRequest { memory, start })
     }
 
     /// Lends the bytes of a piece. The one place where the card plane opens a field.
@@ -169,7 +187,7 @@ impl<'a> CardView<'a> {
 impl CardRequest {
     /// The whole request, as it goes to the processor.
     pub(super) fn bytes(&self) -> &[u8] {
-        &self.memory.bytes()[..self.length]
+        &self.memory.bytes()[self.start..]
     }
 }
 
@@ -220,12 +238,33 @@ mod tests {
             .view(&memory)
             .compose(
                 recorded(),
-                |length| Zeroizing::new(format!("{length} ")),
+                |body| Zeroizing::new(format!("{} ", body.length())),
                 &body,
             )
             .map_err(|error| error.to_string())
             .unwrap();
         assert_eq!(request.bytes(), b"36 n=4242424242424242&m=12&y=2030&c=123");
+    }
+
+    #[test]
+    fn a_head_that_is_made_of_the_body_stands_before_it() {
+        let memory = Memory::new(64);
+        let mut card = TestCard::new("4242424242424242", "1230", None);
+        let request = card
+            .view(&memory)
+            .compose(
+                recorded(),
+                |body| body.digest().base64(),
+                &[Piece::Text("n="), Piece::Pan],
+            )
+            .map_err(|error| error.to_string())
+            .unwrap();
+        // printf n=4242424242424242 | openssl dgst -sha256 -binary | base64
+        let digest = "5hKfjahNC1eGAEHfcJuZW3UulfTKKFXx2S1QU08ZHjk=";
+        assert_eq!(
+            request.bytes(),
+            format!("{digest}n=4242424242424242").as_bytes()
+        );
     }
 
     #[test]
@@ -236,7 +275,7 @@ mod tests {
                 .view(&memory)
                 .compose(
                     recorded(),
-                    |length| Zeroizing::new(format!("{length} ")),
+                    |body| Zeroizing::new(format!("{} ", body.length())),
                     &[Piece::ExpiryMonthNumber],
                 )
                 .map_err(|error| error.to_string())
@@ -263,6 +302,12 @@ mod tests {
             compose(&memory, &[Piece::SecurityCode]),
             Some(ComposeError::Unreadable)
         );
+        // There is room for the body, and not for the head too.
+        let long = |_: &Composed<'_>| Zeroizing::new("a head".to_owned());
+        let mut other = TestCard::new("4242424242424242", "1230", None);
+        let view = other.view(&memory);
+        let refused = view.compose(recorded(), long, &[Piece::Text("a body")]);
+        assert_eq!(refused.err(), Some(ComposeError::TooLong(10)));
         assert_eq!(memory.taken(), 0);
         assert_eq!(
             compose(&Memory::none(), &[Piece::ExpiryYear]),

@@ -189,7 +189,11 @@ impl Endpoint {
             None => self.connect().await?,
         };
         let request = card
-            .compose(recorded, |length| self.head(path, heading, length), body)
+            .compose(
+                recorded,
+                |body| self.head(path, heading, body.length()),
+                body,
+            )
             .map_err(NotSent::from)?;
         let written = self.write(&mut stream, request.bytes(), ends).await;
         // Wiped here, sent or not: the answer is waited for without it.

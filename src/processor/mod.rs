@@ -10,6 +10,7 @@ mod api;
 mod card;
 mod checkout;
 mod client;
+mod digest;
 mod exchange;
 mod pay_connector;
 mod plane;
