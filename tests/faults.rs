@@ -39,6 +39,9 @@ fn expected(kind: Kind, stage: Stage, fault: Fault) -> PaymentState {
         (Kind::Stripe | Kind::Checkout, _) => Approved,
         (Kind::Connector, _) if is_done => Approved,
         (Kind::Connector, _) => Failed,
+        // It is found, or it is too early to say that there is none.
+        (Kind::Worldpay, _) if is_done => Approved,
+        (Kind::Worldpay, _) => Unknown,
         // It cannot be asked.
         (Kind::Adyen, _) => Unknown,
     }
@@ -118,6 +121,11 @@ async fn no_fault_charges_twice_or_loses_a_charge_by_checkout_com_while_it_charg
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_fault_charges_twice_or_loses_a_charge_by_worldpay() {
+    matrix(Kind::Worldpay, Stage::Card, 2).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_fault_charges_twice_or_loses_a_charge_by_a_connector() {
     matrix(Kind::Connector, Stage::Card, 2).await;
 }
@@ -131,6 +139,7 @@ async fn no_fault_charges_twice_or_loses_a_charge_in_fifty_runs_of_each() {
         (Kind::Adyen, Stage::Card),
         (Kind::Checkout, Stage::Card),
         (Kind::Checkout, Stage::Token),
+        (Kind::Worldpay, Stage::Card),
         (Kind::Connector, Stage::Card),
     ] {
         matrix(kind, stage, 50).await;
@@ -226,6 +235,31 @@ async fn an_old_attempt_is_searched_for_and_not_charged_any_more() {
     assert_eq!(missed.view(&view.id).await.state, PaymentState::Unknown);
     assert!(missed.simulator.state().ledger.is_empty());
     missed.nothing_is_lost(&[view.id]).await;
+}
+
+/// A charge of which the processor has nothing is known not to be there once its search has had the time to
+/// show it, and no earlier.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn that_nothing_was_charged_is_believed_of_a_search_that_had_time_to_find_it() {
+    for (kind, too_early, late_enough) in [(Kind::Worldpay, 15, 25)] {
+        for (minutes, wanted) in [
+            (too_early, PaymentState::Unknown),
+            (late_enough, PaymentState::Failed),
+        ] {
+            let behind = SignedDuration::from_mins(minutes);
+            let data = Arc::new(TempDir::new().unwrap());
+            let shop = Shop::over(Simulator::start(kind).await, data, behind);
+            shop.simulator.will(Stage::Card, Fault::ResetBefore);
+            let view = shop.pay("lost").await;
+            assert_eq!(view.state, PaymentState::Unknown, "{kind:?}: {view:?}");
+            if wanted == PaymentState::Unknown {
+                // A few look-ups later.
+                tokio::time::sleep(Duration::from_secs(4)).await;
+            }
+            shop.until(&view.id, |view| view.state == wanted).await;
+            shop.nothing_is_lost(&[view.id]).await;
+        }
+    }
 }
 
 #[test]

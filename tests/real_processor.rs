@@ -31,7 +31,7 @@ fn section(simulator: &Simulator) -> String {
         Kind::Adyen => format!(
             "kind = \"adyen\"\nmerchant_account = {ADYEN_ACCOUNT:?}\nmanual_reconcile = true"
         ),
-        Kind::Checkout | Kind::Connector => panic!("its tests are in faults.rs"),
+        Kind::Checkout | Kind::Worldpay | Kind::Connector => panic!("its tests are in faults.rs"),
     };
     format!(
         "[processor]\n{kind}\nmode = \"test\"\nurl = {:?}\nkey_file = {:?}\nroots = {:?}\nfirst_byte_timeout = \"4s\"\n",

@@ -143,6 +143,7 @@ impl fmt::Display for Config {
             kind @ (ProcessorKind::Stripe
             | ProcessorKind::Adyen
             | ProcessorKind::CheckoutCom
+            | ProcessorKind::Worldpay
             | ProcessorKind::PayConnector) => {
                 let mode = match self.processor.mode {
                     Some(Mode::Live) => "LIVE: money moves",

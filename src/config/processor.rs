@@ -5,7 +5,9 @@ use std::{fmt, path::PathBuf};
 use serde::Deserialize;
 
 use super::Span;
-use crate::processor::{Adyen, Checkout, Connection, Deadlines, Mode, Site, Stripe, Trust};
+use crate::processor::{
+    Adyen, Checkout, Connection, Deadlines, Mode, Site, Stripe, Trust, Worldpay,
+};
 
 /// `[processor]`. Which keys belong to which processor is checked after it was read.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
@@ -21,7 +23,7 @@ pub struct Processor {
     pub url: Option<Site>,
     /// File with the merchant's key and nothing else.
     pub key_file: Option<PathBuf>,
-    /// Pay connector: who asks, for HTTP Basic.
+    /// Pay connector and Worldpay: who asks, for HTTP Basic.
     pub username: Option<String>,
     /// Pay connector: where a charge can be looked up.
     pub look_up_url: Option<Site>,
@@ -33,7 +35,9 @@ pub struct Processor {
     pub public_key: Option<String>,
     /// Checkout.com: the processing channel.
     pub processing_channel: Option<String>,
-    /// Stripe: what the cardholder's statement says after the account's own prefix.
+    /// Worldpay: the entity.
+    pub entity: Option<String>,
+    /// What the cardholder's statement says; Stripe: after the account's own prefix.
     pub descriptor: Option<String>,
     /// That a charge without an answer is left to a person, where the processor cannot be asked.
     pub manual_reconcile: bool,
@@ -66,6 +70,8 @@ pub enum ProcessorKind {
     Adyen,
     /// Checkout.com.
     CheckoutCom,
+    /// Access Worldpay.
+    Worldpay,
     /// A connector of the merchant's own.
     PayConnector,
 }
@@ -79,6 +85,7 @@ impl ProcessorKind {
             Self::Stripe => "stripe",
             Self::Adyen => "adyen",
             Self::CheckoutCom => "checkout-com",
+            Self::Worldpay => "worldpay",
             Self::PayConnector => "pay-connector",
         }
     }
@@ -158,6 +165,7 @@ impl Processor {
             (ProcessorKind::Stripe, _) => Some(Stripe::SITE),
             (ProcessorKind::Adyen, Mode::Test) => Some(Adyen::TEST_SITE),
             (ProcessorKind::CheckoutCom, mode) => Some(Checkout::site(mode)),
+            (ProcessorKind::Worldpay, mode) => Some(Worldpay::site(mode)),
             (ProcessorKind::Adyen, Mode::Live)
             | (ProcessorKind::PayConnector | ProcessorKind::Sandbox, _) => None,
         };
@@ -173,6 +181,10 @@ impl Processor {
                         let of_test = text.contains("api.sandbox.checkout.com");
                         (of_test, text.contains("api.checkout.com"))
                     }
+                    ProcessorKind::Worldpay => (
+                        text.contains("try.access.worldpay.com"),
+                        text.contains("//access.worldpay.com"),
+                    ),
                     ProcessorKind::Sandbox
                     | ProcessorKind::Stripe
                     | ProcessorKind::PayConnector => (false, false),
@@ -213,7 +225,13 @@ impl Processor {
     /// No key is silently of no use, and none that is needed is missing.
     fn check_keys(&self) -> Result<(), Wrong> {
         use ProcessorKind as K;
-        const REAL: &[ProcessorKind] = &[K::Stripe, K::Adyen, K::CheckoutCom, K::PayConnector];
+        const REAL: &[ProcessorKind] = &[
+            K::Stripe,
+            K::Adyen,
+            K::CheckoutCom,
+            K::Worldpay,
+            K::PayConnector,
+        ];
         let key = |name, is_there, of, needed_by| Key {
             name,
             is_there,
@@ -230,7 +248,12 @@ impl Processor {
             key("mode", self.mode.is_some(), REAL, REAL),
             key("url", self.url.is_some(), REAL, &[]),
             key("key_file", self.key_file.is_some(), REAL, REAL),
-            key("username", self.username.is_some(), &[K::PayConnector], &[]),
+            key(
+                "username",
+                self.username.is_some(),
+                &[K::Worldpay, K::PayConnector],
+                &[K::Worldpay],
+            ),
             key(
                 "look_up_url",
                 self.look_up_url.is_some(),
@@ -261,7 +284,18 @@ impl Processor {
                 &[K::CheckoutCom],
                 &[K::CheckoutCom],
             ),
-            key("descriptor", self.descriptor.is_some(), &[K::Stripe], &[]),
+            key(
+                "entity",
+                self.entity.is_some(),
+                &[K::Worldpay],
+                &[K::Worldpay],
+            ),
+            key(
+                "descriptor",
+                self.descriptor.is_some(),
+                &[K::Stripe, K::Worldpay],
+                &[K::Worldpay],
+            ),
             key(
                 "manual_reconcile",
                 self.manual_reconcile,
@@ -344,18 +378,51 @@ impl Processor {
                 "found a colon, which HTTP Basic cannot carry".to_owned(),
             ));
         }
+        self.check_entity()?;
+        self.check_descriptor()
+    }
+
+    /// As Worldpay's API takes it.
+    fn check_entity(&self) -> Result<(), Wrong> {
         let fits = |text: &String| {
-            (2..=22).contains(&text.len())
-                && text
-                    .bytes()
-                    .all(|byte| byte == b' ' || byte.is_ascii_graphic())
+            let plain = |byte: u8| byte == b' ' || byte.is_ascii_alphanumeric();
+            (1..=32).contains(&text.len()) && text.bytes().all(plain) && !text.starts_with(' ')
+        };
+        match &self.entity {
+            Some(text) if !fits(text) => Err((
+                "processor.entity",
+                "expected 1 to 32 letters, digits and spaces of ASCII, as Worldpay has set it up"
+                    .to_owned(),
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    /// As the processors' APIs take it.
+    fn check_descriptor(&self) -> Result<(), Wrong> {
+        let lengths = match self.kind {
+            ProcessorKind::Worldpay => 1..=24,
+            _ => 2..=22,
+        };
+        let plain = |byte: u8| match self.kind {
+            ProcessorKind::Worldpay => byte.is_ascii_alphanumeric() || b" ,./-".contains(&byte),
+            _ => {
+                let printed = byte == b' ' || byte.is_ascii_graphic();
+                printed && !b"<>\\'\"*".contains(&byte)
+            }
+        };
+        let fits = |text: &String| {
+            lengths.contains(&text.len())
+                && text.bytes().all(plain)
                 && text.bytes().any(|byte| byte.is_ascii_alphabetic())
-                && !text.contains(['<', '>', '\\', '\'', '"', '*'])
         };
         match &self.descriptor {
             Some(text) if !fits(text) => Err((
                 "processor.descriptor",
-                "expected 2 to 22 characters of ASCII with a letter among them and none of < > \\ ' \" *".to_owned(),
+                match self.kind {
+                    ProcessorKind::Worldpay => "expected 1 to 24 letters, digits, spaces and , . / - of ASCII with a letter among them".to_owned(),
+                    _ => "expected 2 to 22 characters of ASCII with a letter among them and none of < > \\ ' \" *".to_owned(),
+                },
             )),
             _ => Ok(()),
         }
@@ -379,7 +446,10 @@ impl Processor {
     /// A processor that cannot be asked what became of a charge is taken only by whoever knows it.
     fn check_reconciliation(&self) -> Result<(), Wrong> {
         let can_be_asked = match self.kind {
-            ProcessorKind::Sandbox | ProcessorKind::Stripe | ProcessorKind::CheckoutCom => true,
+            ProcessorKind::Sandbox
+            | ProcessorKind::Stripe
+            | ProcessorKind::CheckoutCom
+            | ProcessorKind::Worldpay => true,
             ProcessorKind::Adyen => false,
             ProcessorKind::PayConnector => self.look_up_url.is_some(),
         };
@@ -401,95 +471,4 @@ impl Processor {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::{path::Path, time::Duration};
-
-    use super::super::Config;
-
-    const STRIPE: &str = "kind = \"stripe\"\nmode = \"test\"\nkey_file = \"/k\"";
-    const ADYEN: &str = "kind = \"adyen\"\nmode = \"test\"\nkey_file = \"/k\"\nmerchant_account = \"Shop\"\nmanual_reconcile = true";
-    const CHECKOUT: &str = "kind = \"checkout-com\"\nmode = \"live\"\nkey_file = \"/k\"\npublic_key = \"pk_1\"\nprocessing_channel = \"pc_1\"";
-    const CONNECTOR: &str = "kind = \"pay-connector\"\nmode = \"live\"\nkey_file = \"/k\"\nurl = \"https://pay.example.com/charge\"\nlook_up_url = \"https://pay.example.com/charges\"";
-
-    fn parse(text: &str) -> Result<Config, String> {
-        let text = format!("data_dir = \"/d\"\n[processor]\n{text}\n");
-        Config::parse(&text, Path::new("t.toml")).map_err(|error| error.to_string())
-    }
-
-    #[test]
-    fn each_processor_has_a_shortest_section() {
-        for (text, site) in [
-            (STRIPE, "https://api.stripe.com"),
-            (ADYEN, "https://checkout-test.adyen.com/v71"),
-            (CHECKOUT, "https://api.checkout.com"),
-            (CONNECTOR, "https://pay.example.com/charge"),
-        ] {
-            let connection = parse(text).unwrap().processor.connection().unwrap();
-            assert_eq!(connection.site.to_string(), site);
-        }
-        let quick = parse(&format!("{STRIPE}\nwhole_timeout = \"12s\"")).unwrap();
-        let deadlines = quick.processor.connection().unwrap().deadlines;
-        assert_eq!(deadlines.whole, Duration::from_secs(12));
-    }
-
-    #[test]
-    fn what_is_missing_of_no_use_or_of_the_other_mode_is_named() {
-        for (text, named) in [
-            ("kind = \"stripe\"".to_owned(), "no mode"),
-            (
-                "kind = \"stripe\"\nmode = \"test\"".to_owned(),
-                "no key_file",
-            ),
-            ("kind = \"stripe\"\nmode = \"sandbox\"".to_owned(), "live"),
-            (
-                format!("{STRIPE}\nmerchant_account = \"x\""),
-                "merchant_account",
-            ),
-            (
-                format!("{STRIPE}\ndigest_key = \"{}\"", "0".repeat(64)),
-                "digest_key",
-            ),
-            ("kind = \"sandbox\"\nmode = \"live\"".to_owned(), "mode"),
-            (STRIPE.replace("stripe", "worldpay"), "worldpay"),
-            (
-                format!("{STRIPE}\nurl = \"http://api.stripe.com\""),
-                "https://",
-            ),
-            (
-                format!("{STRIPE}\nclient_key = \"/k\""),
-                "client_certificate",
-            ),
-            (format!("{STRIPE}\ndescriptor = \"*\""), "descriptor"),
-            (
-                format!("{STRIPE}\nwhole_timeout = \"41s\""),
-                "whole_timeout",
-            ),
-            (ADYEN.replace("test", "live"), "adyenpayments.com"),
-            (
-                format!(
-                    "{ADYEN}\nurl = \"https://x-checkout-live.adyenpayments.com/checkout/v71\""
-                ),
-                "other mode",
-            ),
-            (
-                ADYEN.replace("manual_reconcile = true", ""),
-                "manual_reconcile",
-            ),
-            (CHECKOUT.replace("public_key", "#"), "no public_key"),
-            (
-                CHECKOUT.replace("processing_channel", "#"),
-                "no processing_channel",
-            ),
-            (
-                format!("{CHECKOUT}\nurl = \"https://x.api.sandbox.checkout.com\""),
-                "other mode",
-            ),
-            (CHECKOUT.replace("pc_1", "a b"), "processing_channel"),
-            (CONNECTOR.replace("look_up_url", "#"), "look_up_url"),
-            (format!("{CONNECTOR}\nusername = \"a:b\""), "colon"),
-        ] {
-            let error = parse(&text).unwrap_err();
-            assert!(error.contains(named), "{text}: {error}");
-        }
-    }
-}
+mod tests;

@@ -255,6 +255,7 @@ async fn start_processor(
         Some(Real::Stripe(adapter)) => Ok((None, plane.start(adapter)?)),
         Some(Real::Checkout(adapter)) => Ok((None, plane.start(*adapter)?)),
         Some(Real::Adyen(adapter)) => Ok((None, plane.start(adapter)?)),
+        Some(Real::Worldpay(adapter)) => Ok((None, plane.start(*adapter)?)),
         Some(Real::PayConnector(adapter)) => Ok((None, plane.start(*adapter)?)),
     }
 }

@@ -6,7 +6,7 @@ use crate::{
     config::{Processor, ProcessorKind},
     processor::{
         Adyen, AdyenSettings, Checkout, CheckoutSettings, PayConnector, PayConnectorSettings,
-        Secret, Stripe, StripeSettings,
+        Secret, Stripe, StripeSettings, Worldpay, WorldpaySettings,
     },
 };
 
@@ -15,6 +15,7 @@ pub(super) enum Real {
     Stripe(Stripe),
     Adyen(Adyen),
     Checkout(Box<Checkout>),
+    Worldpay(Box<Worldpay>),
     PayConnector(Box<PayConnector>),
 }
 
@@ -68,6 +69,18 @@ pub(super) fn configured(section: &Processor) -> anyhow::Result<Option<Real>> {
                 processing_channel: channel.context("processor.processing_channel: found none")?,
             });
             Some(Real::Checkout(Box::new(adapter.context(what)?)))
+        }
+        ProcessorKind::Worldpay => {
+            let (username, entity) = (section.username.clone(), section.entity.clone());
+            let narrative = section.descriptor.clone();
+            let adapter = Worldpay::new(WorldpaySettings {
+                connection,
+                username: username.context("processor.username: found none")?,
+                key,
+                entity: entity.context("processor.entity: found none")?,
+                narrative: narrative.context("processor.descriptor: found none")?,
+            });
+            Some(Real::Worldpay(Box::new(adapter.context(what)?)))
         }
         ProcessorKind::PayConnector => {
             let delay = section.consistency_delay;

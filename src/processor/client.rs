@@ -84,7 +84,10 @@ impl Client {
         request: reqwest::RequestBuilder,
         fields: &[(&'static str, &str)],
     ) -> Result<Response, ExchangeError> {
-        let mut request = request.header("Accept", JSON);
+        let mut request = request;
+        if !fields.iter().any(|(name, _)| *name == "Accept") {
+            request = request.header("Accept", JSON);
+        }
         for (name, value) in fields {
             let mut value = HeaderValue::from_str(value)
                 .map_err(|error| NotSent::Client(format!("{name}: {error}")))?;

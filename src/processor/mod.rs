@@ -24,6 +24,7 @@ mod testing;
 mod trust;
 mod vault;
 mod words;
+mod worldpay;
 
 use std::{future::Future, pin::Pin, time::Duration};
 
@@ -49,6 +50,7 @@ pub use plane::{CardPlane, CardPlaneSettings};
 pub use site::Site;
 pub use stripe::{Stripe, StripeError, StripeSettings};
 pub use trust::{Trust, TrustError};
+pub use worldpay::{Worldpay, WorldpaySettings};
 
 pub use crate::proto::payment::{Abilities, Advice, OperationKind, Outcome, Purpose, Token};
 

@@ -1,8 +1,8 @@
 //! Numbers that processors publish for tests: the only ones that a gateway in test mode sends
 //! (PCI DSS 6.5.5).
 
-/// Of Stripe, Adyen, Checkout.com and the connectors of programmable-voice providers.
-const TEST_CARDS: [&str; 36] = [
+/// Of Stripe, Adyen, Checkout.com, Worldpay and the connectors of programmable-voice providers.
+const TEST_CARDS: [&str; 51] = [
     "4242424242424242",
     "4000000000000002",
     "4000000000009995",
@@ -39,6 +39,21 @@ const TEST_CARDS: [&str; 36] = [
     "4543474002249996",
     "5436031030606378",
     "345678901234564",
+    "4444333322221111",
+    "4911830000000",
+    "4917610000000000",
+    "4462030000000000",
+    "5454545454545454",
+    "2221000000000009",
+    "5163613613613613",
+    "343434343434343",
+    "6011000400000000",
+    "3528000700000000",
+    "6759649826438453",
+    "4000000000002701",
+    "5200000000002235",
+    "340000000002708",
+    "6011000000002117",
 ];
 
 /// Whether these digits, as values 0 to 9, are one of them.

@@ -22,7 +22,9 @@ use tokio::{
 };
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
-use super::{DRIP, Fault, Handled, Kind, Reply, Stage, State, adyen, checkout, connector, stripe};
+use super::{
+    DRIP, Fault, Handled, Kind, Reply, Stage, State, adyen, checkout, connector, stripe, worldpay,
+};
 
 /// A fatal alert, handshake_failure (RFC 8446 §6).
 const ALERT: [u8; 7] = [21, 3, 3, 0, 2, 2, 40];
@@ -156,6 +158,7 @@ async fn answer(
         Kind::Stripe => stripe::stage(request),
         Kind::Adyen => adyen::stage(request),
         Kind::Checkout => checkout::stage(request),
+        Kind::Worldpay => worldpay::stage(request),
         Kind::Connector => connector::stage(request),
     };
     let fault = state.lock().unwrap().next_fault(stage);
@@ -181,6 +184,7 @@ async fn answer(
                 Kind::Stripe => stripe::handle(&mut state, request, fault),
                 Kind::Adyen => adyen::handle(&mut state, request),
                 Kind::Checkout => checkout::handle(&mut state, request),
+                Kind::Worldpay => worldpay::handle(&mut state, request),
                 Kind::Connector => connector::handle(&mut state, request),
             };
             // A fault of the next request that is met at the door waits there.

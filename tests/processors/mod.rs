@@ -10,6 +10,7 @@ mod checkout;
 mod connector;
 mod line;
 mod stripe;
+mod worldpay;
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -29,11 +30,18 @@ pub(crate) enum Kind {
     Stripe,
     Adyen,
     Checkout,
+    Worldpay,
     Connector,
 }
 
 impl Kind {
-    pub(crate) const ALL: [Self; 4] = [Self::Stripe, Self::Adyen, Self::Checkout, Self::Connector];
+    pub(crate) const ALL: [Self; 5] = [
+        Self::Stripe,
+        Self::Adyen,
+        Self::Checkout,
+        Self::Worldpay,
+        Self::Connector,
+    ];
 }
 
 /// What goes wrong, once.
@@ -169,6 +177,7 @@ pub(crate) struct State {
     pub(crate) stripe: stripe::Books,
     pub(crate) adyen: adyen::Books,
     pub(crate) checkout: checkout::Books,
+    pub(crate) worldpay: worldpay::Books,
 }
 
 /// A processor that listens.
@@ -187,6 +196,10 @@ pub(crate) const ADYEN_ACCOUNT: &str = "SimulatedShop";
 pub(crate) const CHECKOUT_KEY: &str = "sk_sbox_simulated";
 pub(crate) const CHECKOUT_PUBLIC_KEY: &str = "pk_sbox_simulated";
 pub(crate) const CHECKOUT_CHANNEL: &str = "pc_simulated";
+pub(crate) const WORLDPAY_USER: &str = "shop";
+pub(crate) const WORLDPAY_KEY: &str = "worldpay-simulated";
+pub(crate) const WORLDPAY_ENTITY: &str = "default";
+pub(crate) const WORLDPAY_NARRATIVE: &str = "Simulated Shop";
 pub(crate) const CONNECTOR_USER: &str = "tonewall";
 pub(crate) const CONNECTOR_KEY: &str = "connector-simulated";
 
@@ -216,6 +229,7 @@ impl Processor {
             Kind::Stripe => STRIPE_KEY,
             Kind::Adyen => ADYEN_KEY,
             Kind::Checkout => CHECKOUT_KEY,
+            Kind::Worldpay => WORLDPAY_KEY,
             Kind::Connector => CONNECTOR_KEY,
         };
         let file = self.folder.path().join("key");
@@ -226,7 +240,7 @@ impl Processor {
     /// Where charges go.
     pub(crate) fn url(&self) -> String {
         let path = match self.kind {
-            Kind::Stripe | Kind::Checkout => "",
+            Kind::Stripe | Kind::Checkout | Kind::Worldpay => "",
             Kind::Adyen => "/v71",
             Kind::Connector => "/charge",
         };

@@ -25,7 +25,7 @@ use tonewall::{
     processor::{
         Adyen, AdyenSettings, CardPlane, CardPlaneSettings, Checkout, CheckoutSettings, Connection,
         Deadlines, Mode, Outcome, PayConnector, PayConnectorSettings, Secret, Stripe,
-        StripeSettings, Trust,
+        StripeSettings, Trust, Worldpay, WorldpaySettings,
     },
     proto::{
         audit::Actor,
@@ -46,7 +46,7 @@ use ulid::Ulid;
 
 use crate::processors::{
     ADYEN_ACCOUNT, CHECKOUT_CHANNEL, CHECKOUT_PUBLIC_KEY, CONNECTOR_USER, Kind,
-    Processor as Simulator,
+    Processor as Simulator, WORLDPAY_ENTITY, WORLDPAY_NARRATIVE, WORLDPAY_USER,
 };
 
 pub(crate) const CARD: [Field; 3] = [
@@ -213,6 +213,16 @@ pub(crate) fn card_plane(simulator: &Simulator, slab: &Arc<Slab>, journal: &Jour
                 key,
                 public_key: CHECKOUT_PUBLIC_KEY.to_owned(),
                 processing_channel: CHECKOUT_CHANNEL.to_owned(),
+            });
+            CardPlane::start(settings, adapter.unwrap(), memory, tokens)
+        }
+        Kind::Worldpay => {
+            let adapter = Worldpay::new(WorldpaySettings {
+                connection,
+                username: WORLDPAY_USER.to_owned(),
+                key,
+                entity: WORLDPAY_ENTITY.to_owned(),
+                narrative: WORLDPAY_NARRATIVE.to_owned(),
             });
             CardPlane::start(settings, adapter.unwrap(), memory, tokens)
         }
@@ -387,7 +397,9 @@ impl Shop {
     pub(crate) fn reference(&self, attempt: &str) -> String {
         match self.simulator.kind {
             Kind::Stripe | Kind::Connector => attempt.to_owned(),
-            Kind::Adyen | Kind::Checkout => format!("att_{}", attempt.rsplit('_').next().unwrap()),
+            Kind::Adyen | Kind::Checkout | Kind::Worldpay => {
+                format!("att_{}", attempt.rsplit('_').next().unwrap())
+            }
         }
     }
 
