@@ -40,8 +40,8 @@ fn expected(kind: Kind, stage: Stage, fault: Fault) -> PaymentState {
         (Kind::Connector, _) if is_done => Approved,
         (Kind::Connector, _) => Failed,
         // It is found, or it is too early to say that there is none.
-        (Kind::Worldpay, _) if is_done => Approved,
-        (Kind::Worldpay, _) => Unknown,
+        (Kind::Worldpay | Kind::CyberSource, _) if is_done => Approved,
+        (Kind::Worldpay | Kind::CyberSource, _) => Unknown,
         // It cannot be asked.
         (Kind::Adyen, _) => Unknown,
     }
@@ -126,6 +126,11 @@ async fn no_fault_charges_twice_or_loses_a_charge_by_worldpay() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_fault_charges_twice_or_loses_a_charge_by_cybersource() {
+    matrix(Kind::CyberSource, Stage::Card, 2).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_fault_charges_twice_or_loses_a_charge_by_a_connector() {
     matrix(Kind::Connector, Stage::Card, 2).await;
 }
@@ -140,6 +145,7 @@ async fn no_fault_charges_twice_or_loses_a_charge_in_fifty_runs_of_each() {
         (Kind::Checkout, Stage::Card),
         (Kind::Checkout, Stage::Token),
         (Kind::Worldpay, Stage::Card),
+        (Kind::CyberSource, Stage::Card),
         (Kind::Connector, Stage::Card),
     ] {
         matrix(kind, stage, 50).await;
@@ -241,7 +247,7 @@ async fn an_old_attempt_is_searched_for_and_not_charged_any_more() {
 /// show it, and no earlier.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn that_nothing_was_charged_is_believed_of_a_search_that_had_time_to_find_it() {
-    for (kind, too_early, late_enough) in [(Kind::Worldpay, 15, 25)] {
+    for (kind, too_early, late_enough) in [(Kind::Worldpay, 15, 25), (Kind::CyberSource, 60, 80)] {
         for (minutes, wanted) in [
             (too_early, PaymentState::Unknown),
             (late_enough, PaymentState::Failed),
@@ -259,6 +265,25 @@ async fn that_nothing_was_charged_is_believed_of_a_search_that_had_time_to_find_
             shop.until(&view.id, |view| view.state == wanted).await;
             shop.nothing_is_lost(&[view.id]).await;
         }
+    }
+}
+
+#[tokio::test]
+async fn a_clock_that_is_off_is_told_as_such_and_is_no_decline() {
+    for (ahead, said) in [(10, "behind"), (-10, "ahead of")] {
+        let shop = Shop::new(Kind::CyberSource).await;
+        shop.simulator.state().clock = SignedDuration::from_mins(ahead);
+        let view = shop.pay("clock").await;
+        assert_eq!(view.state, PaymentState::Failed, "{view:?}");
+        let Some(Outcome::Failed { reason, .. }) = &view.outcome else {
+            panic!("{view:?}")
+        };
+        assert!(
+            reason.contains("did nothing: the clock") && reason.contains(said),
+            "{reason}"
+        );
+        assert!(shop.simulator.state().ledger.is_empty());
+        shop.nothing_is_lost(&[view.id]).await;
     }
 }
 

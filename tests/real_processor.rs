@@ -1,4 +1,4 @@
-//! `tonewall serve` with a real adapter: a card keyed on a call goes to Stripe, here a simulator of it,
+//! `tonewall serve` with a real adapter: a card keyed on a call goes to the processor, here a simulator of it,
 //! and nowhere else; what is wrong with the configuration keeps the gateway from starting.
 #![allow(clippy::unwrap_used, reason = "tests may")]
 
@@ -18,7 +18,10 @@ use common::{
     pay::{capture, complete, id, until},
     play,
 };
-use processors::{ADYEN_ACCOUNT, Fault, Kind, Processor as Simulator, STRIPE_KEY, Stage};
+use processors::{
+    ADYEN_ACCOUNT, CYBERSOURCE_KEY_ID, CYBERSOURCE_MERCHANT, Fault, Kind, Processor as Simulator,
+    Stage,
+};
 use serde_json::{Value, json};
 
 /// A published test card whose number stands nowhere else in these tests.
@@ -30,6 +33,9 @@ fn section(simulator: &Simulator) -> String {
         Kind::Stripe => "kind = \"stripe\"".to_owned(),
         Kind::Adyen => format!(
             "kind = \"adyen\"\nmerchant_account = {ADYEN_ACCOUNT:?}\nmanual_reconcile = true"
+        ),
+        Kind::CyberSource => format!(
+            "kind = \"cybersource\"\nkey_id = {CYBERSOURCE_KEY_ID:?}\nmerchant_id = {CYBERSOURCE_MERCHANT:?}\ndescriptor = \"ORDER\""
         ),
         Kind::Checkout | Kind::Worldpay | Kind::Connector => panic!("its tests are in faults.rs"),
     };
@@ -103,7 +109,19 @@ fn found_in_memory(pid: u32, text: &str) -> Option<Vec<String>> {
     Some(found)
 }
 
-fn is_not_in_memory(gateway: &Gateway, when: &str) {
+/// The card as text, and as the words that a hash function makes of it where they are whole: each four digits
+/// the other way round, wherever the first word begins.
+fn forms_of_the_card() -> Vec<String> {
+    let mut forms = vec![NUMBER.to_owned(), NUMBER[6..].to_owned()];
+    for first in 0..4 {
+        let words = NUMBER.as_bytes()[first..].chunks_exact(4);
+        let turned = words.flat_map(|word| word.iter().rev().copied()).collect();
+        forms.push(String::from_utf8(turned).unwrap());
+    }
+    forms
+}
+
+fn is_not_in_memory(gateway: &Gateway, simulator: &Simulator, when: &str) {
     // A control: the same search finds what is no secret.
     match found_in_memory(gateway.pid(), "simulated-reference") {
         Some(found) => assert!(!found.is_empty(), "the search finds nothing at all"),
@@ -112,19 +130,20 @@ fn is_not_in_memory(gateway: &Gateway, when: &str) {
             return;
         }
     }
-    for secret in [NUMBER, &NUMBER[6..]] {
-        let found = found_in_memory(gateway.pid(), secret).unwrap();
-        assert!(found.is_empty(), "{when}: the card stands in {found:#?}");
+    let secrets = simulator.state().secrets.clone();
+    for secret in forms_of_the_card().into_iter().chain(secrets) {
+        let found = found_in_memory(gateway.pid(), &secret).unwrap();
+        assert!(found.is_empty(), "{when}: a secret stands in {found:#?}");
     }
 }
 
 /// Neither the card nor the merchant's key, which the log of everything might show.
-fn is_not_in_files(folder: &Path) {
+fn is_not_in_files(folder: &Path, secrets: &[String]) {
     for entry in fs::read_dir(folder).unwrap().flatten() {
         if entry.path().is_dir() {
-            is_not_in_files(&entry.path());
+            is_not_in_files(&entry.path(), secrets);
         } else if let Ok(bytes) = fs::read(entry.path()) {
-            for part in [&NUMBER[6..15], STRIPE_KEY] {
+            for part in secrets {
                 let part = part.as_bytes();
                 let holds = bytes.windows(part.len()).any(|found| found == part);
                 assert!(!holds, "a secret stands in {:?}", entry.path());
@@ -135,7 +154,20 @@ fn is_not_in_files(folder: &Path) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_card_goes_from_the_caller_to_stripe_and_is_found_nowhere_else() {
-    let simulator = Simulator::start(Kind::Stripe).await;
+    // What happened to a token moves no money.
+    a_card_is_found_nowhere_else(Kind::Stripe, "failed").await;
+}
+
+/// The digest of a body that holds a card is signed and sent with it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_card_goes_from_the_caller_to_cybersource_and_neither_it_nor_its_digest_is_found_elsewhere()
+ {
+    a_card_is_found_nowhere_else(Kind::CyberSource, "unknown").await;
+}
+
+/// `unanswered` is what a payment is told to be whose card was sent and not answered.
+async fn a_card_is_found_nowhere_else(kind: Kind, unanswered: &str) {
+    let simulator = Simulator::start(kind).await;
     let gateway = start(&simulator).await;
     let mut payments = Vec::new();
     for call in ["one", "two"] {
@@ -166,12 +198,25 @@ async fn a_card_goes_from_the_caller_to_stripe_and_is_found_nowhere_else() {
         while simulator.state().requests == before {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
-        is_not_in_memory(&gateway, "while the answer is waited for");
+        is_not_in_memory(&gateway, &simulator, "while the answer is waited for");
     });
-    assert_eq!(answer.1["state"], "failed", "{answer:?}");
-    assert_eq!(simulator.state().ledger.len(), 1, "charged without a token");
-    is_not_in_memory(&gateway, "after both");
-    is_not_in_files(gateway.folder.path());
+    assert_eq!(answer.1["state"], unanswered, "{answer:?}");
+    if unanswered == "failed" {
+        assert_eq!(simulator.state().ledger.len(), 1, "charged without a token");
+    } else {
+        let found = until(&gateway, id(&payments[1].1), |view| {
+            view["state"] == "approved"
+        })
+        .await;
+        let id = simulator.state().ledger[1].id.clone();
+        assert_eq!(found["outcome"]["processor_reference"], id, "{found}");
+    }
+    assert_eq!(simulator.state().violations, Vec::<String>::new());
+    is_not_in_memory(&gateway, &simulator, "after both");
+    let mut secrets = simulator.state().secrets.clone();
+    secrets.push(NUMBER[6..15].to_owned());
+    secrets.push(fs::read_to_string(simulator.key_file()).unwrap());
+    is_not_in_files(gateway.folder.path(), &secrets);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

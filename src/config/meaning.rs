@@ -144,6 +144,7 @@ impl fmt::Display for Config {
             | ProcessorKind::Adyen
             | ProcessorKind::CheckoutCom
             | ProcessorKind::Worldpay
+            | ProcessorKind::CyberSource
             | ProcessorKind::PayConnector) => {
                 let mode = match self.processor.mode {
                     Some(Mode::Live) => "LIVE: money moves",

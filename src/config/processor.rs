@@ -6,7 +6,7 @@ use serde::Deserialize;
 
 use super::Span;
 use crate::processor::{
-    Adyen, Checkout, Connection, Deadlines, Mode, Site, Stripe, Trust, Worldpay,
+    Adyen, Checkout, Connection, CyberSource, Deadlines, Mode, Site, Stripe, Trust, Worldpay,
 };
 
 /// `[processor]`. Which keys belong to which processor is checked after it was read.
@@ -37,6 +37,10 @@ pub struct Processor {
     pub processing_channel: Option<String>,
     /// Worldpay: the entity.
     pub entity: Option<String>,
+    /// CyberSource: the merchant.
+    pub merchant_id: Option<String>,
+    /// CyberSource: the name of the shared secret.
+    pub key_id: Option<String>,
     /// What the cardholder's statement says; Stripe: after the account's own prefix.
     pub descriptor: Option<String>,
     /// That a charge without an answer is left to a person, where the processor cannot be asked.
@@ -72,6 +76,9 @@ pub enum ProcessorKind {
     CheckoutCom,
     /// Access Worldpay.
     Worldpay,
+    /// CyberSource, by HTTP signature.
+    #[serde(rename = "cybersource")]
+    CyberSource,
     /// A connector of the merchant's own.
     PayConnector,
 }
@@ -86,6 +93,7 @@ impl ProcessorKind {
             Self::Adyen => "adyen",
             Self::CheckoutCom => "checkout-com",
             Self::Worldpay => "worldpay",
+            Self::CyberSource => "cybersource",
             Self::PayConnector => "pay-connector",
         }
     }
@@ -166,6 +174,7 @@ impl Processor {
             (ProcessorKind::Adyen, Mode::Test) => Some(Adyen::TEST_SITE),
             (ProcessorKind::CheckoutCom, mode) => Some(Checkout::site(mode)),
             (ProcessorKind::Worldpay, mode) => Some(Worldpay::site(mode)),
+            (ProcessorKind::CyberSource, mode) => Some(CyberSource::site(mode)),
             (ProcessorKind::Adyen, Mode::Live)
             | (ProcessorKind::PayConnector | ProcessorKind::Sandbox, _) => None,
         };
@@ -185,6 +194,14 @@ impl Processor {
                         text.contains("try.access.worldpay.com"),
                         text.contains("//access.worldpay.com"),
                     ),
+                    // In some countries it has addresses of its own, such as api.in.cybersource.com.
+                    ProcessorKind::CyberSource => {
+                        let is_its = text.contains(".cybersource.com");
+                        (
+                            is_its && text.contains("//apitest."),
+                            is_its && text.contains("//api."),
+                        )
+                    }
                     ProcessorKind::Sandbox
                     | ProcessorKind::Stripe
                     | ProcessorKind::PayConnector => (false, false),
@@ -230,6 +247,7 @@ impl Processor {
             K::Adyen,
             K::CheckoutCom,
             K::Worldpay,
+            K::CyberSource,
             K::PayConnector,
         ];
         let key = |name, is_there, of, needed_by| Key {
@@ -291,9 +309,21 @@ impl Processor {
                 &[K::Worldpay],
             ),
             key(
+                "merchant_id",
+                self.merchant_id.is_some(),
+                &[K::CyberSource],
+                &[K::CyberSource],
+            ),
+            key(
+                "key_id",
+                self.key_id.is_some(),
+                &[K::CyberSource],
+                &[K::CyberSource],
+            ),
+            key(
                 "descriptor",
                 self.descriptor.is_some(),
-                &[K::Stripe, K::Worldpay],
+                &[K::Stripe, K::Worldpay, K::CyberSource],
                 &[K::Worldpay],
             ),
             key(
@@ -360,6 +390,8 @@ impl Processor {
             ("processor.public_key", &self.public_key),
             ("processor.processing_channel", &self.processing_channel),
             ("processor.username", &self.username),
+            ("processor.merchant_id", &self.merchant_id),
+            ("processor.key_id", &self.key_id),
         ] {
             if found.as_ref().is_some_and(|found| !word(found)) {
                 return Err((
@@ -449,7 +481,8 @@ impl Processor {
             ProcessorKind::Sandbox
             | ProcessorKind::Stripe
             | ProcessorKind::CheckoutCom
-            | ProcessorKind::Worldpay => true,
+            | ProcessorKind::Worldpay
+            | ProcessorKind::CyberSource => true,
             ProcessorKind::Adyen => false,
             ProcessorKind::PayConnector => self.look_up_url.is_some(),
         };

@@ -256,6 +256,7 @@ async fn start_processor(
         Some(Real::Checkout(adapter)) => Ok((None, plane.start(*adapter)?)),
         Some(Real::Adyen(adapter)) => Ok((None, plane.start(adapter)?)),
         Some(Real::Worldpay(adapter)) => Ok((None, plane.start(*adapter)?)),
+        Some(Real::CyberSource(adapter)) => Ok((None, plane.start(*adapter)?)),
         Some(Real::PayConnector(adapter)) => Ok((None, plane.start(*adapter)?)),
     }
 }

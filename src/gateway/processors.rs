@@ -5,8 +5,9 @@ use anyhow::Context;
 use crate::{
     config::{Processor, ProcessorKind},
     processor::{
-        Adyen, AdyenSettings, Checkout, CheckoutSettings, PayConnector, PayConnectorSettings,
-        Secret, Stripe, StripeSettings, Worldpay, WorldpaySettings,
+        Adyen, AdyenSettings, Checkout, CheckoutSettings, CyberSource, CyberSourceSettings,
+        PayConnector, PayConnectorSettings, Secret, Stripe, StripeSettings, Worldpay,
+        WorldpaySettings,
     },
 };
 
@@ -16,6 +17,7 @@ pub(super) enum Real {
     Adyen(Adyen),
     Checkout(Box<Checkout>),
     Worldpay(Box<Worldpay>),
+    CyberSource(Box<CyberSource>),
     PayConnector(Box<PayConnector>),
 }
 
@@ -81,6 +83,17 @@ pub(super) fn configured(section: &Processor) -> anyhow::Result<Option<Real>> {
                 narrative: narrative.context("processor.descriptor: found none")?,
             });
             Some(Real::Worldpay(Box::new(adapter.context(what)?)))
+        }
+        ProcessorKind::CyberSource => {
+            let (key_id, merchant) = (section.key_id.clone(), section.merchant_id.clone());
+            let adapter = CyberSource::new(CyberSourceSettings {
+                connection,
+                key,
+                key_id: key_id.context("processor.key_id: found none")?,
+                merchant_id: merchant.context("processor.merchant_id: found none")?,
+                descriptor: section.descriptor.clone(),
+            });
+            Some(Real::CyberSource(Box::new(adapter.context(what)?)))
         }
         ProcessorKind::PayConnector => {
             let delay = section.consistency_delay;

@@ -8,7 +8,7 @@ use zeroize::Zeroizing;
 
 use super::{
     exchange::{Deadlines, EndpointError, ExchangeError, NoAnswer, NotSent},
-    response::{MAX_RESPONSE_BYTES, Response, ResponseError},
+    response::{self, MAX_RESPONSE_BYTES, Response, ResponseError},
     site::Site,
 };
 
@@ -19,6 +19,17 @@ pub(super) struct Heading<'a> {
     pub(super) media: &'static str,
     /// Further fields. Values are visible ASCII.
     pub(super) fields: &'a [(&'static str, &'a str)],
+}
+
+/// Fields that were made for one request, of what may be secret.
+pub(super) type Fields = Vec<(&'static str, Zeroizing<String>)>;
+
+/// Fields as a [`Heading`] has them.
+pub(super) fn lent(fields: &Fields) -> Vec<(&'static str, &str)> {
+    fields
+        .iter()
+        .map(|(name, value)| (*name, value.as_str()))
+        .collect()
 }
 
 /// `application/json`.
@@ -103,6 +114,8 @@ impl Client {
             }
         })?;
         let status = answer.status().as_u16();
+        let date = answer.headers().get("Date");
+        let date = date.and_then(|value| response::date(value.as_bytes()));
         // As large as it can get, so that no copy is left behind by growing.
         let mut body = Zeroizing::new(Vec::with_capacity(MAX_RESPONSE_BYTES));
         while let Some(chunk) = answer
@@ -115,7 +128,7 @@ impl Client {
             }
             body.extend_from_slice(&chunk);
         }
-        Ok(Response { status, body })
+        Ok(Response { status, date, body })
     }
 }
 

@@ -26,8 +26,8 @@ use zeroize::Zeroizing;
 
 use super::{
     Outcome,
-    card::{CardView, ComposeError, Piece},
-    client::{Heading, JSON},
+    card::{CardView, ComposeError, Composed, Piece},
+    client::{Fields, Heading, JSON, lent},
     response::{self, MAX_RESPONSE_BYTES, Response, ResponseError},
     site::Site,
     trust::TrustError,
@@ -38,6 +38,9 @@ use crate::audit_log::Recorded;
 pub(super) const SPARE_FOR: Duration = Duration::from_secs(15);
 /// Most connections that wait for a card.
 const MOST_SPARE: usize = 4;
+
+/// More than any request's head takes, in bytes: keys are a few hundred characters at most.
+const LONGEST_HEAD: usize = 4096;
 
 /// How long each step of an exchange may take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -183,18 +186,45 @@ impl Endpoint {
         heading: Heading<'_>,
         body: &[Piece<'_>],
     ) -> Result<Response, ExchangeError> {
+        let head = |body: &Composed<'_>| self.head(path, heading, body.length());
+        self.post_composed(recorded, card, head, body).await
+    }
+
+    /// Sends a card as JSON, with fields that are made of the body that holds it: after the handshake, just
+    /// before they are sent.
+    pub(super) async fn post_signed_card(
+        &self,
+        recorded: Recorded,
+        card: CardView<'_>,
+        path: &str,
+        sign: impl FnOnce(&Composed<'_>) -> Fields,
+        body: &[Piece<'_>],
+    ) -> Result<Response, ExchangeError> {
+        let head = |body: &Composed<'_>| {
+            let fields = sign(body);
+            let fields = lent(&fields);
+            let heading = Heading {
+                media: JSON,
+                fields: &fields,
+            };
+            self.head(path, heading, body.length())
+        };
+        self.post_composed(recorded, card, head, body).await
+    }
+
+    async fn post_composed(
+        &self,
+        recorded: Recorded,
+        card: CardView<'_>,
+        head: impl FnOnce(&Composed<'_>) -> Zeroizing<String>,
+        body: &[Piece<'_>],
+    ) -> Result<Response, ExchangeError> {
         let ends = Instant::now() + self.deadlines.whole;
         let mut stream = match self.take_spare() {
             Some(stream) => stream,
             None => self.connect().await?,
         };
-        let request = card
-            .compose(
-                recorded,
-                |body| self.head(path, heading, body.length()),
-                body,
-            )
-            .map_err(NotSent::from)?;
+        let request = card.compose(recorded, head, body).map_err(NotSent::from)?;
         let written = self.write(&mut stream, request.bytes(), ends).await;
         // Wiped here, sent or not: the answer is waited for without it.
         drop(request);
@@ -271,7 +301,8 @@ impl Endpoint {
     }
 
     fn head(&self, path: &str, heading: Heading<'_>, body_length: usize) -> Zeroizing<String> {
-        let mut head = Zeroizing::new(String::with_capacity(1024));
+        // Never grown, for a copy would be left behind.
+        let mut head = Zeroizing::new(String::with_capacity(LONGEST_HEAD));
         head.push_str("POST ");
         match (self.site.path(), path) {
             ("", "") => head.push('/'),

@@ -1,5 +1,6 @@
 //! Reads an HTTP/1.1 response from what has arrived so far (RFC 9112 §6).
 
+use jiff::{Timestamp, fmt::rfc2822};
 use thiserror::Error;
 use zeroize::Zeroizing;
 
@@ -11,6 +12,8 @@ const MAX_HEADERS: usize = 64;
 pub(super) struct Response {
     /// The status code.
     pub(super) status: u16,
+    /// When it was made, by the clock of whoever made it; `None` where that is not said.
+    pub(super) date: Option<Timestamp>,
     /// The body, without transfer coding.
     pub(super) body: Zeroizing<Vec<u8>>,
 }
@@ -54,6 +57,9 @@ pub(super) fn parse(mut received: &[u8], ended: bool) -> Result<Option<Response>
             received = body;
             continue;
         }
+        let date = head.headers.iter();
+        let mut date = date.filter(|header| header.name.eq_ignore_ascii_case("date"));
+        let date = date.next().and_then(|header| self::date(header.value));
         let body = match framing(head.headers)? {
             Framing::Length(length) if length > MAX_RESPONSE_BYTES => {
                 return Err(ResponseError::TooLarge);
@@ -63,10 +69,16 @@ pub(super) fn parse(mut received: &[u8], ended: bool) -> Result<Option<Response>
             Framing::UntilEnd => ended.then(|| copy(body)),
         };
         return match body {
-            Some(body) => Ok(Some(Response { status, body })),
+            Some(body) => Ok(Some(Response { status, date, body })),
             None => wait(),
         };
     }
+}
+
+/// The value of a `Date` (RFC 9110 §6.6.1).
+pub(super) fn date(value: &[u8]) -> Option<Timestamp> {
+    let text = std::str::from_utf8(value).ok()?;
+    rfc2822::DateTimeParser::new().parse_timestamp(text).ok()
 }
 
 enum Framing {
@@ -159,6 +171,22 @@ mod tests {
         let until_end = "HTTP/1.1 200 OK\r\n\r\nhello";
         assert_eq!(read(until_end, false), Ok(None));
         assert_eq!(read(until_end, true), Ok(Some((200, b"hello".to_vec()))));
+    }
+
+    #[test]
+    fn a_response_says_when_it_was_made_or_does_not() {
+        for (line, date) in [
+            (
+                "date: Thu, 18 Jul 2019 00:18:03 GMT",
+                Some("2019-07-18T00:18:03Z"),
+            ),
+            ("Date: yesterday", None),
+            ("X: y", None),
+        ] {
+            let text = format!("HTTP/1.1 200 OK\r\n{line}\r\nContent-Length: 0\r\n\r\n");
+            let response = parse(text.as_bytes(), false).unwrap().unwrap();
+            assert_eq!(response.date.map(|date| date.to_string()).as_deref(), date);
+        }
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! Numbers that processors publish for tests: the only ones that a gateway in test mode sends
 //! (PCI DSS 6.5.5).
 
-/// Of Stripe, Adyen, Checkout.com, Worldpay and the connectors of programmable-voice providers.
-const TEST_CARDS: [&str; 51] = [
+/// Of Stripe, Adyen, Checkout.com, Worldpay, CyberSource and the connectors of programmable-voice providers.
+const TEST_CARDS: [&str; 55] = [
     "4242424242424242",
     "4000000000000002",
     "4000000000009995",
@@ -54,6 +54,10 @@ const TEST_CARDS: [&str; 51] = [
     "5200000000002235",
     "340000000002708",
     "6011000000002117",
+    "2222420000001113",
+    "2222630000001125",
+    "3566111111111113",
+    "38000000000006",
 ];
 
 /// Whether these digits, as values 0 to 9, are one of them.

@@ -6,6 +6,7 @@ use std::{
     time::Duration,
 };
 
+use jiff::{Timestamp, fmt::rfc2822::DateTimePrinter};
 use rcgen::{
     BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
     KeyUsagePurpose, date_time_ymd,
@@ -23,7 +24,8 @@ use tokio::{
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
 use super::{
-    DRIP, Fault, Handled, Kind, Reply, Stage, State, adyen, checkout, connector, stripe, worldpay,
+    DRIP, Fault, Handled, Kind, Reply, Stage, State, adyen, checkout, connector, cybersource,
+    stripe, worldpay,
 };
 
 /// A fatal alert, handshake_failure (RFC 8446 §6).
@@ -159,9 +161,15 @@ async fn answer(
         Kind::Adyen => adyen::stage(request),
         Kind::Checkout => checkout::stage(request),
         Kind::Worldpay => worldpay::stage(request),
+        Kind::CyberSource => cybersource::stage(request),
         Kind::Connector => connector::stage(request),
     };
-    let fault = state.lock().unwrap().next_fault(stage);
+    let (fault, clock) = {
+        let mut state = state.lock().unwrap();
+        (state.next_fault(stage), state.clock)
+    };
+    let now = Timestamp::now() + clock;
+    let message = |status, body: &str| message(status, body, now);
     let busy = |status| {
         Some(Reply {
         status,
@@ -185,6 +193,7 @@ async fn answer(
                 Kind::Adyen => adyen::handle(&mut state, request),
                 Kind::Checkout => checkout::handle(&mut state, request),
                 Kind::Worldpay => worldpay::handle(&mut state, request),
+                Kind::CyberSource => cybersource::handle(&mut state, request),
                 Kind::Connector => connector::handle(&mut state, request),
             };
             // A fault of the next request that is met at the door waits there.
@@ -206,7 +215,7 @@ async fn answer(
         }
         Some(Fault::Error500) => {
             let body = r#"{"error":{"type":"api_error"},"errorCode":"905","errorType":"internal"}"#;
-            write(stream, 500, body).await
+            write(stream, &message(500, body)).await
         }
         Some(Fault::HalfBody) => {
             let whole = message(reply.status, &reply.body);
@@ -225,8 +234,8 @@ async fn answer(
             }
             true
         }
-        Some(Fault::BadJson) => write(stream, reply.status, "{\"id\": <html>").await,
-        _ => write(stream, reply.status, &reply.body).await,
+        Some(Fault::BadJson) => write(stream, &message(reply.status, "{\"id\": <html>")).await,
+        _ => write(stream, &message(reply.status, &reply.body)).await,
     }
 }
 
@@ -235,16 +244,18 @@ fn cut(stream: &mut TlsStream<TcpStream>) -> bool {
     false
 }
 
-fn message(status: u16, body: &str) -> Vec<u8> {
+fn message(status: u16, body: &str, now: Timestamp) -> Vec<u8> {
+    let date = DateTimePrinter::new().timestamp_to_rfc9110_string(&now);
     format!(
-        "HTTP/1.1 {status} X\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+        "HTTP/1.1 {status} X\r\nDate: {}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+        date.unwrap(),
         body.len()
     )
     .into_bytes()
 }
 
-async fn write(stream: &mut TlsStream<TcpStream>, status: u16, body: &str) -> bool {
-    stream.write_all(&message(status, body)).await.is_ok() && stream.flush().await.is_ok()
+async fn write(stream: &mut TlsStream<TcpStream>, message: &[u8]) -> bool {
+    stream.write_all(message).await.is_ok() && stream.flush().await.is_ok()
 }
 
 async fn read(stream: &mut TlsStream<TcpStream>) -> Option<Request> {

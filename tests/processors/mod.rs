@@ -8,6 +8,7 @@
 mod adyen;
 mod checkout;
 mod connector;
+mod cybersource;
 mod line;
 mod stripe;
 mod worldpay;
@@ -19,6 +20,7 @@ use std::{
     time::Duration,
 };
 
+use jiff::SignedDuration;
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -31,15 +33,17 @@ pub(crate) enum Kind {
     Adyen,
     Checkout,
     Worldpay,
+    CyberSource,
     Connector,
 }
 
 impl Kind {
-    pub(crate) const ALL: [Self; 5] = [
+    pub(crate) const ALL: [Self; 6] = [
         Self::Stripe,
         Self::Adyen,
         Self::Checkout,
         Self::Worldpay,
+        Self::CyberSource,
         Self::Connector,
     ];
 }
@@ -173,11 +177,16 @@ pub(crate) struct State {
     door_is_for_one: bool,
     /// Whether look-ups miss what is on the books.
     pub(crate) stale: bool,
+    /// How far its clock is ahead.
+    pub(crate) clock: SignedDuration,
+    /// What requests held that is as secret as the card.
+    pub(crate) secrets: Vec<String>,
     pub(crate) requests: usize,
     pub(crate) stripe: stripe::Books,
     pub(crate) adyen: adyen::Books,
     pub(crate) checkout: checkout::Books,
     pub(crate) worldpay: worldpay::Books,
+    pub(crate) cybersource: cybersource::Books,
 }
 
 /// A processor that listens.
@@ -200,6 +209,9 @@ pub(crate) const WORLDPAY_USER: &str = "shop";
 pub(crate) const WORLDPAY_KEY: &str = "worldpay-simulated";
 pub(crate) const WORLDPAY_ENTITY: &str = "default";
 pub(crate) const WORLDPAY_NARRATIVE: &str = "Simulated Shop";
+pub(crate) const CYBERSOURCE_MERCHANT: &str = "simulated_moto";
+pub(crate) const CYBERSOURCE_KEY_ID: &str = "08c94330-0000-4000-8000-e1e43be5efda";
+pub(crate) const CYBERSOURCE_KEY: &str = "c2ltdWxhdGVkLXNoYXJlZC1zZWNyZXQtMDEyMzQ1Njc=";
 pub(crate) const CONNECTOR_USER: &str = "tonewall";
 pub(crate) const CONNECTOR_KEY: &str = "connector-simulated";
 
@@ -230,6 +242,7 @@ impl Processor {
             Kind::Adyen => ADYEN_KEY,
             Kind::Checkout => CHECKOUT_KEY,
             Kind::Worldpay => WORLDPAY_KEY,
+            Kind::CyberSource => CYBERSOURCE_KEY,
             Kind::Connector => CONNECTOR_KEY,
         };
         let file = self.folder.path().join("key");
@@ -240,7 +253,7 @@ impl Processor {
     /// Where charges go.
     pub(crate) fn url(&self) -> String {
         let path = match self.kind {
-            Kind::Stripe | Kind::Checkout | Kind::Worldpay => "",
+            Kind::Stripe | Kind::Checkout | Kind::Worldpay | Kind::CyberSource => "",
             Kind::Adyen => "/v71",
             Kind::Connector => "/charge",
         };

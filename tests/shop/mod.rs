@@ -24,8 +24,8 @@ use tonewall::{
     media::{CardSink, MediaCommand, MediaError, MediaEvent, MediaEventKind, SlotSource},
     processor::{
         Adyen, AdyenSettings, CardPlane, CardPlaneSettings, Checkout, CheckoutSettings, Connection,
-        Deadlines, Mode, Outcome, PayConnector, PayConnectorSettings, Secret, Stripe,
-        StripeSettings, Trust, Worldpay, WorldpaySettings,
+        CyberSource, CyberSourceSettings, Deadlines, Mode, Outcome, PayConnector,
+        PayConnectorSettings, Secret, Stripe, StripeSettings, Trust, Worldpay, WorldpaySettings,
     },
     proto::{
         audit::Actor,
@@ -45,8 +45,9 @@ use tonewall::{
 use ulid::Ulid;
 
 use crate::processors::{
-    ADYEN_ACCOUNT, CHECKOUT_CHANNEL, CHECKOUT_PUBLIC_KEY, CONNECTOR_USER, Kind,
-    Processor as Simulator, WORLDPAY_ENTITY, WORLDPAY_NARRATIVE, WORLDPAY_USER,
+    ADYEN_ACCOUNT, CHECKOUT_CHANNEL, CHECKOUT_PUBLIC_KEY, CONNECTOR_USER, CYBERSOURCE_KEY_ID,
+    CYBERSOURCE_MERCHANT, Kind, Processor as Simulator, WORLDPAY_ENTITY, WORLDPAY_NARRATIVE,
+    WORLDPAY_USER,
 };
 
 pub(crate) const CARD: [Field; 3] = [
@@ -226,6 +227,16 @@ pub(crate) fn card_plane(simulator: &Simulator, slab: &Arc<Slab>, journal: &Jour
             });
             CardPlane::start(settings, adapter.unwrap(), memory, tokens)
         }
+        Kind::CyberSource => {
+            let adapter = CyberSource::new(CyberSourceSettings {
+                connection,
+                key,
+                key_id: CYBERSOURCE_KEY_ID.to_owned(),
+                merchant_id: CYBERSOURCE_MERCHANT.to_owned(),
+                descriptor: Some("ORDER".to_owned()),
+            });
+            CardPlane::start(settings, adapter.unwrap(), memory, tokens)
+        }
         Kind::Connector => {
             let look_up = format!("https://localhost:{}/charges", simulator.port);
             let adapter = PayConnector::new(PayConnectorSettings {
@@ -397,7 +408,7 @@ impl Shop {
     pub(crate) fn reference(&self, attempt: &str) -> String {
         match self.simulator.kind {
             Kind::Stripe | Kind::Connector => attempt.to_owned(),
-            Kind::Adyen | Kind::Checkout | Kind::Worldpay => {
+            Kind::Adyen | Kind::Checkout | Kind::Worldpay | Kind::CyberSource => {
                 format!("att_{}", attempt.rsplit('_').next().unwrap())
             }
         }

@@ -8,6 +8,7 @@ const STRIPE: &str = "kind = \"stripe\"\nmode = \"test\"\nkey_file = \"/k\"";
 const ADYEN: &str = "kind = \"adyen\"\nmode = \"test\"\nkey_file = \"/k\"\nmerchant_account = \"Shop\"\nmanual_reconcile = true";
 const CHECKOUT: &str = "kind = \"checkout-com\"\nmode = \"live\"\nkey_file = \"/k\"\npublic_key = \"pk_1\"\nprocessing_channel = \"pc_1\"";
 const WORLDPAY: &str = "kind = \"worldpay\"\nmode = \"live\"\nkey_file = \"/k\"\nusername = \"u\"\nentity = \"default\"\ndescriptor = \"My Shop, Ltd\"";
+const CYBERSOURCE: &str = "kind = \"cybersource\"\nmode = \"test\"\nkey_file = \"/k\"\nkey_id = \"k-1\"\nmerchant_id = \"shop_moto\"";
 const CONNECTOR: &str = "kind = \"pay-connector\"\nmode = \"live\"\nkey_file = \"/k\"\nurl = \"https://pay.example.com/charge\"\nlook_up_url = \"https://pay.example.com/charges\"";
 
 fn parse(text: &str) -> Result<Config, String> {
@@ -22,6 +23,7 @@ fn each_processor_has_a_shortest_section() {
         (ADYEN, "https://checkout-test.adyen.com/v71"),
         (CHECKOUT, "https://api.checkout.com"),
         (WORLDPAY, "https://access.worldpay.com"),
+        (CYBERSOURCE, "https://apitest.cybersource.com"),
         (CONNECTOR, "https://pay.example.com/charge"),
     ] {
         let connection = parse(text).unwrap().processor.connection().unwrap();
@@ -100,6 +102,21 @@ fn what_is_missing_of_no_use_or_of_the_other_mode_is_named() {
             ),
             "other mode",
         ),
+        (CYBERSOURCE.replace("key_id", "#"), "no key_id"),
+        (CYBERSOURCE.replace("merchant_id", "#"), "no merchant_id"),
+        (CYBERSOURCE.replace("shop_moto", "a b"), "merchant_id"),
+        (
+            format!("{CYBERSOURCE}\nurl = \"https://api.in.cybersource.com\""),
+            "other mode",
+        ),
+        (
+            format!(
+                "{}\nurl = \"https://apitest.cybersource.com\"",
+                CYBERSOURCE.replace("\"test\"", "\"live\"")
+            ),
+            "other mode",
+        ),
+        (format!("{CYBERSOURCE}\nentity = \"x\""), "entity"),
         (CONNECTOR.replace("look_up_url", "#"), "look_up_url"),
         (format!("{CONNECTOR}\nusername = \"a:b\""), "colon"),
     ] {

@@ -10,6 +10,7 @@ use crate::processor::testing::charge;
 fn response(status: u16, body: &Value) -> Response {
     Response {
         status,
+        date: None,
         body: Zeroizing::new(body.to_string().into_bytes()),
     }
 }
