@@ -11,6 +11,7 @@
 //! platform only (Visa Platform Connect), and not for what was captured.
 
 mod answer;
+mod operations;
 mod signature;
 
 use std::time::Duration;
@@ -19,8 +20,8 @@ use jiff::Timestamp;
 use serde_json::json;
 
 use super::{
-    Abilities, CardView, Charge, Connection, EndpointError, Mode, Outcome, Processor, Promises,
-    Secret, Submitted, Token,
+    Abilities, CardView, Charge, Connection, EndpointError, Mode, Operation, Outcome, Processor,
+    Promises, Purpose, Secret, Submitted, Token,
     api::{Api, age, decimal, not_looked_up, short_reference},
     card::{Composed, Piece},
     client::{Fields, Heading, JSON, lent},
@@ -110,7 +111,7 @@ impl CyberSource {
                 "transactionId": reference,
             },
             "processingInformation": {
-                "capture": true,
+                "capture": charge.purpose == Purpose::Charge,
                 "commerceIndicator": "moto",
                 // No address is sent that could be verified.
                 "authorizationOptions": { "ignoreAvsResult": true },
@@ -139,29 +140,33 @@ impl CyberSource {
         self.api.post(path, heading, body).await
     }
 
-    async fn find(&self, charge: &Charge) -> Outcome {
+    /// What CyberSource has under a reference, as far as its index has come; else why that is not known.
+    async fn search(&self, reference: &str) -> Result<Found, String> {
         let search = json!({
             "save": false,
             "name": "tonewall",
             "timezone": "GMT",
-            "query": format!("clientReferenceInformation.code:{}", short_reference(charge)),
+            "query": format!("clientReferenceInformation.code:{reference}"),
             "offset": 0,
             "limit": 10,
             "sort": "submitTimeUtc:desc",
         });
-        let response = match self.post(SEARCHES, search.to_string()).await {
-            Ok(response) => response,
-            Err(error) => return not_looked_up(error),
+        let response = self.post(SEARCHES, search.to_string()).await;
+        let response = response.map_err(|error| error.to_string())?;
+        match (response.status, serde_json::from_slice(&response.body)) {
+            (200 | 201, Ok(found)) => Ok(found),
+            (401, _) => Err(answer::why_not_signed_in(&response)),
+            (status, _) => Err(format!("the search was answered HTTP {status}")),
+        }
+    }
+
+    async fn find(&self, charge: &Charge) -> Outcome {
+        let reference = short_reference(charge);
+        let found = match self.search(&reference).await {
+            Ok(found) => found,
+            Err(why) => return not_looked_up(why),
         };
-        let found = match (
-            response.status,
-            serde_json::from_slice::<Found>(&response.body),
-        ) {
-            (200 | 201, Ok(found)) => found,
-            (401, _) => return not_looked_up(answer::why_not_signed_in(&response)),
-            (status, _) => return not_looked_up(format!("the search was answered HTTP {status}")),
-        };
-        match found.of(charge).as_slice() {
+        match found.of(&reference).as_slice() {
             [] if !found.is_empty() => not_looked_up("the search found something else"),
             [] if age(charge) < SEARCH_LAG => {
                 not_looked_up("the search does not have it, and may lag behind")
@@ -189,7 +194,14 @@ impl Processor for CyberSource {
             consistency_delay: Duration::ZERO,
             // Only on one of its platforms, and only of what was not captured.
             reversal_by_reference: false,
-            abilities: Abilities::default(),
+            abilities: Abilities {
+                authorise: true,
+                settle_part: true,
+                // A void takes back the capture and leaves the authorisation.
+                void_charge: false,
+                refund: true,
+                refund_part: true,
+            },
         }
     }
 
@@ -235,6 +247,14 @@ impl Processor for CyberSource {
 
     async fn look_up(&self, charge: &Charge, _token: Option<&Token>) -> Outcome {
         self.find(charge).await
+    }
+
+    async fn operate(&self, operation: &Operation) -> Outcome {
+        self.request_operation(operation).await
+    }
+
+    async fn look_up_operation(&self, operation: &Operation) -> Outcome {
+        self.find_operation(operation).await
     }
 }
 

@@ -1,7 +1,7 @@
 //! CyberSource REST: payments and transaction searches, with the digest and the signature of each request
 //! verified by another implementation than the gateway's.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use jiff::{SignedDuration, Timestamp, fmt::rfc2822};
@@ -9,8 +9,8 @@ use rustls::crypto::aws_lc_rs::cipher_suite::TLS13_AES_128_GCM_SHA256;
 use serde_json::{Map, Value, json};
 
 use super::{
-    CYBERSOURCE_KEY, CYBERSOURCE_KEY_ID, CYBERSOURCE_MERCHANT, Entry, Handled, Reply, Request,
-    Stage, State, decline_of, is_card_number, is_digits, is_month,
+    CYBERSOURCE_KEY, CYBERSOURCE_KEY_ID, CYBERSOURCE_MERCHANT, Done, Entry, Handled, Reply,
+    Request, Stage, State, decline_of, is_card_number, is_digits, is_month,
 };
 
 /// How old a request may be.
@@ -19,11 +19,16 @@ const FRESH: SignedDuration = SignedDuration::from_mins(5);
 #[derive(Default)]
 pub(crate) struct Books {
     transactions: Vec<Value>,
+    /// Payments that were only set aside.
+    set_aside: BTreeSet<String>,
+    /// Captures of these, and of which.
+    captures: BTreeMap<String, String>,
 }
 
 pub(super) fn stage(request: &Request) -> Stage {
     match request.path.as_str() {
         "/pts/v2/payments" => Stage::Card,
+        path if path.starts_with("/pts/v2/") => Stage::Operation,
         _ => Stage::LookUp,
     }
 }
@@ -33,6 +38,7 @@ pub(super) fn handle(state: &mut State, request: &Request) -> Handled {
     let reply = match signed(state, request) {
         Ok(true) => match stage {
             Stage::Card => payment(state, request),
+            Stage::Operation => operation(state, request),
             Stage::Token | Stage::LookUp => search(state, request),
         },
         Ok(false) => Ok(Reply::json(
@@ -167,9 +173,10 @@ fn payment(state: &mut State, request: &Request) -> Result<Reply, String> {
 
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let indicator = text(&processing["commerceIndicator"]);
-    if processing["capture"] != true || !indicator.eq_ignore_ascii_case("moto") {
+    let capture = processing["capture"].as_bool();
+    let (Some(capture), true) = (capture, indicator.eq_ignore_ascii_case("moto")) else {
         return Err("what is to be done".to_owned());
-    }
+    };
     if let Some(options) = processing.get("authorizationOptions") {
         let options = object(options, &["ignoreAvsResult"], &[])?;
         options["ignoreAvsResult"].as_bool().ok_or("no flag")?;
@@ -216,7 +223,7 @@ fn payment(state: &mut State, request: &Request) -> Result<Reply, String> {
     let result = if declined.is_none() { "1" } else { "0" };
     let mut services =
         vec![json!({ "name": "ics_auth", "rCode": result, "reasonCode": number_of_reason })];
-    if declined.is_none() {
+    if declined.is_none() && capture {
         services.push(json!({ "name": "ics_bill", "rCode": "1", "reasonCode": "100" }));
     }
     state.cybersource.transactions.push(json!({
@@ -225,9 +232,13 @@ fn payment(state: &mut State, request: &Request) -> Result<Reply, String> {
         "orderInformation": { "amountDetails": { "totalAmount": total, "currency": currency } },
         "applicationInformation": { "applications": services },
     }));
+    let cents = (amount * 100.0).round() as u64;
+    if !capture {
+        state.cybersource.set_aside.insert(id.clone());
+    }
     state.ledger.push(Entry {
         reference: reference.clone(),
-        amount: (amount * 100.0).round() as u64,
+        amount: cents,
         currency: currency.clone(),
         charged: declined.is_none(),
         id: id.clone(),
@@ -245,6 +256,82 @@ fn payment(state: &mut State, request: &Request) -> Result<Reply, String> {
         answer["errorInformation"] = json!({ "reason": reason, "message": "no" });
     }
     Ok(Reply::json(201, &answer))
+}
+
+fn operation(state: &mut State, request: &Request) -> Result<Reply, String> {
+    let path: Vec<&str> = request.path.split('/').collect();
+    let ["", "pts", "v2", of, id, what] = path[..] else {
+        return Err(format!("{} {}", request.method, request.path));
+    };
+    let information = match what {
+        "reversals" => "reversalInformation",
+        _ => "orderInformation",
+    };
+    let body: Value = serde_json::from_str(&request.body).map_err(|error| error.to_string())?;
+    let body = object(&body, &["clientReferenceInformation", information], &[])?;
+    let client = object(
+        &body["clientReferenceInformation"],
+        &["code"],
+        &["transactionId"],
+    )?;
+    let told = object(&body[information], &["amountDetails"], &["reason"])?;
+    let amounts = object(&told["amountDetails"], &["totalAmount", "currency"], &[])?;
+    let total = amounts["totalAmount"].as_str().unwrap_or_default();
+    let amount = total.parse::<f64>().map_err(|error| error.to_string())?;
+    let cents = (amount * 100.0).round() as u64;
+    let reference = client["code"].as_str().unwrap_or_default();
+    let known = |found: &Value| found["clientReferenceInformation"]["code"] == reference;
+    let books = &state.cybersource;
+    if reference.is_empty() || books.transactions.iter().any(known) {
+        return Err("a reference that was used, or none".to_owned());
+    }
+
+    let payment = match of {
+        "captures" => books
+            .captures
+            .get(id)
+            .ok_or("a capture that is not there")?,
+        _ => id,
+    };
+    let set_aside = books.set_aside.contains(payment);
+    let (kind, status, service) = match (of, what) {
+        ("payments", "captures") => ("settle", "PENDING", "ics_bill"),
+        ("payments", "reversals") => ("void", "REVERSED", "ics_auth_reversal"),
+        ("captures", "refunds") => ("refund", "PENDING", "ics_credit"),
+        ("payments", "refunds") if !set_aside => ("refund", "PENDING", "ics_credit"),
+        _ => return Err(format!("{what} of {of}")),
+    };
+    let done = Done {
+        reference: reference.to_owned(),
+        kind,
+        amount: cents,
+        charge: payment.to_owned(),
+    };
+    if state.operate(done, set_aside).is_err() {
+        return Ok(Reply::json(
+            400,
+            &json!({ "status": "INVALID_REQUEST", "reason": "EXCEEDS_AUTH_AMOUNT" }),
+        ));
+    }
+    let books = &mut state.cybersource;
+    let ours = format!("68694602195665375{:05}", books.transactions.len());
+    if kind == "settle" {
+        books.captures.insert(ours.clone(), id.to_owned());
+    }
+    books.transactions.push(json!({
+        "id": ours,
+        "clientReferenceInformation": { "code": reference },
+        "orderInformation": { "amountDetails": amounts },
+        "applicationInformation": {
+            "applications": [{ "name": service, "rCode": "1", "reasonCode": "100" }],
+        },
+    }));
+    Ok(Reply::json(
+        201,
+        &json!({
+            "id": ours, "status": status, "clientReferenceInformation": { "code": reference },
+        }),
+    ))
 }
 
 fn search(state: &State, request: &Request) -> Result<Reply, String> {

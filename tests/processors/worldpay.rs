@@ -24,7 +24,7 @@ pub(super) fn handle(state: &mut State, request: &Request) -> Handled {
     let stage = stage(request);
     let reply = match stage {
         Stage::Card => payment(state, request),
-        Stage::Token | Stage::LookUp => query(state, request),
+        Stage::Token | Stage::Operation | Stage::LookUp => query(state, request),
     };
     Handled {
         stage,

@@ -3,14 +3,11 @@
 use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
 
-use super::{
-    super::{
-        Advice, Charge, Outcome,
-        api::{refused, short_reference, unclear},
-        response::Response,
-        words,
-    },
-    amount,
+use super::super::{
+    Advice, Charge, Operation, OperationKind, Outcome, Purpose,
+    api::{decimal, refused, short_reference, unclear, will_not},
+    response::Response,
+    words,
 };
 use crate::proto::{currency::currency_exponent, field::Field};
 
@@ -28,8 +25,8 @@ struct Answer {
 }
 
 #[derive(Deserialize)]
-struct Reference {
-    code: Option<String>,
+pub(super) struct Reference {
+    pub(super) code: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -53,9 +50,9 @@ struct Reason {
 
 /// What a request that was not processed is answered with.
 #[derive(Deserialize)]
-struct Refusal {
-    status: Option<String>,
-    reason: Option<String>,
+pub(super) struct Refusal {
+    pub(super) status: Option<String>,
+    pub(super) reason: Option<String>,
     #[serde(default)]
     details: Vec<Detail>,
 }
@@ -128,7 +125,7 @@ impl Answer {
             Some(found) => {
                 let authorized = found.authorized_amount.as_deref();
                 let currency = found.currency.as_deref();
-                authorized.is_none_or(|text| is_amount(text, charge))
+                authorized.is_none_or(|text| is_amount(text, charge.amount_minor, &charge.currency))
                     && currency.is_none_or(|code| code == charge.currency)
             }
             None => true,
@@ -136,14 +133,14 @@ impl Answer {
     }
 }
 
-/// Whether a decimal is the charge's amount, whatever zeros it ends in.
-fn is_amount(text: &str, charge: &Charge) -> bool {
+/// Whether a decimal is an amount in minor units, whatever zeros it ends in.
+fn is_amount(text: &str, minor: u64, currency: &str) -> bool {
     let plain = |text: &str| match text.contains('.') {
         true => text.trim_end_matches('0').trim_end_matches('.').to_owned(),
         false => text.to_owned(),
     };
-    currency_exponent(&charge.currency).is_some()
-        && amount(charge).is_some_and(|amount| plain(&amount) == plain(text))
+    currency_exponent(currency)
+        .is_some_and(|decimals| plain(&decimal(minor, decimals)) == plain(text))
 }
 
 /// What is not a matter of the card is no decline.
@@ -307,15 +304,14 @@ impl Found {
         self.total_count == 0 && summaries.is_none_or(Vec::is_empty)
     }
 
-    /// What is of this charge.
-    pub(super) fn of(&self, charge: &Charge) -> Vec<&Summary> {
-        let ours = short_reference(charge);
+    /// What is of one of our references.
+    pub(super) fn of(&self, ours: &str) -> Vec<&Summary> {
         let summaries = self.embedded.as_ref().into_iter();
         summaries
             .flat_map(|embedded| &embedded.transaction_summaries)
             .filter(|summary| {
                 let reference = summary.client_reference_information.as_ref();
-                reference.and_then(|found| found.code.as_ref()) == Some(&ours)
+                reference.and_then(|found| found.code.as_deref()) == Some(ours)
             })
             .collect()
     }
@@ -324,7 +320,7 @@ impl Found {
 impl Summary {
     pub(super) fn outcome(&self, charge: &Charge) -> Outcome {
         let unclear = |what: &str| super::not_looked_up(format!("the transaction {what}"));
-        if !self.has_amount_of(charge) {
+        if !self.is_of(charge.amount_minor, &charge.currency) {
             return unclear("is of another amount");
         }
         let Some(authorization) = self.application("ics_auth") else {
@@ -337,8 +333,9 @@ impl Summary {
         let is_captured = self
             .application("ics_bill")
             .is_some_and(|capture| capture.r_code.as_deref() == Some("1"));
+        let is_all_done = is_captured || charge.purpose == Purpose::Authorise;
         match (authorization.r_code.as_deref(), reason, id) {
-            (Some("1"), "100", Some(_)) if is_captured => Outcome::Approved {
+            (Some("1"), "100", Some(_)) if is_all_done => Outcome::Approved {
                 processor_reference,
                 code,
             },
@@ -355,13 +352,36 @@ impl Summary {
         }
     }
 
-    fn has_amount_of(&self, charge: &Charge) -> bool {
+    /// What became of an operation; nothing where that is not said.
+    pub(super) fn outcome_of_operation(&self, operation: &Operation) -> Option<Outcome> {
+        let service = match operation.kind {
+            OperationKind::Settle => "ics_bill",
+            OperationKind::Void => "ics_auth_reversal",
+            OperationKind::Refund => "ics_credit",
+        };
+        let service = self.application(service)?;
+        let currency = &operation.charge.currency;
+        if operation.kind != OperationKind::Void && !self.is_of(operation.amount_minor, currency) {
+            return None;
+        }
+        let reason = service.reason_code.as_deref().unwrap_or_default();
+        match (service.r_code.as_deref(), self.id.as_deref()) {
+            (Some("1"), Some(id)) if !id.is_empty() => Some(Outcome::Approved {
+                processor_reference: words::reference_or_withheld(id),
+                code: words::code_or_withheld(reason_word(reason)),
+            }),
+            (Some("0"), _) => Some(will_not(reason_word(reason))),
+            _ => None,
+        }
+    }
+
+    fn is_of(&self, minor: u64, currency: &str) -> bool {
         let order = self.order_information.as_ref();
         let amounts = order.and_then(|order| order.amount_details.as_ref());
         amounts.is_some_and(|found| {
             let total = found.total_amount.as_deref();
-            total.is_some_and(|total| is_amount(total, charge))
-                && found.currency.as_ref() == Some(&charge.currency)
+            total.is_some_and(|total| is_amount(total, minor, currency))
+                && found.currency.as_deref() == Some(currency)
         })
     }
 

@@ -109,12 +109,11 @@ fn another_amount_than_was_asked_for_is_neither_a_payment_nor_none() {
         (1234, "KWD", "1.234", true),
         (1, "XXX", "1", false),
     ] {
-        let charge = Charge {
-            amount_minor: minor,
-            currency: currency.to_owned(),
-            ..charge(1)
-        };
-        assert_eq!(is_amount(text, &charge), same, "{minor} {currency} {text}");
+        assert_eq!(
+            is_amount(text, minor, currency),
+            same,
+            "{minor} {currency} {text}"
+        );
     }
 }
 
@@ -372,14 +371,25 @@ fn each_result_of_a_transaction_that_was_searched_for_has_its_outcome() {
 }
 
 #[test]
+fn what_was_only_to_be_set_aside_is_approved_without_a_capture() {
+    let set_aside = Charge {
+        purpose: Purpose::Authorise,
+        ..charge(1)
+    };
+    let summary: Summary = serde_json::from_value(summary(&[("ics_auth", "1", "100")])).unwrap();
+    assert_eq!(summary.outcome(&set_aside).as_str(), "approved");
+    assert_eq!(summary.outcome(&charge(1)).as_str(), "pending");
+}
+
+#[test]
 fn a_transaction_of_another_reference_or_amount_is_not_this_charge() {
     let whole = summary(&[("ics_auth", "1", "100"), ("ics_bill", "1", "100")]);
     let search = |summary: &Value| -> Found {
         let body = json!({ "totalCount": 1, "_embedded": { "transactionSummaries": [summary] } });
         serde_json::from_value(body).unwrap()
     };
-    assert_eq!(search(&whole).of(&charge(1)).len(), 1);
-    assert!(search(&whole).of(&charge(2)).is_empty());
+    assert_eq!(search(&whole).of(&short_reference(&charge(1))).len(), 1);
+    assert!(search(&whole).of(&short_reference(&charge(2))).is_empty());
     assert!(!search(&whole).is_empty());
     for (member, value) in [
         ("totalAmount", json!("12.51")),
