@@ -244,18 +244,6 @@ pub(super) fn rescaled(minor: u64, standard: u8, decimals: u8) -> Option<u64> {
     }
 }
 
-/// An amount in major units, with as many decimals as are told.
-pub(super) fn decimal(minor: u64, decimals: u8) -> String {
-    let decimals = usize::from(decimals);
-    let digits = format!("{minor:0>width$}", width = decimals + 1);
-    let (major, minor) = digits.split_at(digits.len() - decimals);
-    if minor.is_empty() {
-        major.to_owned()
-    } else {
-        format!("{major}.{minor}")
-    }
-}
-
 /// What is said where nothing was done.
 pub(super) fn refused(why: &str, status: u16, retryable: bool) -> Outcome {
     Outcome::Failed {
@@ -320,18 +308,6 @@ mod tests {
         let (one, two) = (short_reference(&charge(1)), short_reference(&charge(2)));
         assert_ne!(one, two);
         assert_eq!(one.len(), 30);
-    }
-
-    #[test]
-    fn a_decimal_has_as_many_places_as_its_currency() {
-        for (minor, decimals, text) in [
-            (1250, 2, "12.50"),
-            (5, 2, "0.05"),
-            (1250, 0, "1250"),
-            (1250, 3, "1.250"),
-        ] {
-            assert_eq!(decimal(minor, decimals), text);
-        }
     }
 
     #[test]

@@ -22,14 +22,17 @@ use serde_json::json;
 use super::{
     Abilities, CardView, Charge, Connection, EndpointError, Mode, Operation, Outcome, Processor,
     Promises, Purpose, Secret, Submitted, Token,
-    api::{Api, age, decimal, not_looked_up, short_reference},
+    api::{Api, age, not_looked_up, short_reference},
     card::{Composed, Piece},
     client::{Fields, Heading, JSON, lent},
     digest::BodyDigest,
     exchange::ExchangeError,
     response::Response,
 };
-use crate::{audit_log::Recorded, proto::currency::currency_exponent};
+use crate::{
+    audit_log::Recorded,
+    proto::currency::{currency_exponent, decimal},
+};
 use answer::{Found, understand};
 use signature::Signer;
 
@@ -260,6 +263,6 @@ impl Processor for CyberSource {
 
 /// CyberSource counts in major units with the decimals of ISO 4217.
 fn amount(charge: &Charge) -> Option<String> {
-    let decimals = currency_exponent(&charge.currency)?;
-    Some(decimal(charge.amount_minor, decimals))
+    currency_exponent(&charge.currency)?;
+    Some(decimal(charge.amount_minor, &charge.currency))
 }

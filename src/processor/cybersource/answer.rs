@@ -5,11 +5,14 @@ use serde::Deserialize;
 
 use super::super::{
     Advice, Charge, Operation, OperationKind, Outcome, Purpose,
-    api::{decimal, refused, short_reference, unclear, will_not},
+    api::{refused, short_reference, unclear, will_not},
     response::Response,
     words,
 };
-use crate::proto::{currency::currency_exponent, field::Field};
+use crate::proto::{
+    currency::{currency_exponent, decimal},
+    field::Field,
+};
 
 /// How far a clock may be off before it is named as the reason of a signature that is not taken.
 const CLOCK_TOLERANCE: SignedDuration = SignedDuration::from_secs(60);
@@ -139,8 +142,7 @@ fn is_amount(text: &str, minor: u64, currency: &str) -> bool {
         true => text.trim_end_matches('0').trim_end_matches('.').to_owned(),
         false => text.to_owned(),
     };
-    currency_exponent(currency)
-        .is_some_and(|decimals| plain(&decimal(minor, decimals)) == plain(text))
+    currency_exponent(currency).is_some() && plain(&decimal(minor, currency)) == plain(text)
 }
 
 /// What is not a matter of the card is no decline.

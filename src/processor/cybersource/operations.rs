@@ -15,13 +15,12 @@ use crate::{
     processor::{
         Operation, OperationKind, Outcome,
         api::{
-            OnTheBooks, decimal, operation_outcome, refused, short_operation_reference, unclear,
-            will_not,
+            OnTheBooks, operation_outcome, refused, short_operation_reference, unclear, will_not,
         },
         response::Response,
         words,
     },
-    proto::currency::currency_exponent,
+    proto::currency::{currency_exponent, decimal},
 };
 
 impl CyberSource {
@@ -65,10 +64,11 @@ impl CyberSource {
 
 /// Path and JSON; nothing where the charge cannot be named or its amount not be written.
 fn request(operation: &Operation) -> Option<(String, String)> {
-    let decimals = currency_exponent(&operation.charge.currency)?;
+    let currency = &operation.charge.currency;
+    currency_exponent(currency)?;
     let amounts = json!({
-        "totalAmount": decimal(operation.amount_minor, decimals),
-        "currency": operation.charge.currency,
+        "totalAmount": decimal(operation.amount_minor, currency),
+        "currency": currency,
     });
     let reference = short_operation_reference(operation);
     let mut body = json!({
