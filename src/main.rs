@@ -65,7 +65,7 @@ enum Command {
         #[command(subcommand)]
         command: keys::KeysCommand,
     },
-    /// List payments whose outcome is unknown, and write down what a person has found out
+    /// Find payments, list those whose outcome is unknown, and write down what a person has found out
     Payments {
         #[command(subcommand)]
         command: payments_command::PaymentsCommand,

@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::{Router, http::header, routing::get};
+use jiff::Timestamp;
 use prometheus::{
     Encoder, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
 };
@@ -11,15 +12,16 @@ use crate::{
     audit_log::AuditLog,
     callbacks::Totals,
     gateway::payments::{PaymentEvent, PaymentState},
+    journal::OpenOutcomes,
     media::{MediaEvent, MediaEventKind, MediaPlane},
     proto::{capture::CaptureEventKind, field::Field, id::EndpointName, leg::Leg},
 };
 
-/// What a door of the control plane turned away since the start, by reason.
 /// Peers by name, and whether each answers.
 type PeersThere = Box<dyn Fn() -> Vec<(String, bool)> + Send + Sync>;
 /// What became of messages to merchants, by endpoint.
 type CallbackTotals = Box<dyn Fn() -> Vec<(EndpointName, Totals)> + Send + Sync>;
+/// What a door of the control plane turned away since the start, by reason.
 type RefusalTotals = Box<dyn Fn() -> Vec<(&'static str, &'static str, u64)> + Send + Sync>;
 
 /// All metrics of the gateway.
@@ -43,6 +45,8 @@ pub struct Metrics {
     captures: IntCounterVec,
     payments: IntCounterVec,
     unresolved: IntGauge,
+    operations_open: IntGauge,
+    operations_oldest: IntGauge,
     audit: AuditLog,
     audit_healthy: IntGauge,
     control_refused: IntCounterVec,
@@ -192,6 +196,14 @@ impl Metrics {
                 "tonewall_payments_unresolved",
                 "Payments whose charge may stand and whose outcome is unknown. Above 0 for long needs a person.",
             )?,
+            operations_open: gauge(
+                "tonewall_operations_unresolved",
+                "Settlements, voids and refunds that may have been done and are not decided.",
+            )?,
+            operations_oldest: gauge(
+                "tonewall_operations_unresolved_oldest_seconds",
+                "Age of the oldest of those; 0 where there is none. Above a day it needs a person.",
+            )?,
             audit_healthy: gauge(
                 "tonewall_audit_log_healthy",
                 "1 while the compliance log can be written and has room.",
@@ -268,10 +280,14 @@ impl Metrics {
         self.payments.with_label_values(&[state]).inc();
     }
 
-    /// Payments that are unknown now.
-    pub fn set_unresolved(&self, count: usize) {
-        self.unresolved
-            .set(i64::try_from(count).unwrap_or(i64::MAX));
+    /// What of charges and operations waits to be found out.
+    pub fn observe_open_outcomes(&self, open: &OpenOutcomes, now: Timestamp) {
+        let age = open
+            .oldest_operation
+            .map_or(0, |oldest| now.duration_since(oldest).as_secs().max(0));
+        self.unresolved.set(open.charges.cast_signed());
+        self.operations_open.set(open.operations.cast_signed());
+        self.operations_oldest.set(age);
     }
 
     /// Has a door's refusals told with every scrape: door, reason and total.

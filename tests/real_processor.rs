@@ -246,6 +246,9 @@ async fn what_a_person_finds_out_of_an_unknown_charge_is_believed_recorded_and_t
     };
     let (fine, listed) = command(&["unresolved"]);
     assert!(fine && listed.contains(id(&payment)), "{listed}");
+    gateway
+        .until_counted("tonewall_payments_unresolved", 1, "what waits for a person")
+        .await;
     for wrong in [
         &["--charged", NUMBER][..],
         &["--charged", "x", "--not-charged"],
@@ -286,6 +289,16 @@ async fn what_a_person_finds_out_of_an_unknown_charge_is_believed_recorded_and_t
     let operation = id(&refunded["operations"][0]).to_owned();
     let (fine, listed) = command(&["unresolved"]);
     assert!(fine && listed.contains(&operation), "{listed}");
+    gateway
+        .until_counted("tonewall_payments_unresolved", 0, "what waits for a person")
+        .await;
+    gateway
+        .until_counted(
+            "tonewall_operations_unresolved",
+            1,
+            "what waits for a person",
+        )
+        .await;
     let resolve = ["resolve", id(&payment), "--operation", operation.as_str()];
     let (fine, said) = command(&[&resolve[..], &["--done", "OP6HT9CRT65ZGN01"]].concat());
     assert!(fine && said.contains("is done"), "{said}");
@@ -293,6 +306,13 @@ async fn what_a_person_finds_out_of_an_unknown_charge_is_believed_recorded_and_t
     assert!(!fine && said.contains("has ended: approved"), "{said}");
     let told = gateway.get(&format!("/v1/payments/{}", id(&payment))).await;
     assert_eq!(told["balance"]["refunded_minor"], 250, "{told}");
+    gateway
+        .until_counted(
+            "tonewall_operations_unresolved",
+            0,
+            "what waits for a person",
+        )
+        .await;
 
     let data = gateway.data();
     let data = data.to_str().unwrap();

@@ -18,6 +18,9 @@ use crate::{
 /// How often records that the command line left are looked for.
 const LEFT_RECORDS: Duration = Duration::from_secs(1);
 
+/// How often open outcomes are counted.
+const OPEN_OUTCOMES: Duration = Duration::from_secs(5);
+
 /// Hands on every media event, in order, until the media plane is gone.
 pub(super) async fn media_events(
     mut events: mpsc::Receiver<MediaEvent>,
@@ -57,13 +60,25 @@ pub(super) async fn payment_events(payments: Payments, tenant: Tenant, metrics: 
         match live.recv().await {
             Ok(event) => {
                 metrics.observe_payment(&event);
-                metrics.set_unresolved(payments.unresolved());
             }
             Err(RecvError::Lagged(missed)) => {
                 tracing::warn!(missed, "the metrics did not see some payment events");
             }
             Err(RecvError::Closed) => return,
         }
+    }
+}
+
+/// Counts what waits to be found out: whoever finds it out, the journal has it.
+pub(super) async fn open_outcomes(journal: Journal, metrics: Arc<Metrics>) {
+    loop {
+        match journal.open_outcomes().await {
+            Ok(open) => metrics.observe_open_outcomes(&open, read_clocks().utc),
+            Err(error) => {
+                tracing::warn!(%error, "what waits to be found out cannot be counted");
+            }
+        }
+        tokio::time::sleep(OPEN_OUTCOMES).await;
     }
 }
 

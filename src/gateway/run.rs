@@ -120,6 +120,10 @@ async fn run(path: &Path, config: Config, text: &str) -> anyhow::Result<()> {
         config.tenant.clone(),
         Arc::clone(&metrics),
     ));
+    tasks.spawn(dispatch::open_outcomes(
+        journal.clone(),
+        Arc::clone(&metrics),
+    ));
     tasks.spawn(dispatch::left_records(journal.clone(), audit.clone()));
     tasks.spawn(callbacks.clone().run(journal.clone()));
     let told = callbacks.clone();

@@ -59,6 +59,17 @@ pub struct PaymentRow {
     pub purpose: Purpose,
 }
 
+/// What waits to be found out, by a look-up or a person.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct OpenOutcomes {
+    /// Charges that may stand.
+    pub charges: u64,
+    /// Settlements, voids and refunds that may have been done.
+    pub operations: u64,
+    /// When the oldest of those was asked for.
+    pub oldest_operation: Option<Timestamp>,
+}
+
 /// Which payments are looked for: those that fit all that is named.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct PaymentFilter {
@@ -414,6 +425,11 @@ impl Journal {
     /// Attempts in phase Intent or Sending, and those whose result is Unknown: what a restart looks at.
     pub async fn unresolved(&self) -> Result<Vec<AttemptRow>, JournalError> {
         self.run(Store::unresolved).await
+    }
+
+    /// How many outcomes are open: pending, or unknown.
+    pub async fn open_outcomes(&self) -> Result<OpenOutcomes, JournalError> {
+        self.run(|s| s.open_outcomes()).await
     }
 
     /// Durable: this call is armed by this holder.

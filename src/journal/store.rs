@@ -11,8 +11,8 @@ use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, Params, TransactionBehavior, named_params, params};
 
 use super::{
-    ArmedRow, AttemptRow, Idempotent, JournalError, KeyKind, KeyRow, LeftRecord, PaymentFilter,
-    PaymentRow, Phase, Route, callbacks,
+    ArmedRow, AttemptRow, Idempotent, JournalError, KeyKind, KeyRow, LeftRecord, OpenOutcomes,
+    PaymentFilter, PaymentRow, Phase, Route, callbacks,
     row::{self, nanoseconds, stored_amount, to_json, to_word},
     schema,
 };
@@ -265,6 +265,25 @@ impl Store {
             row::ATTEMPT
         );
         self.read(&sql, [], row::attempt)
+    }
+
+    pub(super) fn open_outcomes(&mut self) -> Result<OpenOutcomes, JournalError> {
+        // The first condition is that of the indexes.
+        let counted = "FROM attempts WHERE phase <> 'ended' AND phase = 'unknown'";
+        let charges: i64 =
+            self.connection
+                .query_row(&format!("SELECT count(*) {counted}"), [], |row| row.get(0))?;
+        let counted = counted.replace("attempts", "operations");
+        let sql = format!("SELECT count(*), min(created) {counted}");
+        let (operations, oldest_operation): (i64, _) =
+            self.connection.query_row(&sql, [], |row| {
+                Ok((row.get(0)?, row::optional_time(row, 1)))
+            })?;
+        Ok(OpenOutcomes {
+            charges: charges.unsigned_abs(),
+            operations: operations.unsigned_abs(),
+            oldest_operation: oldest_operation?,
+        })
     }
 
     pub(super) fn set_armed(&mut self, row: &ArmedRow) -> Result<(), JournalError> {

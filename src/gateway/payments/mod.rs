@@ -533,14 +533,6 @@ impl Payments {
         book.live.values().filter(busy).count()
     }
 
-    /// Payments whose charge may stand and whose outcome is not known yet.
-    #[must_use]
-    pub fn unresolved(&self) -> usize {
-        let book = self.shared.book();
-        let unknown = |live: &&Handle| live.view.borrow().state == PaymentState::Unknown;
-        book.live.values().filter(unknown).count()
-    }
-
     fn tell_call(&self, call: &CallId, fact: &Input) {
         for id in self.on_call(call) {
             self.tell(&id, Message::Fact(fact.clone()));

@@ -4,6 +4,7 @@ use ulid::Ulid;
 
 use super::*;
 use crate::{
+    journal::OpenOutcomes,
     journal::tests::{at, attempt, node, open, payment, tenant, unknown},
     proto::payment::{Advice, Purpose},
 };
@@ -224,4 +225,36 @@ async fn a_settlement_or_void_that_is_open_holds_everything_up() {
         let undecided = NotAllowed::Undecided(OperationKind::Settle);
         assert_eq!(refused, NotBegun::NotAllowed(undecided));
     }
+}
+
+#[tokio::test]
+async fn what_waits_to_be_found_out_is_counted_until_it_is() {
+    let (journal, _folder) = charged(Purpose::Charge, unknown()).await;
+    let open = journal.open_outcomes().await.unwrap();
+    assert_eq!((open.charges, open.operations), (1, 0));
+
+    let (journal, _folder) = charged(Purpose::Charge, approved("ch_1")).await;
+    for (number, outcome) in [(1, unknown()), (2, unknown()), (3, approved("re_3"))] {
+        let new = order(number, OperationKind::Refund, Some(100));
+        ended(&journal, new, outcome).await;
+    }
+    let on_its_way = order(4, OperationKind::Refund, Some(100));
+    let asked = on_its_way.at;
+    begin(&journal, on_its_way).await.unwrap();
+    let open = journal.open_outcomes().await.unwrap();
+    let expected = OpenOutcomes {
+        charges: 0,
+        operations: 2,
+        oldest_operation: Some(asked),
+    };
+    assert_eq!(open, expected);
+    for number in [1, 2] {
+        let id = order(number, OperationKind::Refund, None).id;
+        let done = journal.operation_result(id, approved("re"), at(90)).await;
+        done.unwrap();
+    }
+    assert_eq!(
+        journal.open_outcomes().await.unwrap(),
+        OpenOutcomes::default()
+    );
 }
