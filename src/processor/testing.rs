@@ -18,10 +18,12 @@ use tokio::{
 };
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use ulid::Ulid;
+use zeroize::Zeroizing;
 
 use super::{
-    Charge, Later, Outcome, Purpose, Token, TokenStore,
+    Charge, Later, Operation, OperationKind, Outcome, Purpose, Token, TokenStore,
     card::{CardView, RequestMemory},
+    response::Response,
     sandbox::{Identity, SandboxAddress},
 };
 use crate::{
@@ -31,7 +33,7 @@ use crate::{
         card::{Brand, CapturedField, Expiry, FieldRules, Pan, SecurityCode},
         digit::Key,
         field::Field,
-        id::{AttemptId, PaymentId},
+        id::{AttemptId, OperationId, PaymentId},
         secret::{KeySlot, SLOT_BYTES, Sealer, SecretBytes},
     },
 };
@@ -89,6 +91,32 @@ pub(super) fn charge(serial: u64) -> Charge {
         currency: "EUR".to_owned(),
         reference: "INV-1".to_owned(),
         purpose: Purpose::Charge,
+    }
+}
+
+/// An operation of 2.50 on a charge that the processor knows by `processor_reference`.
+pub(super) fn operation(kind: OperationKind, processor_reference: &str) -> Operation {
+    Operation {
+        id: OperationId::new(
+            "acme".parse().unwrap(),
+            "n1".parse().unwrap(),
+            Ulid::from_parts(0, 7),
+        ),
+        kind,
+        charge: charge(1),
+        processor_reference: processor_reference.to_owned(),
+        amount_minor: 250,
+        settlement_reference: None,
+        last4: None,
+    }
+}
+
+/// An answer in JSON, which does not say when it was made.
+pub(super) fn response(status: u16, body: &serde_json::Value) -> Response {
+    Response {
+        status,
+        date: None,
+        body: Zeroizing::new(body.to_string().into_bytes()),
     }
 }
 

@@ -123,3 +123,6 @@ fn understand(response: &Response, operation: &Operation) -> Outcome {
         _ => unclear(&format!("says {code}"), status),
     }
 }
+
+#[cfg(test)]
+mod tests;

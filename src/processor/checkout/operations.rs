@@ -167,3 +167,6 @@ impl Action {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

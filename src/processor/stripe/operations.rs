@@ -230,3 +230,6 @@ impl Refund {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,40 +1,15 @@
 //! What is asked of CyberSource after a charge, and what its answers mean.
 
 use serde_json::{Value, json};
-use ulid::Ulid;
-use zeroize::Zeroizing;
 
 use super::*;
-use crate::{
-    processor::{Charge, Purpose, cybersource::answer::Found, testing::charge},
-    proto::id::OperationId,
+use crate::processor::{
+    cybersource::answer::Found,
+    testing::{self, response},
 };
 
 fn operation(kind: OperationKind) -> Operation {
-    Operation {
-        id: OperationId::new(
-            "acme".parse().unwrap(),
-            "n1".parse().unwrap(),
-            Ulid::from_parts(0, 7),
-        ),
-        kind,
-        charge: Charge {
-            purpose: Purpose::Authorise,
-            ..charge(1)
-        },
-        processor_reference: "6869460219566537303955".to_owned(),
-        amount_minor: 250,
-        settlement_reference: None,
-        last4: None,
-    }
-}
-
-fn response(status: u16, body: &Value) -> Response {
-    Response {
-        status,
-        date: None,
-        body: Zeroizing::new(body.to_string().into_bytes()),
-    }
+    testing::operation(kind, "6869460219566537303955")
 }
 
 fn taken(status: &str) -> Value {
