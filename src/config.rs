@@ -3,6 +3,7 @@
 
 mod callbacks;
 mod check;
+mod limits;
 mod links;
 mod meaning;
 mod operations;
@@ -20,6 +21,7 @@ use serde::Deserialize;
 use thiserror::Error;
 
 pub use callbacks::{CallbackEndpoint, Callbacks};
+pub use limits::Limits;
 pub use links::Links;
 pub use operations::{Operations, RefundLimits};
 pub use processor::{Processor, ProcessorKind};
@@ -125,6 +127,9 @@ pub struct Config {
     /// Who may settle, void and refund.
     #[serde(default)]
     pub operations: Operations,
+    /// How often cards may be tried.
+    #[serde(default)]
+    pub limits: Limits,
 }
 
 /// `[api]`.

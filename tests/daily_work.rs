@@ -5,30 +5,40 @@
 mod common;
 
 use common::{
-    APPROVED, CODE, EXPIRY, Ends, Gateway, How, Options,
+    APPROVED, CODE, DECLINED, EXPIRY, Ends, Gateway, How, Options,
     pay::{capture, complete, id, until},
     play,
 };
 use serde_json::{Value, json};
 
-/// An approved payment of 100.00 EUR.
-async fn approved(gateway: &Gateway, ends: &Ends, call: &str, purpose: &str) -> String {
+/// A payment of 100.00 EUR, of which everything is keyed.
+async fn keyed(gateway: &Gateway, ends: &Ends, call: &str, purpose: &str, card: &str) -> String {
     let new = json!({
         "call": call, "amount": 10_000, "currency": "EUR", "reference": format!("of {purpose}"),
         "purpose": purpose,
     });
     let payment = gateway.post("/v1/payments", new).await;
+    key_card(gateway, ends, id(&payment), card).await;
+    id(&payment).to_owned()
+}
+
+async fn key_card(gateway: &Gateway, ends: &Ends, payment: &str, card: &str) {
     for field in [
-        ("payment-card-number", APPROVED),
+        ("payment-card-number", card),
         ("expiration-date", EXPIRY),
         ("security-code", CODE),
     ] {
-        let view = capture(gateway, ends, id(&payment), field, |_| How::Event).await;
+        let view = capture(gateway, ends, payment, field, |_| How::Event).await;
         assert_eq!(view["status"], "complete", "{view}");
     }
-    let ended = complete(gateway, id(&payment)).await;
+}
+
+/// An approved one.
+async fn approved(gateway: &Gateway, ends: &Ends, call: &str, purpose: &str) -> String {
+    let payment = keyed(gateway, ends, call, purpose, APPROVED).await;
+    let ended = complete(gateway, &payment).await;
     assert_eq!(ended["state"], "approved", "{ended}");
-    id(&payment).to_owned()
+    payment
 }
 
 async fn operate(gateway: &Gateway, payment: &str, what: &str, body: Value) -> (u16, Value) {
@@ -207,4 +217,62 @@ async fn payments_are_found_and_each_role_moves_what_the_configuration_lets_it()
     assert_eq!(view["operations"].as_array().unwrap().len(), 2, "{view}");
     let (status, _) = gateway.request("GET", "/v1/payments?limit=201", None).await;
     assert_eq!(status, 400);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stolen_card_is_not_sent_twice_on_a_call_and_no_call_tries_cards_without_end() {
+    const STOLEN: &str = "4000000000009987";
+    let gateway = Gateway::start(Options {
+        more: "[limits]\nattempts_per_call = 3\n",
+        ..Options::default()
+    })
+    .await;
+    let ends = play(&gateway, "thief").await;
+    let first = keyed(&gateway, &ends, "thief", "charge", STOLEN).await;
+    let ended = complete(&gateway, &first).await;
+    assert_eq!(
+        ended["outcome"]["advice"]["advice"], "do-not-retry",
+        "{ended}"
+    );
+
+    let second = keyed(&gateway, &ends, "thief", "charge", STOLEN).await;
+    let declined = complete(&gateway, &second).await;
+    assert_eq!(
+        declined["outcome"]["code"], "barred_on_this_call",
+        "{declined}"
+    );
+    assert_eq!(
+        declined["outcome"]["advice"]["advice"], "other-card",
+        "{declined}"
+    );
+    key_card(&gateway, &ends, &second, DECLINED).await;
+    let declined = complete(&gateway, &second).await;
+    assert_eq!(declined["outcome"]["code"], "card_declined", "{declined}");
+
+    // The fourth try.
+    key_card(&gateway, &ends, &second, APPROVED).await;
+    let path = format!("/v1/payments/{second}/complete");
+    let (status, refused) = gateway.request("POST", &path, Some(json!({}))).await;
+    assert_eq!(
+        (status, &refused["title"]),
+        (429, &json!("As many charges were tried as may be")),
+        "{refused}"
+    );
+    let view = gateway.get(&format!("/v1/payments/{second}")).await;
+    assert_eq!(
+        (&view["state"], &view["attempts"]),
+        (&json!("open"), &json!(2)),
+        "{view}"
+    );
+    let data = gateway.data();
+    let data = data.to_str().unwrap();
+    let (_, log) = gateway.command(&["audit", "show", "--data-dir", data, "--tenant", "default"]);
+    assert!(log.contains("3 charges were tried on this call"), "{log}");
+
+    // Another call may try both.
+    let ends = play(&gateway, "owner").await;
+    let third = keyed(&gateway, &ends, "owner", "charge", STOLEN).await;
+    let ended = complete(&gateway, &third).await;
+    assert_eq!(ended["outcome"]["code"], "lost_card", "{ended}");
+    approved(&gateway, &ends, "owner", "charge").await;
 }

@@ -41,6 +41,7 @@ impl Config {
         }
         self.callbacks.check()?;
         self.operations.check()?;
+        self.limits.check()?;
         self.check_secrets()
     }
 

@@ -84,7 +84,8 @@ impl Gateway {
         make_data_dir(&config.data_dir)?;
         let slab = Arc::new(Slab::map(
             config.secrets.slots,
-            config.secrets.request_slots,
+            // One more: for what is remembered of cards that are barred.
+            config.secrets.request_slots + 1,
             config.secrets.require_secret_memory,
         )?);
         let memory = slab.kind().to_string();
@@ -163,6 +164,7 @@ impl Gateway {
                     asks_pin: config.triggers.pin_file.is_some(),
                     currency: config.triggers.currency.clone(),
                 },
+                velocity: config.limits.velocity(),
             },
             StdRng::from_rng(&mut rand::rng()),
             Arc::new(read_clocks),

@@ -441,6 +441,7 @@ fn changed_sections(old: &Config, new: &Config) -> Vec<&'static str> {
         triggers,
         callbacks,
         operations,
+        limits,
     } = new;
     [
         ("tenant", old.tenant != *tenant),
@@ -449,6 +450,7 @@ fn changed_sections(old: &Config, new: &Config) -> Vec<&'static str> {
         ("drain_timeout", old.drain_timeout != *drain_timeout),
         ("[api]", old.api != *api),
         ("[operations]", old.operations != *operations),
+        ("[limits]", old.limits != *limits),
         ("[metrics]", old.metrics != *metrics),
         ("[ng]", old.ng != *ng),
         ("[sip]", old.sip != *sip),

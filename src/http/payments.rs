@@ -14,14 +14,14 @@ use utoipa::IntoParams;
 
 use super::{
     Api,
-    auth::{SignedIn, Taker},
+    auth::{SignedIn, Source, Taker},
     body,
     once::{Once, carry_out},
     problem::{Problem, Slug},
     schema,
 };
 use crate::{
-    gateway::payments::{MOST_LISTED, NewPayment, PaymentState, Principal},
+    gateway::payments::{MOST_LISTED, NewPayment, PaymentError, PaymentState, Principal},
     journal::PaymentFilter,
     proto::{card::Last4, id::PaymentId},
 };
@@ -274,14 +274,26 @@ pub(super) async fn capture(
         (status = NOT_FOUND, body = schema::Problem, content_type = "application/problem+json",
             description = "`unknown-payment`"),
         (status = CONFLICT, body = schema::Problem, content_type = "application/problem+json",
-            description = "`wrong-state`, `fields-missing`")))]
+            description = "`wrong-state`, `fields-missing`"),
+        (status = TOO_MANY_REQUESTS, body = schema::Problem, content_type = "application/problem+json",
+            description = "`too-many-charges` on this call, or with this key (then with Retry-After)")))]
 pub(super) async fn complete(
     State(api): State<Arc<Api>>,
+    Source(from): Source,
     Taker(by): Taker,
     PaymentPath(id): PaymentPath,
 ) -> Result<Response, Problem> {
     carry_out(async move {
-        let payment = api.service.complete(&by.principal, &id).await?;
+        let payment = match api.service.complete(&by.principal, &id).await {
+            Ok(payment) => payment,
+            Err(error) => {
+                if let PaymentError::TooMany(why) = &error {
+                    let action = "POST /v1/payments/{id}/complete";
+                    by.refused_to(&api, from, action, &why.to_string()).await;
+                }
+                return Err(error.into());
+            }
+        };
         let status = match payment.state {
             PaymentState::Submitting => StatusCode::ACCEPTED,
             PaymentState::Arming

@@ -5,7 +5,7 @@ use crate::{
     audit_log::AuditError,
     gateway::payments::PaymentError,
     journal::{JournalError, NotBegun},
-    proto::{field::Field, id::PaymentId},
+    proto::{field::Field, id::PaymentId, payment::TooMany},
 };
 use axum::{
     http::{HeaderValue, StatusCode, header},
@@ -115,6 +115,8 @@ slugs! {
         "The Idempotency-Key was used with another request";
     /// Too many failed attempts from this source.
     TooManyAttempts = "too-many-attempts", TOO_MANY_REQUESTS, "Too many failed attempts";
+    /// As many charges were tried as may be.
+    TooManyCharges = "too-many-charges", TOO_MANY_REQUESTS, "As many charges were tried as may be";
     /// The gateway broke.
     Internal = "internal", INTERNAL_SERVER_ERROR, "The gateway failed";
     /// The node is being drained.
@@ -214,6 +216,7 @@ impl From<PaymentError> for Problem {
             PaymentError::FieldsMissing(_) => Slug::FieldsMissing,
             PaymentError::NotAllowed(NotBegun::OverLimit { .. }) => Slug::OverLimit,
             PaymentError::NotAllowed(_) => Slug::NotAllowed,
+            PaymentError::TooMany(_) => Slug::TooManyCharges,
             PaymentError::Unable(_) => Slug::Unable,
             PaymentError::Invalid { .. } => Slug::InvalidField,
             PaymentError::Draining => Slug::Draining,
@@ -236,6 +239,9 @@ impl From<PaymentError> for Problem {
                 problem.detail = "no such payment here; GET /v1/payments lists them".to_owned();
             }
             PaymentError::Invalid { field, .. } => problem.member = Some(field),
+            PaymentError::TooMany(TooMany::ByKey { wait, .. }) => {
+                problem.retry_after_seconds = Some(wait.as_secs() + 1);
+            }
             PaymentError::Overloaded(_) => problem.retry_after_seconds = Some(1),
             PaymentError::UnknownCall(_)
             | PaymentError::WrongLeg(_)
@@ -243,6 +249,7 @@ impl From<PaymentError> for Problem {
             | PaymentError::CannotArm(_)
             | PaymentError::WrongState { .. }
             | PaymentError::NotAllowed(_)
+            | PaymentError::TooMany(TooMany::OnCall(_))
             | PaymentError::Unable(_)
             | PaymentError::Draining
             | PaymentError::NotRecordable(_) => {}

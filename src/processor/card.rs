@@ -4,7 +4,10 @@
 use thiserror::Error;
 use zeroize::Zeroizing;
 
-use super::{digest::BodyDigest, test_cards, words};
+use super::{
+    digest::{BYTES as DIGEST_BYTES, BodyDigest, mac_into},
+    test_cards, words,
+};
 use crate::{
     audit_log::Recorded,
     proto::{
@@ -120,6 +123,16 @@ impl<'a> CardView<'a> {
     pub(super) fn is_test_card(&mut self) -> bool {
         self.read(Piece::Pan, test_cards::is_test_card)
             .unwrap_or(false)
+    }
+
+    /// Writes an HMAC-SHA256 of its number, as values 0 to 9; nothing where it cannot be read.
+    pub(super) fn authenticate_number(
+        &mut self,
+        key: &[u8],
+        mac: &mut [u8; DIGEST_BYTES],
+    ) -> Option<()> {
+        self.read(Piece::Pan, |number| mac_into(key, number, mac))
+            .ok()
     }
 
     /// Whether a text that came from outside repeats part of its number. What cannot be compared

@@ -5,15 +5,13 @@
 //! works on. The first is wiped with the hasher (`sha2/zeroize`), which is never moved once it was fed; the
 //! second stand on the stack or in registers, so the stack is overwritten as deep as the hasher went.
 
-use std::hint::black_box;
-
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use hmac::{HmacReset, KeyInit, Mac};
 use sha2::{Digest, Sha256};
-use zeroize::{Zeroize, Zeroizing};
+use zeroize::{Zeroizing, zeroize_stack};
 
 /// Bytes of SHA-256.
-const BYTES: usize = 32;
+pub(super) const BYTES: usize = 32;
 /// How much of the stack is overwritten: many times what a hasher takes, also where nothing is inlined.
 const WASHED_BYTES: usize = 16 * 1024;
 
@@ -26,7 +24,7 @@ impl BodyDigest {
     pub(super) fn of(body: &[u8]) -> Self {
         let mut digest = Self(Zeroizing::new([0; BYTES]));
         hash(body, &mut digest.0);
-        wash_stack();
+        zeroize_stack::<WASHED_BYTES>();
         digest
     }
 
@@ -46,9 +44,14 @@ impl BodyDigest {
 /// HMAC-SHA256 of a text that names such a digest.
 pub(super) fn mac(key: &[u8], text: &str) -> [u8; BYTES] {
     let mut mac = [0; BYTES];
-    authenticate(key, text.as_bytes(), &mut mac);
-    wash_stack();
+    mac_into(key, text.as_bytes(), &mut mac);
     mac
+}
+
+/// HMAC-SHA256 of a text that may be a card.
+pub(super) fn mac_into(key: &[u8], text: &[u8], mac: &mut [u8; BYTES]) {
+    authenticate(key, text, mac);
+    zeroize_stack::<WASHED_BYTES>();
 }
 
 #[inline(never)]
@@ -67,16 +70,9 @@ fn hash(body: &[u8], digest: &mut [u8; BYTES]) {
     hasher.finalize_into_reset(digest.into());
 }
 
-/// Overwrites what the call before this one has left on the stack.
-#[inline(never)]
-fn wash_stack() {
-    let mut left = [0xff_u8; WASHED_BYTES];
-    black_box(&mut left).zeroize();
-}
-
 #[cfg(test)]
 mod tests {
-    use std::{fs::File, os::unix::fs::FileExt};
+    use std::{fs::File, hint::black_box, os::unix::fs::FileExt};
 
     use super::*;
 
@@ -149,7 +145,7 @@ mod tests {
         // A control: what was left there is found.
         leave_it_on_the_stack();
         assert!(stack.has(&SECRET), "the search finds nothing at all");
-        wash_stack();
+        zeroize_stack::<WASHED_BYTES>();
         assert!(!stack.has(&SECRET));
         // Full blocks, one that is not full, and what is padded into another one.
         for length in [16, 64, 112, 400] {

@@ -7,6 +7,7 @@
 
 mod adyen;
 mod api;
+mod barred;
 mod card;
 mod checkout;
 mod client;
@@ -36,7 +37,7 @@ use crate::{
     proto::{
         card::Last4,
         field::Field,
-        id::{AttemptId, OperationId, PaymentId},
+        id::{AttemptId, CallId, OperationId, PaymentId},
     },
 };
 
@@ -181,6 +182,8 @@ pub struct Promises {
 pub struct Charge {
     /// Which payment's card.
     pub payment: PaymentId,
+    /// The call that it was keyed on.
+    pub call: CallId,
     /// Our reference at the processor, and the idempotency key.
     pub attempt: AttemptId,
     /// Minor units (cents).

@@ -1,6 +1,6 @@
 //! The card plane's thread and the handle to it.
 
-use std::{io, rc::Rc, sync::Arc, time::Duration};
+use std::{cell::RefCell, io, rc::Rc, sync::Arc, time::Duration};
 
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot},
@@ -10,6 +10,7 @@ use tokio::{
 
 use super::{
     Advice, Charge, Operation, Outcome, Processor, Promises, SubmitError, Submitted, TokenStore,
+    barred::Barred,
     card::RequestMemory,
     vault::{Card, NotReady, Vault},
     words,
@@ -17,8 +18,15 @@ use super::{
 use crate::{
     audit_log::Recorded,
     media::{CardPlaneBusy, CardSink},
-    proto::{card::CapturedField, field::Field, id::PaymentId},
+    proto::{
+        card::CapturedField,
+        field::Field,
+        id::{CallId, PaymentId},
+    },
 };
+
+/// The code of a decline by this gateway: the issuer has said on this call that the card must not be tried again.
+pub(super) const BARRED: &str = "barred_on_this_call";
 
 /// How much the card plane takes and how long it keeps it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -71,6 +79,7 @@ enum Command {
         _room: OwnedSemaphorePermit,
     },
     Wipe(PaymentId),
+    CallEnded(CallId),
     Held {
         payment: PaymentId,
         answer: oneshot::Sender<Vec<Field>>,
@@ -124,6 +133,7 @@ impl CardPlane {
                     adapter: Rc::new(adapter),
                     memory,
                     tokens,
+                    barred: Rc::default(),
                     vault: Vault::new(settings.keep_after_decline, settings.hold_at_most),
                     flights: JoinSet::new(),
                     flight_limit: settings.flight_limit,
@@ -185,6 +195,12 @@ impl CardPlane {
     /// Wipes what is held for a payment, unless a charge is on its way (then: on its answer).
     pub fn wipe(&self, payment: &PaymentId) {
         self.inner.wipe(payment);
+    }
+
+    /// Nobody can key on this call any more: what was remembered for it is forgotten.
+    pub fn call_ended(&self, call: &CallId) {
+        // A card plane that is gone has wiped everything.
+        let _ = self.inner.commands.send(Command::CallEnded(call.clone()));
     }
 
     /// Asks the processor what became of an attempt whose answer never came. An empty answer is
@@ -306,6 +322,7 @@ struct Plane<P> {
     adapter: Rc<P>,
     memory: Arc<dyn RequestMemory>,
     tokens: Arc<dyn TokenStore>,
+    barred: Rc<RefCell<Barred>>,
     vault: Vault,
     flights: JoinSet<Landed>,
     flight_limit: Duration,
@@ -347,6 +364,7 @@ impl<P: Processor + 'static> Plane<P> {
                 spawn_local(async move { adapter.warm().await });
             }
             Command::Wipe(payment) => self.vault.wipe(&payment),
+            Command::CallEnded(call) => self.barred.borrow_mut().forget(&call),
             Command::Held {
                 payment, answer, ..
             } => {
@@ -427,6 +445,7 @@ impl<P: Processor + 'static> Plane<P> {
             adapter: self.adapter.clone(),
             memory: self.memory.clone(),
             tokens: self.tokens.clone(),
+            barred: self.barred.clone(),
             limit: self.flight_limit,
         };
         // In a task of its own, so that a panic of the adapter ends (and wipes) this attempt only.
@@ -466,6 +485,7 @@ struct Flight<P> {
     adapter: Rc<P>,
     memory: Arc<dyn RequestMemory>,
     tokens: Arc<dyn TokenStore>,
+    barred: Rc<RefCell<Barred>>,
     limit: Duration,
 }
 
@@ -474,6 +494,16 @@ impl<P: Processor> Flight<P> {
     async fn fly(&self, recorded: Recorded, card: &mut Card, charge: &Charge) -> Outcome {
         let outcome = self.charge(recorded, card, charge).await;
         let mut view = card.view(self.memory.as_ref());
+        if let Outcome::Declined {
+            advice: Advice::DoNotRetry,
+            ..
+        } = outcome
+        {
+            let mut barred = self.barred.borrow_mut();
+            if let Err(error) = barred.bar(&charge.call, &mut view, self.memory.as_ref()) {
+                tracing::warn!(payment = %charge.payment, %error, "a card that must not be tried again is not kept from it");
+            }
+        }
         words::without(outcome, |text| view.is_repeated_in(text))
     }
 
@@ -485,7 +515,13 @@ impl<P: Processor> Flight<P> {
                 code: "not_a_test_card".to_owned(),
             };
         }
-        let view = card.view(self.memory.as_ref());
+        let mut view = card.view(self.memory.as_ref());
+        if self.barred.borrow().is_barred(&charge.call, &mut view) {
+            return Outcome::Declined {
+                advice: Advice::OtherCard,
+                code: BARRED.to_owned(),
+            };
+        }
         let submitted = timeout(self.limit, self.adapter.submit(recorded, view, charge)).await;
         let token = match submitted {
             Ok(Submitted::Ended(outcome)) => return outcome,

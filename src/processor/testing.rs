@@ -33,7 +33,7 @@ use crate::{
         card::{Brand, CapturedField, Expiry, FieldRules, Pan, SecurityCode},
         digit::Key,
         field::Field,
-        id::{AttemptId, OperationId, PaymentId},
+        id::{AttemptId, CallId, OperationId, PaymentId},
         secret::{KeySlot, SLOT_BYTES, Sealer, SecretBytes},
     },
 };
@@ -78,10 +78,20 @@ pub(super) fn payment(serial: u64) -> PaymentId {
     )
 }
 
+/// The call of [`payment`] `serial`.
+pub(super) fn call(serial: u64) -> CallId {
+    CallId::new(
+        "acme".parse().unwrap(),
+        "n1".parse().unwrap(),
+        Ulid::from_parts(0, serial.into()),
+    )
+}
+
 /// The first attempt of [`payment`] `serial`.
 pub(super) fn charge(serial: u64) -> Charge {
     Charge {
         payment: payment(serial),
+        call: call(serial),
         attempt: AttemptId::new(
             "acme".parse().unwrap(),
             "n1".parse().unwrap(),

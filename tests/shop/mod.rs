@@ -36,7 +36,7 @@ use tonewall::{
         field::Field,
         id::{CallId, PaymentId, Tenant},
         leg::Leg,
-        payment::Purpose,
+        payment::{Purpose, VelocityLimits},
         time::Now,
     },
     secret_memory::Slab,
@@ -296,6 +296,7 @@ impl Shop {
                 min_postal_code_length: 4,
             },
             processor: cards.promises().name.to_owned(),
+            velocity: VelocityLimits::default(),
             key_code: KeyCodeSettings {
                 code: "*77#".parse().unwrap(),
                 asks_pin: false,

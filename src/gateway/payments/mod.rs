@@ -4,6 +4,7 @@
 //! what the agent may see.
 
 mod actor;
+mod charge;
 mod hub;
 mod operations;
 mod outside;
@@ -55,17 +56,15 @@ use crate::{
         call::{ArmRefusal, Holder},
         capture::{CaptureEventKind, CaptureSettings},
         field::Field,
-        id::{AttemptId, CallId, Node, PaymentId, Tenant},
+        id::{CallId, Node, PaymentId, Tenant},
         leg::Leg,
         mask::Guard,
-        payment::{Input, Payment, Request},
+        payment::{Input, Payment, Request, Velocity, VelocityLimits},
         time::Now,
     },
     signal::{CallView, Calls},
 };
 
-/// How long `complete` waits for the end of the attempt.
-const COMPLETE_PATIENCE: Duration = Duration::from_secs(30);
 /// Messages that a payment's task may have waiting.
 const MAILBOX: usize = 256;
 /// How long an ended payment's last view stays to be read, at least: afterwards the journal answers,
@@ -97,6 +96,8 @@ pub struct Settings {
     pub processor: String,
     /// What the agent may dial to start a payment.
     pub key_code: KeyCodeSettings,
+    /// How often cards may be tried.
+    pub velocity: VelocityLimits,
 }
 
 /// Reads both clocks at once.
@@ -133,6 +134,8 @@ struct Shared {
     muted: Mutex<HashSet<CallId>>,
     /// Payments that wait for the agent to dial the code, one a call.
     prepared: Mutex<HashMap<CallId, Prepared>>,
+    /// How often cards were tried.
+    velocity: Mutex<Velocity>,
 }
 
 #[derive(Default)]
@@ -205,6 +208,7 @@ impl Payments {
         rng: StdRng,
         clock: Clock,
     ) -> Self {
+        let velocity = Velocity::new(settings.velocity);
         let first = u64::try_from(clock().utc.as_microsecond()).unwrap_or(0);
         Self {
             shared: Arc::new(Shared {
@@ -220,6 +224,7 @@ impl Payments {
                 book: Mutex::default(),
                 muted: Mutex::default(),
                 prepared: Mutex::default(),
+                velocity: Mutex::new(velocity),
             }),
         }
     }
@@ -310,38 +315,6 @@ impl Payments {
         field: Field,
     ) -> Result<PaymentView, PaymentError> {
         self.command(by, id, Command::Capture(field)).await
-    }
-
-    /// Charges. Answers once the attempt has ended or after 30 s with the state `submitting`.
-    pub async fn complete(
-        &self,
-        by: &Principal,
-        id: &PaymentId,
-    ) -> Result<PaymentView, PaymentError> {
-        let now = (self.shared.clock)();
-        let attempt = AttemptId::new(
-            by.tenant.clone(),
-            self.shared.settings.node.clone(),
-            self.shared.serial(now),
-        );
-        let watched = self
-            .shared
-            .book()
-            .live
-            .get(id)
-            .map(|live| live.view.clone());
-        let view = self.command(by, id, Command::Complete(attempt)).await?;
-        let (Some(mut watched), PaymentState::Submitting) = (watched, view.state) else {
-            return Ok(view);
-        };
-        // Both errors mean that the last view is the answer: time is up, or the task has ended.
-        let _ = tokio::time::timeout(
-            COMPLETE_PATIENCE,
-            watched.wait_for(|view| view.state != PaymentState::Submitting),
-        )
-        .await;
-        let last = watched.borrow().clone();
-        Ok(last)
     }
 
     /// Wipes and ends a payment that is not being submitted.
@@ -498,6 +471,8 @@ impl Payments {
             MediaEventKind::Ended(_) => {
                 self.shared.muted().remove(&event.call);
                 self.shared.prepared().remove(&event.call);
+                self.shared.velocity().forget(&event.call);
+                self.shared.cards.call_ended(&event.call);
                 self.tell_call(&event.call, &Input::CallEnded);
                 self.shared.hub.publish("call.ended", &event.call, None);
             }
@@ -597,6 +572,10 @@ impl Shared {
 
     fn prepared(&self) -> MutexGuard<'_, HashMap<CallId, Prepared>> {
         self.prepared.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn velocity(&self) -> MutexGuard<'_, Velocity> {
+        self.velocity.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn serial(&self, now: Now) -> Ulid {

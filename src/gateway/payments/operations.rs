@@ -324,6 +324,7 @@ fn of(begun: &OperationBegun) -> Operation {
         kind: row.kind,
         charge: Charge {
             payment: attempt.payment.clone(),
+            call: begun.payment.call.clone(),
             attempt: attempt.id.clone(),
             amount_minor: attempt.amount_minor,
             currency: attempt.currency.clone(),

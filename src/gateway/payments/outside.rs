@@ -114,6 +114,7 @@ pub trait Media: Send + Sync {
 /// The card plane, but for charging: see [`Records::sending`].
 pub(super) trait Cards: Send + Sync {
     fn wipe(&self, payment: &PaymentId);
+    fn call_ended(&self, call: &CallId);
     fn look_up(&self, charge: Charge) -> Later<'static, Outcome>;
     fn look_up_operation(&self, operation: Operation) -> Later<'static, Outcome>;
     fn abilities(&self) -> Abilities;
@@ -343,6 +344,10 @@ impl Media for MediaPlane {
 impl Cards for CardPlane {
     fn wipe(&self, payment: &PaymentId) {
         Self::wipe(self, payment);
+    }
+
+    fn call_ended(&self, call: &CallId) {
+        Self::call_ended(self, call);
     }
 
     fn look_up(&self, charge: Charge) -> Later<'static, Outcome> {

@@ -153,6 +153,7 @@ impl Actor {
         let request = self.payment.request();
         Charge {
             payment: self.id.clone(),
+            call: request.call.clone(),
             attempt,
             amount_minor: request.amount_minor,
             currency: request.currency.clone(),

@@ -15,7 +15,7 @@ use crate::{
         card::{Brand, Last4},
         field::Field,
         id::{CallId, OperationId, PaymentId, Tenant},
-        payment::{Balance, OperationKind, Purpose},
+        payment::{Balance, OperationKind, Purpose, TooMany},
     },
 };
 
@@ -256,6 +256,8 @@ pub enum PaymentError {
     },
     #[error("{0}")]
     NotAllowed(NotBegun),
+    #[error("{0}")]
+    TooMany(#[from] TooMany),
     #[error("this processor cannot {0}")]
     Unable(&'static str),
     #[error("still missing: {0:?}; capture each, then complete")]

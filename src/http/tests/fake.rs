@@ -33,7 +33,7 @@ use crate::{
         id::{CallId, KeyId, OperationId, PaymentId, Tenant},
         link::{Agent, Candidate, Finder, SpokenCode},
         party::AgentAddress,
-        payment::{NotAllowed, Purpose},
+        payment::{NotAllowed, Purpose, TooMany},
     },
     shadow::{ShadowReport, Shadows, TrunkLine},
     signal::CallView,
@@ -473,6 +473,9 @@ impl Service for Fake {
                 .collect();
             if payment.state == PaymentState::Cancelled {
                 return Err(wrong_state("complete"));
+            }
+            if payment.reference == "too many" {
+                return Err(TooMany::OnCall(10).into());
             }
             if payment.reference == "submitting" {
                 self.change("payment.updated", id, |p| {

@@ -421,6 +421,14 @@ async fn refusals_of_what_is_asked() -> Answers {
 
     let complete = "/v1/payments/{id}/complete";
     survey.send_as_agent("POST", complete).await;
+    let fake = Arc::clone(&survey.gateway.fake);
+    let mine = survey.payment.clone();
+    survey.payment = fake.add_payment("acme");
+    fake.change("payment.updated", &survey.payment, |payment| {
+        payment.reference = "too many".into();
+    });
+    survey.send_as_agent("POST", complete).await;
+    survey.payment = mine;
     let cancelled = survey.asked_by_agent("POST", "/v1/payments/{id}/cancel");
     assert_eq!(cancelled.send().await.unwrap().status(), 200);
     let actions = ["capture", "complete", "cancel"];

@@ -7,7 +7,7 @@ use std::sync::Mutex;
 use super::*;
 use crate::processor::{
     Abilities, Advice, CardView, Processor, Token,
-    testing::{Memory, Tokens, charge, key_memory, payment, recorded, request_memory},
+    testing::{Memory, Tokens, call, charge, key_memory, payment, recorded, request_memory},
 };
 
 type Turn = Box<dyn FnOnce() -> oneshot::Receiver<Outcome> + Send>;
@@ -183,6 +183,44 @@ async fn a_wipe_during_a_charge_waits_for_its_answer_and_then_spares_nothing() {
     answer.send(try_again()).unwrap();
     assert_eq!(flight.await.unwrap().unwrap(), try_again());
     assert_eq!(bench.fields.taken(), 0);
+}
+
+#[tokio::test]
+async fn a_card_that_must_not_be_tried_again_is_not_sent_again_while_the_call_lasts() {
+    let bench = Bench::new(CardPlaneSettings::default());
+    let never_again = Outcome::Declined {
+        advice: Advice::DoNotRetry,
+        code: "stolen_card".to_owned(),
+    };
+    bench.key_card();
+    let (answer, flight) = bench.in_flight().await;
+    answer.send(never_again.clone()).unwrap();
+    assert_eq!(flight.await.unwrap().unwrap(), never_again);
+    assert_eq!(bench.fields.taken(), 0);
+
+    // The adapter has no answer to this: it panics where it is asked.
+    bench.key_card();
+    let barred = Outcome::Declined {
+        advice: Advice::OtherCard,
+        code: BARRED.to_owned(),
+    };
+    assert_eq!(bench.submit().await.unwrap(), barred);
+
+    // Another call is another matter, and so is this one's end.
+    let other = Charge {
+        call: call(2),
+        ..charge(1)
+    };
+    for charge in [other, charge(1)] {
+        bench.key_card();
+        let (answer, started) = bench.script.next();
+        let plane = bench.plane.clone();
+        let flight = tokio::spawn(async move { plane.submit(recorded(), charge).await });
+        started.await.unwrap();
+        answer.send(try_again()).unwrap();
+        assert_eq!(flight.await.unwrap().unwrap(), try_again());
+        bench.plane.call_ended(&call(1));
+    }
 }
 
 #[tokio::test]

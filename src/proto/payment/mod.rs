@@ -16,6 +16,7 @@ mod open;
 mod outcome;
 mod pursuit;
 mod token;
+mod velocity;
 
 use std::{
     collections::{BTreeSet, VecDeque},
@@ -33,6 +34,7 @@ pub use io::{FieldFact, Input, MediaStep, Notice, Output, Refusal, Step};
 pub use outcome::{Advice, Outcome, PaymentState};
 pub use pursuit::Pursuit;
 pub use token::Token;
+pub use velocity::{TooMany, Velocity, VelocityLimits};
 
 use self::{
     attempt::{Intending, LookingUp, Readying, Recording, Submitting, Unknown},

@@ -30,7 +30,7 @@ use crate::{
         field::Field,
         id::{AttemptId, CallId, Node, OperationId, PaymentId, Tenant},
         leg::Leg,
-        payment::Purpose,
+        payment::{Purpose, VelocityLimits},
         time::Now,
     },
     signal::CallView,
@@ -160,6 +160,10 @@ pub(super) fn unknown() -> Outcome {
 
 impl Bench {
     pub(super) fn new() -> Self {
+        Self::with(settings())
+    }
+
+    pub(super) fn with(settings: Settings) -> Self {
         let fakes = Fakes {
             stage: Arc::default(),
             payments: Arc::default(),
@@ -177,15 +181,15 @@ impl Bench {
             refusal: None,
             armed: false,
         }];
-        Self::over(fakes)
+        Self::over(fakes, settings)
     }
 
     /// Another process over the same disk.
     pub(super) fn restarted(&self) -> Self {
-        Self::over(self.fakes.clone())
+        Self::over(self.fakes.clone(), settings())
     }
 
-    fn over(fakes: Fakes) -> Self {
+    fn over(fakes: Fakes, settings: Settings) -> Self {
         let started = tokio::time::Instant::now();
         let clock: Clock = Arc::new(move || {
             let instant: Instant = tokio::time::Instant::now().into_std();
@@ -203,7 +207,7 @@ impl Bench {
             shared.clone(),
             shared.clone(),
             shared,
-            settings(),
+            settings,
             StdRng::seed_from_u64(7),
             clock,
         );
@@ -313,6 +317,7 @@ pub(super) fn settings() -> Settings {
             asks_pin: false,
             currency: Some("EUR".to_owned()),
         },
+        velocity: VelocityLimits::default(),
     }
 }
 
@@ -565,6 +570,8 @@ impl Cards for Fakes {
         stage.trail.push("wipe".to_owned());
         stage.wipes += 1;
     }
+
+    fn call_ended(&self, _: &CallId) {}
 
     fn look_up(&self, _: Charge) -> Later<'static, Outcome> {
         let mut stage = self.stage();

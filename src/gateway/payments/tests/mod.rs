@@ -2,6 +2,7 @@
 
 mod creating;
 mod fakes;
+mod limits;
 mod paying;
 mod prepared;
 mod real;

@@ -313,6 +313,11 @@ async fn without_log_or_journal_there_is_nothing_to_submit() {
     let attempt = |serial| AttemptId::new(tenant.clone(), settings().node, serial);
     let charge = Charge {
         payment: id.clone(),
+        call: CallId::new(
+            tenant.clone(),
+            settings().node,
+            ulid::Ulid::from_parts(1, 1),
+        ),
         attempt: attempt(ulid::Ulid::from_parts(1, 1)),
         amount_minor: 1,
         currency: "EUR".to_owned(),
