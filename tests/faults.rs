@@ -34,14 +34,16 @@ fn expected(kind: Kind, stage: Stage, fault: Fault) -> PaymentState {
     };
     match (kind, stage) {
         // What happens to a token moves no money.
-        (Kind::Stripe | Kind::Checkout, Stage::Card) => Failed,
+        (Kind::Stripe | Kind::Checkout | Kind::Braintree, Stage::Card) => Failed,
         // The charge is asked for again under its key.
         (Kind::Stripe | Kind::Checkout, _) => Approved,
-        (Kind::Connector, _) if is_done => Approved,
+        (Kind::Connector | Kind::Braintree, _) if is_done => Approved,
         (Kind::Connector, _) => Failed,
         // It is found, or it is too early to say that there is none.
         (Kind::Worldpay | Kind::CyberSource, _) if is_done => Approved,
         (Kind::Worldpay | Kind::CyberSource, _) => Unknown,
+        // That a search does not have it counts after more than an hour.
+        (Kind::Braintree, _) => Unknown,
         // It cannot be asked.
         (Kind::Adyen, _) => Unknown,
     }
@@ -131,6 +133,16 @@ async fn no_fault_charges_twice_or_loses_a_charge_by_cybersource() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_fault_charges_twice_or_loses_a_charge_by_braintree_while_it_takes_the_card() {
+    matrix(Kind::Braintree, Stage::Card, 2).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_fault_charges_twice_or_loses_a_charge_by_braintree_while_it_charges() {
+    matrix(Kind::Braintree, Stage::Token, 2).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_fault_charges_twice_or_loses_a_charge_by_a_connector() {
     matrix(Kind::Connector, Stage::Card, 2).await;
 }
@@ -146,6 +158,8 @@ async fn no_fault_charges_twice_or_loses_a_charge_in_fifty_runs_of_each() {
         (Kind::Checkout, Stage::Token),
         (Kind::Worldpay, Stage::Card),
         (Kind::CyberSource, Stage::Card),
+        (Kind::Braintree, Stage::Card),
+        (Kind::Braintree, Stage::Token),
         (Kind::Connector, Stage::Card),
     ] {
         matrix(kind, stage, 50).await;
@@ -283,6 +297,35 @@ async fn a_clock_that_is_off_is_told_as_such_and_is_no_decline() {
             "{reason}"
         );
         assert!(shop.simulator.state().ledger.is_empty());
+        shop.nothing_is_lost(&[view.id]).await;
+    }
+}
+
+#[tokio::test]
+async fn that_a_search_of_braintree_is_empty_counts_after_more_than_an_hour_and_nothing_is_asked_for_again()
+ {
+    for (minutes, wanted) in [(60, PaymentState::Unknown), (71, PaymentState::Failed)] {
+        let simulator = Simulator::start(Kind::Braintree).await;
+        let data = Arc::new(TempDir::new().unwrap());
+        let shop = Shop::over(simulator, data, SignedDuration::from_mins(minutes));
+        shop.simulator.will(Stage::Token, Fault::ResetBefore);
+        let view = shop.pay("lost").await;
+        assert_eq!(view.state, PaymentState::Unknown);
+        let asked = |name: &str| {
+            let state = shop.simulator.state();
+            let asked = state.braintree.asked.iter();
+            asked.filter(|body| body.to_string().contains(name)).count()
+        };
+        let looked_up = async {
+            while asked("query Find(") < 2
+                && shop.view(&view.id).await.state == PaymentState::Unknown
+            {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, looked_up).await.unwrap();
+        assert_eq!(shop.view(&view.id).await.state, wanted, "{minutes} minutes");
+        assert_eq!(asked("mutation Charge("), 0, "asked for again");
         shop.nothing_is_lost(&[view.id]).await;
     }
 }

@@ -37,7 +37,9 @@ fn section(simulator: &Simulator) -> String {
         Kind::CyberSource => format!(
             "kind = \"cybersource\"\nkey_id = {CYBERSOURCE_KEY_ID:?}\nmerchant_id = {CYBERSOURCE_MERCHANT:?}\ndescriptor = \"ORDER\""
         ),
-        Kind::Checkout | Kind::Worldpay | Kind::Connector => panic!("its tests are in faults.rs"),
+        Kind::Checkout | Kind::Worldpay | Kind::Braintree | Kind::Connector => {
+            panic!("its tests are in faults.rs")
+        }
     };
     format!(
         "[processor]\n{kind}\nmode = \"test\"\nurl = {:?}\nkey_file = {:?}\nroots = {:?}\nfirst_byte_timeout = \"4s\"\n",

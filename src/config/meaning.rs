@@ -145,6 +145,7 @@ impl fmt::Display for Config {
             | ProcessorKind::CheckoutCom
             | ProcessorKind::Worldpay
             | ProcessorKind::CyberSource
+            | ProcessorKind::Braintree
             | ProcessorKind::PayConnector) => {
                 let mode = match self.processor.mode {
                     Some(Mode::Live) => "LIVE: money moves",

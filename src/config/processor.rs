@@ -1,12 +1,16 @@
 //! `[processor]`: who charges the cards.
 
-use std::{fmt, path::PathBuf};
+use std::{collections::BTreeMap, fmt, path::PathBuf};
 
 use serde::Deserialize;
 
 use super::Span;
-use crate::processor::{
-    Adyen, Checkout, Connection, CyberSource, Deadlines, Mode, Site, Stripe, Trust, Worldpay,
+use crate::{
+    processor::{
+        Adyen, Braintree, Checkout, Connection, CyberSource, Deadlines, Mode, Site, Stripe, Trust,
+        Worldpay,
+    },
+    proto::currency::currency_exponent,
 };
 
 /// `[processor]`. Which keys belong to which processor is checked after it was read.
@@ -31,7 +35,9 @@ pub struct Processor {
     pub consistency_delay: Option<Span>,
     /// Adyen: the merchant account.
     pub merchant_account: Option<String>,
-    /// Checkout.com: the account's public key.
+    /// Braintree: the merchant account of each currency.
+    pub merchant_accounts: BTreeMap<String, String>,
+    /// Checkout.com and Braintree: the account's public key.
     pub public_key: Option<String>,
     /// Checkout.com: the processing channel.
     pub processing_channel: Option<String>,
@@ -79,6 +85,8 @@ pub enum ProcessorKind {
     /// CyberSource, by HTTP signature.
     #[serde(rename = "cybersource")]
     CyberSource,
+    /// Braintree.
+    Braintree,
     /// A connector of the merchant's own.
     PayConnector,
 }
@@ -94,6 +102,7 @@ impl ProcessorKind {
             Self::CheckoutCom => "checkout-com",
             Self::Worldpay => "worldpay",
             Self::CyberSource => "cybersource",
+            Self::Braintree => "braintree",
             Self::PayConnector => "pay-connector",
         }
     }
@@ -175,6 +184,7 @@ impl Processor {
             (ProcessorKind::CheckoutCom, mode) => Some(Checkout::site(mode)),
             (ProcessorKind::Worldpay, mode) => Some(Worldpay::site(mode)),
             (ProcessorKind::CyberSource, mode) => Some(CyberSource::site(mode)),
+            (ProcessorKind::Braintree, mode) => Some(Braintree::site(mode)),
             (ProcessorKind::Adyen, Mode::Live)
             | (ProcessorKind::PayConnector | ProcessorKind::Sandbox, _) => None,
         };
@@ -202,6 +212,10 @@ impl Processor {
                             is_its && text.contains("//api."),
                         )
                     }
+                    ProcessorKind::Braintree => (
+                        text.contains("sandbox.braintree-api.com"),
+                        text.contains("payments.braintree-api.com"),
+                    ),
                     ProcessorKind::Sandbox
                     | ProcessorKind::Stripe
                     | ProcessorKind::PayConnector => (false, false),
@@ -248,6 +262,7 @@ impl Processor {
             K::CheckoutCom,
             K::Worldpay,
             K::CyberSource,
+            K::Braintree,
             K::PayConnector,
         ];
         let key = |name, is_there, of, needed_by| Key {
@@ -291,10 +306,16 @@ impl Processor {
                 &[K::Adyen],
             ),
             key(
+                "merchant_accounts",
+                !self.merchant_accounts.is_empty(),
+                &[K::Braintree],
+                &[K::Braintree],
+            ),
+            key(
                 "public_key",
                 self.public_key.is_some(),
-                &[K::CheckoutCom],
-                &[K::CheckoutCom],
+                &[K::CheckoutCom, K::Braintree],
+                &[K::CheckoutCom, K::Braintree],
             ),
             key(
                 "processing_channel",
@@ -400,14 +421,27 @@ impl Processor {
                 ));
             }
         }
-        if self
-            .username
-            .as_ref()
-            .is_some_and(|name| name.contains(':'))
+        for (key, name) in [
+            ("processor.username", &self.username),
+            ("processor.public_key", &self.public_key),
+        ] {
+            if name.as_ref().is_some_and(|name| name.contains(':')) {
+                return Err((
+                    key,
+                    "found a colon, which HTTP Basic cannot carry".to_owned(),
+                ));
+            }
+        }
+        if let Some((currency, _)) = self
+            .merchant_accounts
+            .iter()
+            .find(|(currency, account)| currency_exponent(currency).is_none() || !word(account))
         {
             return Err((
-                "processor.username",
-                "found a colon, which HTTP Basic cannot carry".to_owned(),
+                "processor.merchant_accounts",
+                format!(
+                    "found {currency:?}; expected currencies as in ISO 4217, each with the id of its merchant account, such as {{ EUR = \"shop_eur\" }}"
+                ),
             ));
         }
         self.check_entity()?;
@@ -482,7 +516,8 @@ impl Processor {
             | ProcessorKind::Stripe
             | ProcessorKind::CheckoutCom
             | ProcessorKind::Worldpay
-            | ProcessorKind::CyberSource => true,
+            | ProcessorKind::CyberSource
+            | ProcessorKind::Braintree => true,
             ProcessorKind::Adyen => false,
             ProcessorKind::PayConnector => self.look_up_url.is_some(),
         };

@@ -5,9 +5,9 @@ use anyhow::Context;
 use crate::{
     config::{Processor, ProcessorKind},
     processor::{
-        Adyen, AdyenSettings, Checkout, CheckoutSettings, CyberSource, CyberSourceSettings,
-        PayConnector, PayConnectorSettings, Secret, Stripe, StripeSettings, Worldpay,
-        WorldpaySettings,
+        Adyen, AdyenSettings, Braintree, BraintreeSettings, Checkout, CheckoutSettings,
+        CyberSource, CyberSourceSettings, PayConnector, PayConnectorSettings, Secret, Stripe,
+        StripeSettings, Worldpay, WorldpaySettings,
     },
 };
 
@@ -18,6 +18,7 @@ pub(super) enum Real {
     Checkout(Box<Checkout>),
     Worldpay(Box<Worldpay>),
     CyberSource(Box<CyberSource>),
+    Braintree(Box<Braintree>),
     PayConnector(Box<PayConnector>),
 }
 
@@ -94,6 +95,16 @@ pub(super) fn configured(section: &Processor) -> anyhow::Result<Option<Real>> {
                 descriptor: section.descriptor.clone(),
             });
             Some(Real::CyberSource(Box::new(adapter.context(what)?)))
+        }
+        ProcessorKind::Braintree => {
+            let public_key = section.public_key.clone();
+            let adapter = Braintree::new(BraintreeSettings {
+                connection,
+                public_key: public_key.context("processor.public_key: found none")?,
+                key,
+                merchant_accounts: section.merchant_accounts.clone(),
+            });
+            Some(Real::Braintree(Box::new(adapter.context(what)?)))
         }
         ProcessorKind::PayConnector => {
             let delay = section.consistency_delay;

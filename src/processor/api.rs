@@ -2,6 +2,8 @@
 
 use std::{fmt, fs, path::Path, time::Duration};
 
+use base64::{Engine as _, prelude::BASE64_STANDARD};
+use serde_json::Value;
 use ulid::Ulid;
 use zeroize::Zeroizing;
 
@@ -82,6 +84,13 @@ impl Secret {
     /// A key and what stands before it in a header.
     pub(super) fn composed(text: String) -> Self {
         Self(Zeroizing::new(text))
+    }
+
+    /// The value of `Authorization` for HTTP Basic (RFC 7617), with this as the password.
+    pub(super) fn basic(&self, name: &str) -> Self {
+        let pair = Zeroizing::new(format!("{name}:{}", self.expose()));
+        let encoded = Zeroizing::new(BASE64_STANDARD.encode(pair.as_bytes()));
+        Self::composed(format!("Basic {}", *encoded))
     }
 
     pub(super) fn expose(&self) -> &str {
@@ -244,6 +253,38 @@ pub(super) fn rescaled(minor: u64, standard: u8, decimals: u8) -> Option<u64> {
     }
 }
 
+/// Major units with as many decimals as the currency has.
+pub(super) fn decimal(minor: u64, decimals: u8) -> String {
+    let decimals = usize::from(decimals);
+    let digits = format!("{minor:0>width$}", width = decimals + 1);
+    let (major, minor) = digits.split_at(digits.len() - decimals);
+    if minor.is_empty() {
+        major.to_owned()
+    } else {
+        format!("{major}.{minor}")
+    }
+}
+
+/// Minor units of an amount that is written in major ones, as a text or a number of JSON; `None` for
+/// anything else, and for what does not come out even.
+pub(super) fn minor(value: &Value, decimals: u8) -> Option<u64> {
+    let text = match value {
+        Value::String(text) => text.clone(),
+        Value::Number(number) => number.to_string(),
+        _ => return None,
+    };
+    let (major, fraction) = text.split_once('.').unwrap_or((&text, ""));
+    let (kept, rest) = fraction
+        .split_at_checked(usize::from(decimals))
+        .unwrap_or((fraction, ""));
+    if major.is_empty() || rest.bytes().any(|byte| byte != b'0') {
+        return None;
+    }
+    let digits = format!("{major}{kept:0<width$}", width = usize::from(decimals));
+    let plain = digits.bytes().all(|byte| byte.is_ascii_digit());
+    plain.then(|| digits.parse().ok()).flatten()
+}
+
 /// What is said where nothing was done.
 pub(super) fn refused(why: &str, status: u16, retryable: bool) -> Outcome {
     Outcome::Failed {
@@ -317,5 +358,39 @@ mod tests {
         assert_eq!(rescaled(1200, 2, 0), Some(12));
         assert_eq!(rescaled(1250, 2, 0), None);
         assert_eq!(rescaled(u64::MAX, 0, 2), None);
+    }
+
+    #[test]
+    fn amounts_are_written_in_major_units_and_read_back_exactly_or_not_at_all() {
+        for (amount, decimals, written) in [
+            (1250, 2, "12.50"),
+            (5, 2, "0.05"),
+            (500, 0, "500"),
+            (1234, 3, "1.234"),
+        ] {
+            assert_eq!(decimal(amount, decimals), written);
+            assert_eq!(minor(&written.into(), decimals), Some(amount), "{written}");
+        }
+        for (value, decimals, read) in [
+            (serde_json::json!(12.5), 2, Some(1250)),
+            (serde_json::json!(12), 2, Some(1200)),
+            (serde_json::json!("12.500"), 2, Some(1250)),
+            (serde_json::json!("500.00"), 0, Some(500)),
+            (serde_json::json!("12.501"), 2, None),
+            (serde_json::json!("-1.00"), 2, None),
+            (serde_json::json!("1e3"), 2, None),
+            (serde_json::json!(1e30), 2, None),
+            (serde_json::json!(".5"), 2, None),
+            (serde_json::json!(""), 2, None),
+            (serde_json::json!(null), 2, None),
+        ] {
+            assert_eq!(minor(&value, decimals), read, "{value} {decimals}");
+        }
+    }
+
+    #[test]
+    fn a_key_stands_behind_its_name_in_http_basic() {
+        let key = Secret::new("93b7").unwrap();
+        assert_eq!(key.basic("v4nd").expose(), "Basic djRuZDo5M2I3");
     }
 }

@@ -8,6 +8,7 @@
 mod adyen;
 mod api;
 mod barred;
+mod braintree;
 mod card;
 mod checkout;
 mod client;
@@ -43,6 +44,7 @@ use crate::{
 
 pub use adyen::{Adyen, AdyenSettings};
 pub use api::{Connection, Mode, Secret};
+pub use braintree::{Braintree, BraintreeSettings};
 pub use card::{CardView, RequestMemory};
 pub use checkout::{Checkout, CheckoutError, CheckoutSettings};
 pub(crate) use client::sentence;

@@ -7,10 +7,8 @@
 
 use std::time::Duration;
 
-use base64::{Engine as _, prelude::BASE64_STANDARD};
 use serde::Deserialize;
 use serde_json::Value;
-use zeroize::Zeroizing;
 
 use super::{
     Abilities, Advice, CardView, Charge, Connection, EndpointError, Mode, Outcome, Processor,
@@ -57,13 +55,10 @@ impl PayConnector {
     /// # Errors
     /// [`EndpointError`], which says what to change.
     pub fn new(settings: PayConnectorSettings) -> Result<Self, EndpointError> {
-        let key = settings.key.expose();
+        let key = &settings.key;
         let authorization = match &settings.username {
-            Some(name) => {
-                let pair = Zeroizing::new(format!("{name}:{key}"));
-                format!("Basic {}", BASE64_STANDARD.encode(pair.as_bytes()))
-            }
-            None => format!("Bearer {key}"),
+            Some(name) => key.basic(name),
+            None => Secret::composed(format!("Bearer {}", key.expose())),
         };
         let look_up = settings.look_up.map(|site| {
             Api::new(&Connection {
@@ -74,7 +69,7 @@ impl PayConnector {
         Ok(Self {
             api: Api::new(&settings.connection)?,
             look_up: look_up.transpose()?,
-            authorization: Secret::composed(authorization),
+            authorization,
             consistency_delay: settings.consistency_delay,
             mode: settings.connection.mode,
         })

@@ -1,8 +1,9 @@
 //! Numbers that processors publish for tests: the only ones that a gateway in test mode sends
 //! (PCI DSS 6.5.5).
 
-/// Of Stripe, Adyen, Checkout.com, Worldpay, CyberSource and the connectors of programmable-voice providers.
-const TEST_CARDS: [&str; 55] = [
+/// Of Stripe, Adyen, Checkout.com, Worldpay, CyberSource, Braintree, Authorize.Net and the connectors of
+/// programmable-voice providers.
+const TEST_CARDS: [&str; 75] = [
     "4242424242424242",
     "4000000000000002",
     "4000000000009995",
@@ -58,6 +59,26 @@ const TEST_CARDS: [&str; 55] = [
     "2222630000001125",
     "3566111111111113",
     "38000000000006",
+    "4005519200000004",
+    "4009348888881881",
+    "4012000033330026",
+    "4012000077777777",
+    "4012888888881881",
+    "4217651111111119",
+    "4500600000000061",
+    "2223000048400011",
+    "378734493671000",
+    "6011000991300009",
+    "3530111333300000",
+    "36259600000004",
+    "6304000000000000",
+    "4000111111111115",
+    "6011000000000012",
+    "4007000000027",
+    "4012888818888",
+    "5424000000000015",
+    "2223000010309703",
+    "2223000010309711",
 ];
 
 /// Whether these digits, as values 0 to 9, are one of them.

@@ -10,11 +10,9 @@
 
 use std::time::Duration;
 
-use base64::{Engine as _, prelude::BASE64_STANDARD};
 use form_urlencoded::Serializer;
 use serde::Deserialize;
 use serde_json::json;
-use zeroize::Zeroizing;
 
 use super::{
     Abilities, Advice, CardView, Charge, Connection, EndpointError, Mode, Outcome, Processor,
@@ -76,11 +74,9 @@ impl Worldpay {
     /// # Errors
     /// [`EndpointError`], which says what to change.
     pub fn new(settings: WorldpaySettings) -> Result<Self, EndpointError> {
-        let pair = Zeroizing::new(format!("{}:{}", settings.username, settings.key.expose()));
-        let authorization = format!("Basic {}", BASE64_STANDARD.encode(pair.as_bytes()));
         Ok(Self {
             api: Api::new(&settings.connection)?,
-            authorization: Secret::composed(authorization),
+            authorization: settings.key.basic(&settings.username),
             entity: settings.entity,
             narrative: settings.narrative,
             mode: settings.connection.mode,

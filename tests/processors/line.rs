@@ -24,8 +24,8 @@ use tokio::{
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
 use super::{
-    DRIP, Fault, Handled, Kind, Reply, Stage, State, adyen, checkout, connector, cybersource,
-    stripe, worldpay,
+    DRIP, Fault, Handled, Kind, Reply, Stage, State, adyen, braintree, checkout, connector,
+    cybersource, stripe, worldpay,
 };
 
 /// A fatal alert, handshake_failure (RFC 8446 §6).
@@ -162,6 +162,7 @@ async fn answer(
         Kind::Checkout => checkout::stage(request),
         Kind::Worldpay => worldpay::stage(request),
         Kind::CyberSource => cybersource::stage(request),
+        Kind::Braintree => braintree::stage(request),
         Kind::Connector => connector::stage(request),
     };
     let (fault, clock) = {
@@ -194,6 +195,7 @@ async fn answer(
                 Kind::Checkout => checkout::handle(&mut state, request),
                 Kind::Worldpay => worldpay::handle(&mut state, request),
                 Kind::CyberSource => cybersource::handle(&mut state, request),
+                Kind::Braintree => braintree::handle(&mut state, request),
                 Kind::Connector => connector::handle(&mut state, request),
             };
             // A fault of the next request that is met at the door waits there.

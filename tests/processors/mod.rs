@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, reason = "tests may")]
 
 mod adyen;
+mod braintree;
 mod checkout;
 mod connector;
 mod cybersource;
@@ -34,16 +35,18 @@ pub(crate) enum Kind {
     Checkout,
     Worldpay,
     CyberSource,
+    Braintree,
     Connector,
 }
 
 impl Kind {
-    pub(crate) const ALL: [Self; 6] = [
+    pub(crate) const ALL: [Self; 7] = [
         Self::Stripe,
         Self::Adyen,
         Self::Checkout,
         Self::Worldpay,
         Self::CyberSource,
+        Self::Braintree,
         Self::Connector,
     ];
 }
@@ -187,6 +190,7 @@ pub(crate) struct State {
     pub(crate) checkout: checkout::Books,
     pub(crate) worldpay: worldpay::Books,
     pub(crate) cybersource: cybersource::Books,
+    pub(crate) braintree: braintree::Books,
 }
 
 /// A processor that listens.
@@ -212,6 +216,10 @@ pub(crate) const WORLDPAY_NARRATIVE: &str = "Simulated Shop";
 pub(crate) const CYBERSOURCE_MERCHANT: &str = "simulated_moto";
 pub(crate) const CYBERSOURCE_KEY_ID: &str = "08c94330-0000-4000-8000-e1e43be5efda";
 pub(crate) const CYBERSOURCE_KEY: &str = "c2ltdWxhdGVkLXNoYXJlZC1zZWNyZXQtMDEyMzQ1Njc=";
+pub(crate) const BRAINTREE_PUBLIC_KEY: &str = "public-simulated";
+pub(crate) const BRAINTREE_KEY: &str = "braintree-simulated";
+/// Its merchant account in EUR, which is what it charges in.
+pub(crate) const BRAINTREE_ACCOUNT: &str = "simulated_eur";
 pub(crate) const CONNECTOR_USER: &str = "tonewall";
 pub(crate) const CONNECTOR_KEY: &str = "connector-simulated";
 
@@ -243,6 +251,7 @@ impl Processor {
             Kind::Checkout => CHECKOUT_KEY,
             Kind::Worldpay => WORLDPAY_KEY,
             Kind::CyberSource => CYBERSOURCE_KEY,
+            Kind::Braintree => BRAINTREE_KEY,
             Kind::Connector => CONNECTOR_KEY,
         };
         let file = self.folder.path().join("key");
@@ -255,6 +264,7 @@ impl Processor {
         let path = match self.kind {
             Kind::Stripe | Kind::Checkout | Kind::Worldpay | Kind::CyberSource => "",
             Kind::Adyen => "/v71",
+            Kind::Braintree => "/graphql",
             Kind::Connector => "/charge",
         };
         format!("https://localhost:{}{path}", self.port)

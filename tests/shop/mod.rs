@@ -23,9 +23,10 @@ use tonewall::{
     journal::{CallbackState, Journal, Phase, Route},
     media::{CardSink, MediaCommand, MediaError, MediaEvent, MediaEventKind, SlotSource},
     processor::{
-        Adyen, AdyenSettings, CardPlane, CardPlaneSettings, Checkout, CheckoutSettings, Connection,
-        CyberSource, CyberSourceSettings, Deadlines, Mode, Outcome, PayConnector,
-        PayConnectorSettings, Secret, Stripe, StripeSettings, Trust, Worldpay, WorldpaySettings,
+        Adyen, AdyenSettings, Braintree, BraintreeSettings, CardPlane, CardPlaneSettings, Checkout,
+        CheckoutSettings, Connection, CyberSource, CyberSourceSettings, Deadlines, Mode, Outcome,
+        PayConnector, PayConnectorSettings, Secret, Stripe, StripeSettings, Trust, Worldpay,
+        WorldpaySettings,
     },
     proto::{
         audit::Actor,
@@ -45,9 +46,9 @@ use tonewall::{
 use ulid::Ulid;
 
 use crate::processors::{
-    ADYEN_ACCOUNT, CHECKOUT_CHANNEL, CHECKOUT_PUBLIC_KEY, CONNECTOR_USER, CYBERSOURCE_KEY_ID,
-    CYBERSOURCE_MERCHANT, Kind, Processor as Simulator, WORLDPAY_ENTITY, WORLDPAY_NARRATIVE,
-    WORLDPAY_USER,
+    ADYEN_ACCOUNT, BRAINTREE_ACCOUNT, BRAINTREE_PUBLIC_KEY, CHECKOUT_CHANNEL, CHECKOUT_PUBLIC_KEY,
+    CONNECTOR_USER, CYBERSOURCE_KEY_ID, CYBERSOURCE_MERCHANT, Kind, Processor as Simulator,
+    WORLDPAY_ENTITY, WORLDPAY_NARRATIVE, WORLDPAY_USER,
 };
 
 pub(crate) const CARD: [Field; 3] = [
@@ -237,6 +238,16 @@ pub(crate) fn card_plane(simulator: &Simulator, slab: &Arc<Slab>, journal: &Jour
             });
             CardPlane::start(settings, adapter.unwrap(), memory, tokens)
         }
+        Kind::Braintree => {
+            let account = ("EUR".to_owned(), BRAINTREE_ACCOUNT.to_owned());
+            let adapter = Braintree::new(BraintreeSettings {
+                connection,
+                key,
+                public_key: BRAINTREE_PUBLIC_KEY.to_owned(),
+                merchant_accounts: [account].into(),
+            });
+            CardPlane::start(settings, adapter.unwrap(), memory, tokens)
+        }
         Kind::Connector => {
             let look_up = format!("https://localhost:{}/charges", simulator.port);
             let adapter = PayConnector::new(PayConnectorSettings {
@@ -408,7 +419,7 @@ impl Shop {
     /// Our reference at the processor.
     pub(crate) fn reference(&self, attempt: &str) -> String {
         match self.simulator.kind {
-            Kind::Stripe | Kind::Connector => attempt.to_owned(),
+            Kind::Stripe | Kind::Braintree | Kind::Connector => attempt.to_owned(),
             Kind::Adyen | Kind::Checkout | Kind::Worldpay | Kind::CyberSource => {
                 format!("att_{}", attempt.rsplit('_').next().unwrap())
             }

@@ -9,6 +9,7 @@ const ADYEN: &str = "kind = \"adyen\"\nmode = \"test\"\nkey_file = \"/k\"\nmerch
 const CHECKOUT: &str = "kind = \"checkout-com\"\nmode = \"live\"\nkey_file = \"/k\"\npublic_key = \"pk_1\"\nprocessing_channel = \"pc_1\"";
 const WORLDPAY: &str = "kind = \"worldpay\"\nmode = \"live\"\nkey_file = \"/k\"\nusername = \"u\"\nentity = \"default\"\ndescriptor = \"My Shop, Ltd\"";
 const CYBERSOURCE: &str = "kind = \"cybersource\"\nmode = \"test\"\nkey_file = \"/k\"\nkey_id = \"k-1\"\nmerchant_id = \"shop_moto\"";
+const BRAINTREE: &str = "kind = \"braintree\"\nmode = \"live\"\nkey_file = \"/k\"\npublic_key = \"v4nd\"\nmerchant_accounts = { EUR = \"shop_eur\", USD = \"shop\" }";
 const CONNECTOR: &str = "kind = \"pay-connector\"\nmode = \"live\"\nkey_file = \"/k\"\nurl = \"https://pay.example.com/charge\"\nlook_up_url = \"https://pay.example.com/charges\"";
 
 fn parse(text: &str) -> Result<Config, String> {
@@ -24,6 +25,7 @@ fn each_processor_has_a_shortest_section() {
         (CHECKOUT, "https://api.checkout.com"),
         (WORLDPAY, "https://access.worldpay.com"),
         (CYBERSOURCE, "https://apitest.cybersource.com"),
+        (BRAINTREE, "https://payments.braintree-api.com/graphql"),
         (CONNECTOR, "https://pay.example.com/charge"),
     ] {
         let connection = parse(text).unwrap().processor.connection().unwrap();
@@ -117,6 +119,18 @@ fn what_is_missing_of_no_use_or_of_the_other_mode_is_named() {
             "other mode",
         ),
         (format!("{CYBERSOURCE}\nentity = \"x\""), "entity"),
+        (
+            BRAINTREE.replace("merchant_accounts", "#"),
+            "no merchant_accounts",
+        ),
+        (BRAINTREE.replace("public_key", "#"), "no public_key"),
+        (BRAINTREE.replace("EUR", "EURO"), "merchant_accounts"),
+        (BRAINTREE.replace("shop_eur", "a b"), "merchant_accounts"),
+        (BRAINTREE.replace("v4nd", "v:4"), "colon"),
+        (
+            format!("{BRAINTREE}\nurl = \"https://payments.sandbox.braintree-api.com/graphql\""),
+            "other mode",
+        ),
         (CONNECTOR.replace("look_up_url", "#"), "look_up_url"),
         (format!("{CONNECTOR}\nusername = \"a:b\""), "colon"),
     ] {

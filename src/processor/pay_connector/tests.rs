@@ -131,8 +131,8 @@ fn amounts_have_the_decimals_of_their_currency() {
             currency: currency.to_owned(),
             ..charge(1)
         };
-        assert_eq!(decimal(minor, currency), expected);
         let opening = format!("{}\"end\":0}}", opening(&charge));
+        assert!(opening.contains(&format!("\"chargeAmount\":{expected},")));
         let parsed: Value = serde_json::from_str(&opening).unwrap();
         assert!(parsed["chargeAmount"].is_number(), "{opening}");
     }

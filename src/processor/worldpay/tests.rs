@@ -1,6 +1,7 @@
 //! What each answer of Worldpay means. The whole way, over TLS and with faults, is in `tests/faults.rs`.
 
 use serde_json::{Value as Json, json};
+use zeroize::Zeroizing;
 
 use super::*;
 use crate::processor::testing::charge;
