@@ -37,13 +37,15 @@ fn expected(kind: Kind, stage: Stage, fault: Fault) -> PaymentState {
         (Kind::Stripe | Kind::Checkout | Kind::Braintree, Stage::Card) => Failed,
         // The charge is asked for again under its key.
         (Kind::Stripe | Kind::Checkout, _) => Approved,
-        (Kind::Connector | Kind::Braintree, _) if is_done => Approved,
+        (Kind::Connector | Kind::Braintree | Kind::AuthorizeNet, _) if is_done => Approved,
         (Kind::Connector, _) => Failed,
         // It is found, or it is too early to say that there is none.
         (Kind::Worldpay | Kind::CyberSource, _) if is_done => Approved,
         (Kind::Worldpay | Kind::CyberSource, _) => Unknown,
         // That a search does not have it counts after more than an hour.
         (Kind::Braintree, _) => Unknown,
+        // It tells of what it has, and not that it has none.
+        (Kind::AuthorizeNet, _) => Unknown,
         // It cannot be asked.
         (Kind::Adyen, _) => Unknown,
     }
@@ -143,6 +145,11 @@ async fn no_fault_charges_twice_or_loses_a_charge_by_braintree_while_it_charges(
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_fault_charges_twice_or_loses_a_charge_by_authorize_net() {
+    matrix(Kind::AuthorizeNet, Stage::Card, 2).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_fault_charges_twice_or_loses_a_charge_by_a_connector() {
     matrix(Kind::Connector, Stage::Card, 2).await;
 }
@@ -160,6 +167,7 @@ async fn no_fault_charges_twice_or_loses_a_charge_in_fifty_runs_of_each() {
         (Kind::CyberSource, Stage::Card),
         (Kind::Braintree, Stage::Card),
         (Kind::Braintree, Stage::Token),
+        (Kind::AuthorizeNet, Stage::Card),
         (Kind::Connector, Stage::Card),
     ] {
         matrix(kind, stage, 50).await;

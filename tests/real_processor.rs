@@ -37,7 +37,11 @@ fn section(simulator: &Simulator) -> String {
         Kind::CyberSource => format!(
             "kind = \"cybersource\"\nkey_id = {CYBERSOURCE_KEY_ID:?}\nmerchant_id = {CYBERSOURCE_MERCHANT:?}\ndescriptor = \"ORDER\""
         ),
-        Kind::Checkout | Kind::Worldpay | Kind::Braintree | Kind::Connector => {
+        Kind::Checkout
+        | Kind::Worldpay
+        | Kind::Braintree
+        | Kind::AuthorizeNet
+        | Kind::Connector => {
             panic!("its tests are in faults.rs")
         }
     };

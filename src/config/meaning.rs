@@ -146,6 +146,7 @@ impl fmt::Display for Config {
             | ProcessorKind::Worldpay
             | ProcessorKind::CyberSource
             | ProcessorKind::Braintree
+            | ProcessorKind::AuthorizeNet
             | ProcessorKind::PayConnector) => {
                 let mode = match self.processor.mode {
                     Some(Mode::Live) => "LIVE: money moves",

@@ -7,8 +7,8 @@ use serde::Deserialize;
 use super::Span;
 use crate::{
     processor::{
-        Adyen, Braintree, Checkout, Connection, CyberSource, Deadlines, Mode, Site, Stripe, Trust,
-        Worldpay,
+        Adyen, AuthorizeNet, Braintree, Checkout, Connection, CyberSource, Deadlines, Mode, Site,
+        Stripe, Trust, Worldpay,
     },
     proto::currency::currency_exponent,
 };
@@ -35,6 +35,8 @@ pub struct Processor {
     pub consistency_delay: Option<Span>,
     /// Adyen: the merchant account.
     pub merchant_account: Option<String>,
+    /// Authorize.Net: the API login id.
+    pub api_login_id: Option<String>,
     /// Braintree: the merchant account of each currency.
     pub merchant_accounts: BTreeMap<String, String>,
     /// Checkout.com and Braintree: the account's public key.
@@ -87,6 +89,8 @@ pub enum ProcessorKind {
     CyberSource,
     /// Braintree.
     Braintree,
+    /// Authorize.Net.
+    AuthorizeNet,
     /// A connector of the merchant's own.
     PayConnector,
 }
@@ -103,6 +107,7 @@ impl ProcessorKind {
             Self::Worldpay => "worldpay",
             Self::CyberSource => "cybersource",
             Self::Braintree => "braintree",
+            Self::AuthorizeNet => "authorize-net",
             Self::PayConnector => "pay-connector",
         }
     }
@@ -185,6 +190,7 @@ impl Processor {
             (ProcessorKind::Worldpay, mode) => Some(Worldpay::site(mode)),
             (ProcessorKind::CyberSource, mode) => Some(CyberSource::site(mode)),
             (ProcessorKind::Braintree, mode) => Some(Braintree::site(mode)),
+            (ProcessorKind::AuthorizeNet, mode) => Some(AuthorizeNet::site(mode)),
             (ProcessorKind::Adyen, Mode::Live)
             | (ProcessorKind::PayConnector | ProcessorKind::Sandbox, _) => None,
         };
@@ -215,6 +221,10 @@ impl Processor {
                     ProcessorKind::Braintree => (
                         text.contains("sandbox.braintree-api.com"),
                         text.contains("payments.braintree-api.com"),
+                    ),
+                    ProcessorKind::AuthorizeNet => (
+                        text.contains("apitest.authorize.net"),
+                        text.contains("api.authorize.net") || text.contains("api2.authorize.net"),
                     ),
                     ProcessorKind::Sandbox
                     | ProcessorKind::Stripe
@@ -263,6 +273,7 @@ impl Processor {
             K::Worldpay,
             K::CyberSource,
             K::Braintree,
+            K::AuthorizeNet,
             K::PayConnector,
         ];
         let key = |name, is_there, of, needed_by| Key {
@@ -304,6 +315,12 @@ impl Processor {
                 self.merchant_account.is_some(),
                 &[K::Adyen],
                 &[K::Adyen],
+            ),
+            key(
+                "api_login_id",
+                self.api_login_id.is_some(),
+                &[K::AuthorizeNet],
+                &[K::AuthorizeNet],
             ),
             key(
                 "merchant_accounts",
@@ -350,7 +367,7 @@ impl Processor {
             key(
                 "manual_reconcile",
                 self.manual_reconcile,
-                &[K::Adyen, K::PayConnector],
+                &[K::Adyen, K::AuthorizeNet, K::PayConnector],
                 &[],
             ),
             key("roots", self.roots.is_some(), REAL, &[]),
@@ -413,6 +430,7 @@ impl Processor {
             ("processor.username", &self.username),
             ("processor.merchant_id", &self.merchant_id),
             ("processor.key_id", &self.key_id),
+            ("processor.api_login_id", &self.api_login_id),
         ] {
             if found.as_ref().is_some_and(|found| !word(found)) {
                 return Err((
@@ -518,7 +536,8 @@ impl Processor {
             | ProcessorKind::Worldpay
             | ProcessorKind::CyberSource
             | ProcessorKind::Braintree => true,
-            ProcessorKind::Adyen => false,
+            // Authorize.Net tells of what it has, and not that it has none.
+            ProcessorKind::Adyen | ProcessorKind::AuthorizeNet => false,
             ProcessorKind::PayConnector => self.look_up_url.is_some(),
         };
         if can_be_asked || self.manual_reconcile {
@@ -531,7 +550,7 @@ impl Processor {
         Err((
             "processor.manual_reconcile",
             format!(
-                "{} cannot be asked what became of a charge whose answer was lost, so such a payment stays unknown until a person finds out: {other}say that you know by manual_reconcile = true",
+                "{} cannot be asked what became of every charge whose answer was lost, so such a payment may stay unknown until a person finds out: {other}say that you know by manual_reconcile = true",
                 self.kind
             ),
         ))

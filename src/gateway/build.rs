@@ -257,6 +257,7 @@ async fn start_processor(
         Some(Real::Stripe(adapter)) => Ok((None, plane.start(adapter)?)),
         Some(Real::Checkout(adapter)) => Ok((None, plane.start(*adapter)?)),
         Some(Real::Braintree(adapter)) => Ok((None, plane.start(*adapter)?)),
+        Some(Real::AuthorizeNet(adapter)) => Ok((None, plane.start(*adapter)?)),
         Some(Real::Adyen(adapter)) => Ok((None, plane.start(adapter)?)),
         Some(Real::Worldpay(adapter)) => Ok((None, plane.start(*adapter)?)),
         Some(Real::CyberSource(adapter)) => Ok((None, plane.start(*adapter)?)),

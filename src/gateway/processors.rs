@@ -5,9 +5,9 @@ use anyhow::Context;
 use crate::{
     config::{Processor, ProcessorKind},
     processor::{
-        Adyen, AdyenSettings, Braintree, BraintreeSettings, Checkout, CheckoutSettings,
-        CyberSource, CyberSourceSettings, PayConnector, PayConnectorSettings, Secret, Stripe,
-        StripeSettings, Worldpay, WorldpaySettings,
+        Adyen, AdyenSettings, AuthorizeNet, AuthorizeNetSettings, Braintree, BraintreeSettings,
+        Checkout, CheckoutSettings, CyberSource, CyberSourceSettings, PayConnector,
+        PayConnectorSettings, Secret, Stripe, StripeSettings, Worldpay, WorldpaySettings,
     },
 };
 
@@ -19,6 +19,7 @@ pub(super) enum Real {
     Worldpay(Box<Worldpay>),
     CyberSource(Box<CyberSource>),
     Braintree(Box<Braintree>),
+    AuthorizeNet(Box<AuthorizeNet>),
     PayConnector(Box<PayConnector>),
 }
 
@@ -105,6 +106,15 @@ pub(super) fn configured(section: &Processor) -> anyhow::Result<Option<Real>> {
                 merchant_accounts: section.merchant_accounts.clone(),
             });
             Some(Real::Braintree(Box::new(adapter.context(what)?)))
+        }
+        ProcessorKind::AuthorizeNet => {
+            let login = section.api_login_id.clone();
+            let adapter = AuthorizeNet::new(AuthorizeNetSettings {
+                connection,
+                api_login_id: login.context("processor.api_login_id: found none")?,
+                key,
+            });
+            Some(Real::AuthorizeNet(Box::new(adapter.context(what)?)))
         }
         ProcessorKind::PayConnector => {
             let delay = section.consistency_delay;

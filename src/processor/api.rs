@@ -158,6 +158,16 @@ impl Api {
             .await
     }
 
+    /// Sends what holds a key and no card, in parts, by the way that wipes what it sent.
+    pub(super) async fn post_secret(
+        &self,
+        path: &str,
+        heading: Heading<'_>,
+        body: &[&str],
+    ) -> Result<Response, ExchangeError> {
+        self.endpoint.post_secret(path, heading, body).await
+    }
+
     /// Asks.
     pub(super) async fn get(
         &self,
@@ -189,7 +199,8 @@ pub(super) fn operation_age(operation: &Operation) -> Duration {
     age_of(&operation.id.to_string())
 }
 
-fn serial(id: &str) -> &str {
+/// The part of an id that is unique: its ULID, 26 characters.
+pub(super) fn serial(id: &str) -> &str {
     id.rsplit('_').next().unwrap_or(id)
 }
 

@@ -232,6 +232,29 @@ impl Endpoint {
         Ok(self.answer(&mut stream, ends).await?)
     }
 
+    /// Sends what holds a key and no card, in parts, by a connection of its own: those that were made ahead
+    /// are for cards. What was put together is wiped.
+    pub(super) async fn post_secret(
+        &self,
+        path: &str,
+        heading: Heading<'_>,
+        body: &[&str],
+    ) -> Result<Response, ExchangeError> {
+        let ends = Instant::now() + self.deadlines.whole;
+        let mut stream = self.connect().await?;
+        let length = body.iter().map(|part| part.len()).sum();
+        let head = self.head(path, heading, length);
+        // As large as it gets, so that no copy is left behind by growing.
+        let mut request = Zeroizing::new(Vec::with_capacity(head.len() + length));
+        for part in [head.as_str()].iter().chain(body) {
+            request.extend_from_slice(part.as_bytes());
+        }
+        let written = self.write(&mut stream, &request, ends).await;
+        drop(request);
+        written?;
+        Ok(self.answer(&mut stream, ends).await?)
+    }
+
     fn take_spare(&self) -> Option<TlsStream<TcpStream>> {
         let mut spare = self.spare.borrow_mut();
         spare.retain_mut(Spare::is_usable);

@@ -7,6 +7,7 @@
 
 mod adyen;
 mod api;
+mod authorize_net;
 mod barred;
 mod braintree;
 mod card;
@@ -44,6 +45,7 @@ use crate::{
 
 pub use adyen::{Adyen, AdyenSettings};
 pub use api::{Connection, Mode, Secret};
+pub use authorize_net::{AuthorizeNet, AuthorizeNetError, AuthorizeNetSettings};
 pub use braintree::{Braintree, BraintreeSettings};
 pub use card::{CardView, RequestMemory};
 pub use checkout::{Checkout, CheckoutError, CheckoutSettings};

@@ -24,8 +24,8 @@ use tokio::{
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
 use super::{
-    DRIP, Fault, Handled, Kind, Reply, Stage, State, adyen, braintree, checkout, connector,
-    cybersource, stripe, worldpay,
+    DRIP, Fault, Handled, Kind, Reply, Stage, State, adyen, authorize_net, braintree, checkout,
+    connector, cybersource, stripe, worldpay,
 };
 
 /// A fatal alert, handshake_failure (RFC 8446 §6).
@@ -163,6 +163,7 @@ async fn answer(
         Kind::Worldpay => worldpay::stage(request),
         Kind::CyberSource => cybersource::stage(request),
         Kind::Braintree => braintree::stage(request),
+        Kind::AuthorizeNet => authorize_net::stage(request),
         Kind::Connector => connector::stage(request),
     };
     let (fault, clock) = {
@@ -196,6 +197,7 @@ async fn answer(
                 Kind::Worldpay => worldpay::handle(&mut state, request),
                 Kind::CyberSource => cybersource::handle(&mut state, request),
                 Kind::Braintree => braintree::handle(&mut state, request),
+                Kind::AuthorizeNet => authorize_net::handle(&mut state, request),
                 Kind::Connector => connector::handle(&mut state, request),
             };
             // A fault of the next request that is met at the door waits there.

@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, reason = "tests may")]
 
 mod adyen;
+mod authorize_net;
 mod braintree;
 mod checkout;
 mod connector;
@@ -36,17 +37,19 @@ pub(crate) enum Kind {
     Worldpay,
     CyberSource,
     Braintree,
+    AuthorizeNet,
     Connector,
 }
 
 impl Kind {
-    pub(crate) const ALL: [Self; 7] = [
+    pub(crate) const ALL: [Self; 8] = [
         Self::Stripe,
         Self::Adyen,
         Self::Checkout,
         Self::Worldpay,
         Self::CyberSource,
         Self::Braintree,
+        Self::AuthorizeNet,
         Self::Connector,
     ];
 }
@@ -191,6 +194,7 @@ pub(crate) struct State {
     pub(crate) worldpay: worldpay::Books,
     pub(crate) cybersource: cybersource::Books,
     pub(crate) braintree: braintree::Books,
+    pub(crate) authorize_net: authorize_net::Books,
 }
 
 /// A processor that listens.
@@ -220,6 +224,8 @@ pub(crate) const BRAINTREE_PUBLIC_KEY: &str = "public-simulated";
 pub(crate) const BRAINTREE_KEY: &str = "braintree-simulated";
 /// Its merchant account in EUR, which is what it charges in.
 pub(crate) const BRAINTREE_ACCOUNT: &str = "simulated_eur";
+pub(crate) const AUTHORIZE_NET_LOGIN: &str = "simulatedLogin";
+pub(crate) const AUTHORIZE_NET_KEY: &str = "simulated0000key";
 pub(crate) const CONNECTOR_USER: &str = "tonewall";
 pub(crate) const CONNECTOR_KEY: &str = "connector-simulated";
 
@@ -252,6 +258,7 @@ impl Processor {
             Kind::Worldpay => WORLDPAY_KEY,
             Kind::CyberSource => CYBERSOURCE_KEY,
             Kind::Braintree => BRAINTREE_KEY,
+            Kind::AuthorizeNet => AUTHORIZE_NET_KEY,
             Kind::Connector => CONNECTOR_KEY,
         };
         let file = self.folder.path().join("key");
@@ -265,6 +272,7 @@ impl Processor {
             Kind::Stripe | Kind::Checkout | Kind::Worldpay | Kind::CyberSource => "",
             Kind::Adyen => "/v71",
             Kind::Braintree => "/graphql",
+            Kind::AuthorizeNet => "/xml/v1/request.api",
             Kind::Connector => "/charge",
         };
         format!("https://localhost:{}{path}", self.port)

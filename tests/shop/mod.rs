@@ -23,10 +23,10 @@ use tonewall::{
     journal::{CallbackState, Journal, Phase, Route},
     media::{CardSink, MediaCommand, MediaError, MediaEvent, MediaEventKind, SlotSource},
     processor::{
-        Adyen, AdyenSettings, Braintree, BraintreeSettings, CardPlane, CardPlaneSettings, Checkout,
-        CheckoutSettings, Connection, CyberSource, CyberSourceSettings, Deadlines, Mode, Outcome,
-        PayConnector, PayConnectorSettings, Secret, Stripe, StripeSettings, Trust, Worldpay,
-        WorldpaySettings,
+        Adyen, AdyenSettings, AuthorizeNet, AuthorizeNetSettings, Braintree, BraintreeSettings,
+        CardPlane, CardPlaneSettings, Checkout, CheckoutSettings, Connection, CyberSource,
+        CyberSourceSettings, Deadlines, Mode, Outcome, PayConnector, PayConnectorSettings, Secret,
+        Stripe, StripeSettings, Trust, Worldpay, WorldpaySettings,
     },
     proto::{
         audit::Actor,
@@ -46,9 +46,9 @@ use tonewall::{
 use ulid::Ulid;
 
 use crate::processors::{
-    ADYEN_ACCOUNT, BRAINTREE_ACCOUNT, BRAINTREE_PUBLIC_KEY, CHECKOUT_CHANNEL, CHECKOUT_PUBLIC_KEY,
-    CONNECTOR_USER, CYBERSOURCE_KEY_ID, CYBERSOURCE_MERCHANT, Kind, Processor as Simulator,
-    WORLDPAY_ENTITY, WORLDPAY_NARRATIVE, WORLDPAY_USER,
+    ADYEN_ACCOUNT, AUTHORIZE_NET_LOGIN, BRAINTREE_ACCOUNT, BRAINTREE_PUBLIC_KEY, CHECKOUT_CHANNEL,
+    CHECKOUT_PUBLIC_KEY, CONNECTOR_USER, CYBERSOURCE_KEY_ID, CYBERSOURCE_MERCHANT, Kind,
+    Processor as Simulator, WORLDPAY_ENTITY, WORLDPAY_NARRATIVE, WORLDPAY_USER,
 };
 
 pub(crate) const CARD: [Field; 3] = [
@@ -248,6 +248,14 @@ pub(crate) fn card_plane(simulator: &Simulator, slab: &Arc<Slab>, journal: &Jour
             });
             CardPlane::start(settings, adapter.unwrap(), memory, tokens)
         }
+        Kind::AuthorizeNet => {
+            let adapter = AuthorizeNet::new(AuthorizeNetSettings {
+                connection,
+                api_login_id: AUTHORIZE_NET_LOGIN.to_owned(),
+                key,
+            });
+            CardPlane::start(settings, adapter.unwrap(), memory, tokens)
+        }
         Kind::Connector => {
             let look_up = format!("https://localhost:{}/charges", simulator.port);
             let adapter = PayConnector::new(PayConnectorSettings {
@@ -420,6 +428,7 @@ impl Shop {
     pub(crate) fn reference(&self, attempt: &str) -> String {
         match self.simulator.kind {
             Kind::Stripe | Kind::Braintree | Kind::Connector => attempt.to_owned(),
+            Kind::AuthorizeNet => attempt[attempt.len() - 20..].to_owned(),
             Kind::Adyen | Kind::Checkout | Kind::Worldpay | Kind::CyberSource => {
                 format!("att_{}", attempt.rsplit('_').next().unwrap())
             }

@@ -10,6 +10,7 @@ const CHECKOUT: &str = "kind = \"checkout-com\"\nmode = \"live\"\nkey_file = \"/
 const WORLDPAY: &str = "kind = \"worldpay\"\nmode = \"live\"\nkey_file = \"/k\"\nusername = \"u\"\nentity = \"default\"\ndescriptor = \"My Shop, Ltd\"";
 const CYBERSOURCE: &str = "kind = \"cybersource\"\nmode = \"test\"\nkey_file = \"/k\"\nkey_id = \"k-1\"\nmerchant_id = \"shop_moto\"";
 const BRAINTREE: &str = "kind = \"braintree\"\nmode = \"live\"\nkey_file = \"/k\"\npublic_key = \"v4nd\"\nmerchant_accounts = { EUR = \"shop_eur\", USD = \"shop\" }";
+const AUTHORIZE_NET: &str = "kind = \"authorize-net\"\nmode = \"test\"\nkey_file = \"/k\"\napi_login_id = \"login\"\nmanual_reconcile = true";
 const CONNECTOR: &str = "kind = \"pay-connector\"\nmode = \"live\"\nkey_file = \"/k\"\nurl = \"https://pay.example.com/charge\"\nlook_up_url = \"https://pay.example.com/charges\"";
 
 fn parse(text: &str) -> Result<Config, String> {
@@ -26,6 +27,10 @@ fn each_processor_has_a_shortest_section() {
         (WORLDPAY, "https://access.worldpay.com"),
         (CYBERSOURCE, "https://apitest.cybersource.com"),
         (BRAINTREE, "https://payments.braintree-api.com/graphql"),
+        (
+            AUTHORIZE_NET,
+            "https://apitest.authorize.net/xml/v1/request.api",
+        ),
         (CONNECTOR, "https://pay.example.com/charge"),
     ] {
         let connection = parse(text).unwrap().processor.connection().unwrap();
@@ -129,6 +134,22 @@ fn what_is_missing_of_no_use_or_of_the_other_mode_is_named() {
         (BRAINTREE.replace("v4nd", "v:4"), "colon"),
         (
             format!("{BRAINTREE}\nurl = \"https://payments.sandbox.braintree-api.com/graphql\""),
+            "other mode",
+        ),
+        (
+            AUTHORIZE_NET.replace("api_login_id", "#"),
+            "no api_login_id",
+        ),
+        (
+            AUTHORIZE_NET.replace("manual_reconcile", "#"),
+            "manual_reconcile",
+        ),
+        (
+            AUTHORIZE_NET.replace("\"login\"", "\"a b\""),
+            "api_login_id",
+        ),
+        (
+            format!("{AUTHORIZE_NET}\nurl = \"https://api2.authorize.net/xml/v1/request.api\""),
             "other mode",
         ),
         (CONNECTOR.replace("look_up_url", "#"), "look_up_url"),
