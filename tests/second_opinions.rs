@@ -1,0 +1,186 @@
+//! What adapters send, held against what others know of a processor's API: `tests/peers/run processors`.
+//!
+//! The requests are those that the program sends, as the simulator took them; nothing here is a copy.
+#![allow(clippy::unwrap_used, reason = "tests may")]
+
+mod processors;
+
+use std::{
+    fs::File,
+    process::Command,
+    sync::{Arc, Mutex},
+};
+
+use jiff::Timestamp;
+use processors::{BRAINTREE_ACCOUNT, BRAINTREE_PUBLIC_KEY, Fault, Kind, Processor, Stage};
+use serde_json::Value;
+use tempfile::TempDir;
+use tonewall::{
+    audit_log::{AuditLog, Recorded},
+    media::SlotSource,
+    processor::{
+        Braintree, BraintreeSettings, CardPlane, CardPlaneSettings, Charge, Connection, Deadlines,
+        Later, Mode, Outcome, Secret, Token, TokenStore, Trust,
+    },
+    proto::{
+        audit::{Actor, Event, Record, Success},
+        card::{Brand, CapturedField, FieldRules},
+        digit::Key,
+        field::Field,
+        id::{AttemptId, PaymentId},
+    },
+    secret_memory::Slab,
+};
+use ulid::Ulid;
+
+/// The latest token, whose ever it is.
+#[derive(Default)]
+struct LatestToken(Mutex<Option<Token>>);
+
+impl TokenStore for LatestToken {
+    fn ended(&self, _attempt: AttemptId) -> Later<'_, Result<Option<Outcome>, String>> {
+        Box::pin(std::future::ready(Ok(None)))
+    }
+
+    fn keep(&self, _attempt: AttemptId, token: Token) -> Later<'_, Result<(), String>> {
+        *self.0.lock().unwrap() = Some(token);
+        Box::pin(std::future::ready(Ok(())))
+    }
+
+    fn kept(&self, _attempt: AttemptId) -> Later<'_, Result<Option<Token>, String>> {
+        let token = self.0.lock().unwrap().clone();
+        Box::pin(std::future::ready(Ok(token)))
+    }
+}
+
+/// A card plane over a simulator, with all that a charge needs.
+struct Till {
+    cards: CardPlane,
+    slab: Arc<Slab>,
+    audit: AuditLog,
+    _data: TempDir,
+}
+
+impl Till {
+    fn new(cards: impl FnOnce(Arc<Slab>) -> CardPlane) -> Self {
+        let data = TempDir::new().unwrap();
+        let node = "n1".parse().unwrap();
+        let audit = AuditLog::open(data.path(), node, "test", "none", Timestamp::now).unwrap();
+        let slab = Arc::new(Slab::map(8, 2, false).unwrap());
+        Self {
+            cards: cards(slab.clone()),
+            slab,
+            audit,
+            _data: data,
+        }
+    }
+
+    async fn recorded(&self, charge: &Charge) -> Recorded {
+        let record = Record {
+            actor: Actor::Gateway,
+            origin: "gateway".to_owned(),
+            success: Success::Success,
+            event: Event::ChargeSending {
+                payment: charge.payment.clone(),
+                attempt: charge.attempt.clone(),
+            },
+        };
+        self.audit.record(None, record).await.unwrap()
+    }
+
+    /// A charge of a card that is keyed, with its security code or without, and what became of it.
+    async fn charge(&self, with_code: bool) -> (Charge, Outcome) {
+        let (tenant, node) = ("acme".parse().unwrap(), "n1".parse().unwrap());
+        let serial = || Ulid::from_datetime(std::time::SystemTime::now());
+        let charge = Charge {
+            payment: PaymentId::new(tenant, node, serial()),
+            attempt: format!("att_acme_n1_{}", serial()).parse().unwrap(),
+            amount_minor: 1250,
+            currency: "EUR".to_owned(),
+            reference: "INV-1 \"x\"".to_owned(),
+        };
+        let mut fields = vec![
+            (Field::PaymentCardNumber, "4242424242424242"),
+            (Field::ExpirationDate, "1239"),
+        ];
+        if with_code {
+            fields.push((Field::SecurityCode, "737"));
+        }
+        for (field, digits) in fields {
+            let mut slot = SlotSource::acquire(&*self.slab).unwrap();
+            for digit in digits.bytes() {
+                let _ = slot.press(Key::from_event(digit - b'0').unwrap());
+            }
+            let rules = FieldRules {
+                accepted_brands: &Brand::ALL,
+                pan_brand: None,
+                min_postal_code_length: 1,
+                utc: Timestamp::now(),
+            };
+            let keyed = CapturedField::check(field, slot, &rules).ok().unwrap();
+            self.cards.sink().store(&charge.payment, keyed).unwrap();
+        }
+        let recorded = self.recorded(&charge).await;
+        let outcome = self.cards.submit(recorded, charge.clone()).await.unwrap();
+        (charge, outcome)
+    }
+}
+
+fn connection(simulator: &Processor) -> Connection {
+    Connection {
+        site: simulator.url().parse().unwrap(),
+        trust: Trust {
+            roots: Some(simulator.roots()),
+            identity: None,
+        },
+        deadlines: Deadlines::default(),
+        mode: Mode::Test,
+    }
+}
+
+#[tokio::test]
+#[ignore = "needs the Python package graphql-core and Braintree's schema: tests/peers/run processors"]
+async fn the_documents_that_braintree_is_sent_are_valid_by_its_schema() {
+    let schema = std::env::var_os("BRAINTREE_SCHEMA").expect("BRAINTREE_SCHEMA names a file");
+    let simulator = Processor::start(Kind::Braintree).await;
+    let account = ("EUR".to_owned(), BRAINTREE_ACCOUNT.to_owned());
+    let adapter = Braintree::new(BraintreeSettings {
+        connection: connection(&simulator),
+        key: Secret::read(&simulator.key_file()).unwrap(),
+        public_key: BRAINTREE_PUBLIC_KEY.to_owned(),
+        merchant_accounts: [account].into(),
+    })
+    .unwrap();
+    let till = Till::new(|memory| {
+        let tokens = Arc::new(LatestToken::default());
+        CardPlane::start(CardPlaneSettings::default(), adapter, memory, tokens).unwrap()
+    });
+    assert_eq!(till.charge(true).await.1.as_str(), "approved");
+    simulator.will(Stage::Token, Fault::ResetAfter);
+    let (charge, outcome) = till.charge(false).await;
+    assert_eq!(outcome.as_str(), "unknown");
+    assert_eq!(till.cards.look_up(&charge).await.as_str(), "approved");
+
+    let asked = {
+        let state = simulator.state();
+        assert_eq!(state.violations, Vec::<String>::new());
+        Value::from(state.braintree.asked.clone())
+    };
+    let folder = TempDir::new().unwrap();
+    let question = folder.path().join("asked.json");
+    std::fs::write(&question, asked.to_string()).unwrap();
+    let held = Command::new("python3")
+        .arg("tests/peers/processors/documents.py")
+        .arg(schema)
+        .args(["Charge", "Find", "Tokenise"])
+        .stdin(File::open(question).unwrap())
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&held.stdout);
+    let wrong = String::from_utf8_lossy(&held.stderr);
+    assert!(
+        held.status.success() && said.contains("valid"),
+        "{said}{wrong}"
+    );
+    print!("{said}");
+}
