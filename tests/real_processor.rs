@@ -19,8 +19,8 @@ use common::{
     play,
 };
 use processors::{
-    ADYEN_ACCOUNT, CYBERSOURCE_KEY_ID, CYBERSOURCE_MERCHANT, Fault, Kind, Processor as Simulator,
-    Stage,
+    ADYEN_ACCOUNT, AUTHORIZE_NET_KEY, AUTHORIZE_NET_LOGIN, CYBERSOURCE_KEY_ID,
+    CYBERSOURCE_MERCHANT, Fault, Kind, Processor as Simulator, Stage,
 };
 use serde_json::{Value, json};
 
@@ -37,11 +37,10 @@ fn section(simulator: &Simulator) -> String {
         Kind::CyberSource => format!(
             "kind = \"cybersource\"\nkey_id = {CYBERSOURCE_KEY_ID:?}\nmerchant_id = {CYBERSOURCE_MERCHANT:?}\ndescriptor = \"ORDER\""
         ),
-        Kind::Checkout
-        | Kind::Worldpay
-        | Kind::Braintree
-        | Kind::AuthorizeNet
-        | Kind::Connector => {
+        Kind::AuthorizeNet => format!(
+            "kind = \"authorize-net\"\napi_login_id = {AUTHORIZE_NET_LOGIN:?}\nmanual_reconcile = true"
+        ),
+        Kind::Checkout | Kind::Worldpay | Kind::Braintree | Kind::Connector => {
             panic!("its tests are in faults.rs")
         }
     };
@@ -91,7 +90,8 @@ async fn keyed(gateway: &Gateway, ends: &Ends, call: &str) -> Value {
     payment
 }
 
-/// Where a text stands in memory that the process can write, `None` where that cannot be read.
+/// Where a text stands in memory that the process can write, once for each time; `None` where that
+/// cannot be read.
 fn found_in_memory(pid: u32, text: &str) -> Option<Vec<String>> {
     let maps = fs::read_to_string(format!("/proc/{pid}/maps")).ok()?;
     let memory = File::open(format!("/proc/{pid}/mem")).ok()?;
@@ -105,12 +105,9 @@ fn found_in_memory(pid: u32, text: &str) -> Option<Vec<String>> {
         if memory.read_exact_at(&mut bytes, from).is_err() {
             continue;
         }
-        if bytes
-            .windows(text.len())
-            .any(|part| part == text.as_bytes())
-        {
-            found.push(line.to_owned());
-        }
+        let parts = bytes.windows(text.len());
+        let times = parts.filter(|part| *part == text.as_bytes()).count();
+        found.extend(std::iter::repeat_n(line.to_owned(), times));
     }
     Some(found)
 }
@@ -223,6 +220,38 @@ async fn a_card_is_found_nowhere_else(kind: Kind, unanswered: &str) {
     secrets.push(NUMBER[6..15].to_owned());
     secrets.push(fs::read_to_string(simulator.key_file()).unwrap());
     is_not_in_files(gateway.folder.path(), &secrets);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_key_that_goes_beside_the_card_stays_where_it_was_and_is_copied_nowhere() {
+    let simulator = Simulator::start(Kind::AuthorizeNet).await;
+    let gateway = start(&simulator).await;
+    let before = found_in_memory(gateway.pid(), AUTHORIZE_NET_KEY);
+    let ends = play(&gateway, "lost").await;
+    let payment = keyed(&gateway, &ends, "lost").await;
+    simulator.will(Stage::Card, Fault::ResetAfter);
+    let path = format!("/v1/payments/{}/complete", id(&payment));
+    let unknown = gateway.post(&path, json!({})).await;
+    assert_eq!(unknown["state"], "unknown", "{unknown}");
+    // It is sent with the list, and with the details.
+    until(&gateway, id(&payment), |view| view["state"] == "approved").await;
+    {
+        let state = simulator.state();
+        assert_eq!(state.violations, Vec::<String>::new());
+        assert_eq!((state.ledger.len(), state.requests), (1, 3));
+    }
+    is_not_in_memory(&gateway, &simulator, "after a charge and its look-up");
+    let secrets = [NUMBER[6..15].to_owned(), AUTHORIZE_NET_KEY.to_owned()];
+    is_not_in_files(gateway.folder.path(), &secrets);
+    if let Some(before) = before {
+        assert_eq!(
+            before.len(),
+            1,
+            "the one that the adapter holds: {before:#?}"
+        );
+        let after = found_in_memory(gateway.pid(), AUTHORIZE_NET_KEY).unwrap();
+        assert_eq!(after.len(), 1, "the key was copied: {after:#?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
