@@ -338,6 +338,28 @@ async fn that_a_search_of_braintree_is_empty_counts_after_more_than_an_hour_and_
     }
 }
 
+#[tokio::test]
+async fn that_authorize_net_does_not_list_a_charge_never_counts_and_what_it_lists_does() {
+    let simulator = Simulator::start(Kind::AuthorizeNet).await;
+    let data = Arc::new(TempDir::new().unwrap());
+    let shop = Shop::over(simulator, data, SignedDuration::from_hours(20));
+    shop.simulator.state().stale = true;
+    shop.simulator.will(Stage::Card, Fault::ResetAfter);
+    let view = shop.pay("late").await;
+    // The charge itself, and the list twice.
+    let looked_up = async {
+        while shop.simulator.state().requests < 3 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, looked_up).await.unwrap();
+    assert_eq!(shop.view(&view.id).await.state, PaymentState::Unknown);
+    shop.simulator.state().stale = false;
+    shop.until(&view.id, |view| view.state == PaymentState::Approved)
+        .await;
+    shop.nothing_is_lost(&[view.id]).await;
+}
+
 #[test]
 fn after_a_restart_a_charge_without_an_answer_is_asked_for_under_its_key() {
     let outside = tokio::runtime::Runtime::new().unwrap();
