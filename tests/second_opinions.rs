@@ -20,14 +20,14 @@ use tonewall::{
     media::SlotSource,
     processor::{
         Braintree, BraintreeSettings, CardPlane, CardPlaneSettings, Charge, Connection, Deadlines,
-        Later, Mode, Outcome, Secret, Token, TokenStore, Trust,
+        Later, Mode, Operation, OperationKind, Outcome, Purpose, Secret, Token, TokenStore, Trust,
     },
     proto::{
         audit::{Actor, Event, Record, Success},
         card::{Brand, CapturedField, FieldRules},
         digit::Key,
         field::Field,
-        id::{AttemptId, PaymentId},
+        id::{AttemptId, OperationId, PaymentId},
     },
     secret_memory::Slab,
 };
@@ -89,7 +89,7 @@ impl Till {
     }
 
     /// A charge of a card that is keyed, with its security code or without, and what became of it.
-    async fn charge(&self, with_code: bool) -> (Charge, Outcome) {
+    async fn charge(&self, purpose: Purpose, with_code: bool) -> (Charge, Outcome) {
         let (tenant, node) = ("acme".parse().unwrap(), "n1".parse().unwrap());
         let serial = || Ulid::from_datetime(std::time::SystemTime::now());
         let charge = Charge {
@@ -98,6 +98,7 @@ impl Till {
             amount_minor: 1250,
             currency: "EUR".to_owned(),
             reference: "INV-1 \"x\"".to_owned(),
+            purpose,
         };
         let mut fields = vec![
             (Field::PaymentCardNumber, "4242424242424242"),
@@ -123,6 +124,33 @@ impl Till {
         let recorded = self.recorded(&charge).await;
         let outcome = self.cards.submit(recorded, charge.clone()).await.unwrap();
         (charge, outcome)
+    }
+
+    /// Something that is done with a charge, and what became of it; then again by a look-up.
+    async fn operate(&self, charge: &Charge, approved: &Outcome, kind: OperationKind) {
+        let Outcome::Approved {
+            processor_reference,
+            ..
+        } = approved
+        else {
+            panic!("{approved:?}")
+        };
+        let (tenant, node) = ("acme".parse().unwrap(), "n1".parse().unwrap());
+        let serial = Ulid::from_datetime(std::time::SystemTime::now());
+        let operation = Operation {
+            id: OperationId::new(tenant, node, serial),
+            kind,
+            charge: charge.clone(),
+            processor_reference: processor_reference.clone(),
+            amount_minor: charge.amount_minor,
+            settlement_reference: None,
+            last4: None,
+        };
+        let recorded = self.recorded(charge).await;
+        let outcome = self.cards.operate(recorded, operation.clone()).await;
+        assert_eq!(outcome.as_str(), "approved", "{kind:?}");
+        let found = self.cards.look_up_operation(operation).await;
+        assert_eq!(found.as_str(), "approved", "{kind:?}");
     }
 }
 
@@ -155,9 +183,16 @@ async fn the_documents_that_braintree_is_sent_are_valid_by_its_schema() {
         let tokens = Arc::new(LatestToken::default());
         CardPlane::start(CardPlaneSettings::default(), adapter, memory, tokens).unwrap()
     });
-    assert_eq!(till.charge(true).await.1.as_str(), "approved");
+    for (purpose, kind) in [
+        (Purpose::Charge, OperationKind::Refund),
+        (Purpose::Authorise, OperationKind::Settle),
+        (Purpose::Authorise, OperationKind::Void),
+    ] {
+        let (charge, outcome) = till.charge(purpose, true).await;
+        till.operate(&charge, &outcome, kind).await;
+    }
     simulator.will(Stage::Token, Fault::ResetAfter);
-    let (charge, outcome) = till.charge(false).await;
+    let (charge, outcome) = till.charge(Purpose::Charge, false).await;
     assert_eq!(outcome.as_str(), "unknown");
     assert_eq!(till.cards.look_up(&charge).await.as_str(), "approved");
 
@@ -172,7 +207,16 @@ async fn the_documents_that_braintree_is_sent_are_valid_by_its_schema() {
     let held = Command::new("python3")
         .arg("tests/peers/processors/documents.py")
         .arg(schema)
-        .args(["Charge", "Find", "Tokenise"])
+        .args([
+            "Authorise",
+            "Capture",
+            "Charge",
+            "Find",
+            "Read",
+            "Refund",
+            "Reverse",
+            "Tokenise",
+        ])
         .stdin(File::open(question).unwrap())
         .output()
         .unwrap();

@@ -11,6 +11,7 @@
 //! <https://developer.paypal.com/braintree/articles/control-panel/transactions/duplicate-checking>.
 
 mod answer;
+mod operations;
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -18,8 +19,8 @@ use serde_json::{Value, json};
 
 use self::answer::{charged, found, tokenised};
 use super::{
-    Abilities, CardView, Charge, Connection, EndpointError, Mode, Outcome, Processor, Promises,
-    Secret, Submitted, Token,
+    Abilities, CardView, Charge, Connection, EndpointError, Mode, Operation, Outcome, Processor,
+    Promises, Purpose, Secret, Submitted, Token,
     api::{Api, age, decimal, not_looked_up},
     card::Piece,
     client::{Heading, JSON},
@@ -39,6 +40,8 @@ const TOKENISE: &str = "mutation Tokenise($input: TokenizeCreditCardInput!) { \
     tokenizeCreditCard(input: $input) { paymentMethod { id usage } } }";
 const CHARGE: &str = "mutation Charge($input: ChargeCreditCardInput!) { \
     chargeCreditCard(input: $input) { transaction { ...Told } } }";
+const AUTHORISE: &str = "mutation Authorise($input: AuthorizeCreditCardInput!) { \
+    authorizeCreditCard(input: $input) { transaction { ...Told } } }";
 const FIND: &str = "query Find($input: TransactionSearchInput!) { search { \
     transactions(input: $input, first: 10) { edges { node { ...Told } } } } }";
 /// What is asked of a transaction: nothing of the card among it.
@@ -118,7 +121,12 @@ impl Braintree {
     }
 
     async fn ask(&self, document: &str, input: Value) -> Result<Response, ExchangeError> {
-        let body = json!({ "query": format!("{document}{TOLD}"), "variables": { "input": input } });
+        let told = if document.contains("...Told") {
+            TOLD
+        } else {
+            ""
+        };
+        let body = json!({ "query": format!("{document}{told}"), "variables": { "input": input } });
         let fields = self.fields();
         let heading = Heading {
             media: JSON,
@@ -140,7 +148,13 @@ impl Processor for Braintree {
             // The adapter itself keeps it, counted from the attempt: see `look_up`.
             consistency_delay: Duration::ZERO,
             reversal_by_reference: false,
-            abilities: Abilities::default(),
+            abilities: Abilities {
+                authorise: true,
+                settle_part: true,
+                void_charge: true,
+                refund: true,
+                refund_part: true,
+            },
         }
     }
 
@@ -190,7 +204,11 @@ impl Processor for Braintree {
             Err(outcome) => return outcome,
         };
         let input = json!({ "paymentMethodId": token.as_str(), "transaction": transaction });
-        match self.ask(CHARGE, input).await {
+        let document = match charge.purpose {
+            Purpose::Charge => CHARGE,
+            Purpose::Authorise => AUTHORISE,
+        };
+        match self.ask(document, input).await {
             Ok(response) => charged(&response, charge),
             Err(error) => error.into(),
         }
@@ -211,6 +229,14 @@ impl Processor for Braintree {
             },
             Err(error) => not_looked_up(error),
         }
+    }
+
+    async fn operate(&self, operation: &Operation) -> Outcome {
+        self.request_operation(operation).await
+    }
+
+    async fn look_up_operation(&self, operation: &Operation) -> Outcome {
+        self.find_operation(operation).await
     }
 }
 

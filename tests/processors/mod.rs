@@ -187,6 +187,8 @@ pub(crate) struct State {
     pub(crate) clock: SignedDuration,
     /// What requests held that is as secret as the card.
     pub(crate) secrets: Vec<String>,
+    /// Whether what was captured has not settled yet: it can be voided, and not be refunded.
+    pub(crate) batch_is_open: bool,
     pub(crate) requests: usize,
     pub(crate) stripe: stripe::Books,
     pub(crate) adyen: adyen::Books,
@@ -340,7 +342,8 @@ impl State {
             _ if sum("void") > 0 => Err("voided"),
             "settle" if settled > 0 => Err("settled"),
             "settle" if done.amount > charge.amount => Err("too_much"),
-            "void" if settled > 0 => Err("settled"),
+            "void" if settled > 0 && !self.batch_is_open => Err("settled"),
+            "refund" if self.batch_is_open => Err("not_settled"),
             "refund" if done.amount + sum("refund") > settled => Err("too_much"),
             _ => Ok(()),
         };

@@ -4,7 +4,7 @@ use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::Value;
 
 use super::super::{
-    Advice, Charge, Outcome, Submitted, Token,
+    Advice, Charge, Outcome, Purpose, Submitted, Token,
     api::{minor, not_looked_up, refused, unclear},
     response::Response,
     words,
@@ -12,15 +12,15 @@ use super::super::{
 use crate::proto::{currency::currency_exponent, field::Field};
 
 #[derive(Deserialize)]
-struct Answer<D> {
-    data: Option<D>,
+pub(super) struct Answer<D> {
+    pub(super) data: Option<D>,
     #[serde(default)]
-    errors: Vec<Trouble>,
+    pub(super) errors: Vec<Trouble>,
 }
 
 /// One of `errors`. Its message is for people and is not passed on.
 #[derive(Deserialize)]
-struct Trouble {
+pub(super) struct Trouble {
     extensions: Option<Extensions>,
 }
 
@@ -52,6 +52,7 @@ struct PaymentMethod {
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Charged {
+    #[serde(alias = "authorizeCreditCard")]
     charge_credit_card: Option<Payload>,
 }
 
@@ -160,7 +161,7 @@ pub(super) fn charged(response: &Response, charge: &Charge) -> Outcome {
         .and_then(|payload| payload.transaction);
     match transaction {
         // There is one, whatever errors say beside it.
-        Some(transaction) if transaction.is_of(charge) => transaction.outcome(),
+        Some(transaction) if transaction.is_of(charge) => transaction.outcome(charge.purpose),
         Some(_) => unclear("is about another charge", status),
         None if answer.errors.is_empty() => unclear("is no transaction", status),
         None if answer.errors.iter().all(Trouble::did_nothing) => {
@@ -196,13 +197,13 @@ pub(super) fn found(response: &Response, charge: &Charge) -> Option<Outcome> {
         .collect();
     Some(match transactions.as_slice() {
         [] => return None,
-        [Some(one)] if one.is_of(charge) => one.outcome(),
+        [Some(one)] if one.is_of(charge) => one.outcome(charge.purpose),
         [_] => not_looked_up("what was found is about another charge"),
         _ => not_looked_up("there is more than one transaction of this order id"),
     })
 }
 
-enum NotRead {
+pub(super) enum NotRead {
     /// It was turned away before GraphQL came to see it.
     Refused {
         why: &'static str,
@@ -211,7 +212,7 @@ enum NotRead {
     Unclear,
 }
 
-fn read<D: DeserializeOwned>(response: &Response) -> Result<Answer<D>, NotRead> {
+pub(super) fn read<D: DeserializeOwned>(response: &Response) -> Result<Answer<D>, NotRead> {
     match response.status {
         200 => serde_json::from_slice(&response.body).map_err(|_| NotRead::Unclear),
         401 | 403 => Err(NotRead::Refused {
@@ -227,7 +228,7 @@ fn read<D: DeserializeOwned>(response: &Response) -> Result<Answer<D>, NotRead> 
 }
 
 /// The first error's class and code.
-fn code(errors: &[Trouble]) -> String {
+pub(super) fn code(errors: &[Trouble]) -> String {
     let first = errors.first().and_then(|error| error.extensions.as_ref());
     let Some(first) = first else {
         return "an error without a class".to_owned();
@@ -250,7 +251,7 @@ impl Trouble {
     }
 
     /// Whether a request that met it was surely not done.
-    fn did_nothing(&self) -> bool {
+    pub(super) fn did_nothing(&self) -> bool {
         match (self.class(), self.legacy_code()) {
             // The payment method is consumed, not there (any more) or in use: by a charge, it may be.
             (
@@ -270,8 +271,13 @@ impl Trouble {
         }
     }
 
+    /// Whether what was asked for is not to be had, in the words of GraphQL.
+    pub(super) fn is_the_requests(&self) -> bool {
+        matches!(self.class(), Some("VALIDATION" | "NOT_FOUND"))
+    }
+
     /// Whether the same may be taken at another time.
-    fn may_pass(&self) -> bool {
+    pub(super) fn may_pass(&self) -> bool {
         matches!(
             self.class(),
             Some("RESOURCE_LIMIT" | "INTERNAL" | "SERVICE_AVAILABILITY")
@@ -323,7 +329,7 @@ impl Transaction {
         self.status() == "GATEWAY_REJECTED" && self.rejection() == "DUPLICATE"
     }
 
-    fn outcome(&self) -> Outcome {
+    fn outcome(&self, purpose: Purpose) -> Outcome {
         let processor_reference = words::reference_or_withheld(&self.id);
         let response = self.event().and_then(|e| e.processor_response.as_ref());
         let legacy = response.and_then(|response| response.legacy_code.as_deref());
@@ -335,6 +341,10 @@ impl Transaction {
                     code: status.to_owned(),
                 }
             }
+            "AUTHORIZED" if purpose == Purpose::Authorise => Outcome::Approved {
+                processor_reference,
+                code: status.to_owned(),
+            },
             // Not captured: nobody is paid yet.
             "AUTHORIZING" | "AUTHORIZED" => Outcome::Pending {
                 processor_reference,

@@ -71,6 +71,18 @@ fn each_status_of_a_transaction_has_its_outcome() {
 }
 
 #[test]
+fn what_was_to_be_set_aside_is_approved_once_it_is_authorised() {
+    let aside = Charge {
+        purpose: Purpose::Authorise,
+        ..charge(1)
+    };
+    let body =
+        json!({ "data": { "authorizeCreditCard": { "transaction": transaction("AUTHORIZED") } } });
+    assert_eq!(charged(&response(200, &body), &aside).as_str(), "approved");
+    assert_eq!(word(200, &body), "pending", "a charge is not captured");
+}
+
+#[test]
 fn a_transaction_of_another_charge_tells_nothing() {
     let changes: [fn(&mut Value); 6] = [
         |t| t["amount"]["value"] = json!("12.51"),

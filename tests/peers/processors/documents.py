@@ -34,9 +34,9 @@ def faults(schema, body):
 
 
 def spoilt(body):
-    """The request with something wrong in it: a field and an operation that are not there, variables of
+    """The request with something wrong in it: a field, a type and a variable that are not there, variables of
     which each is missing, unknown or of another type in turn."""
-    for old, new in ((" id ", " idd "), ("($input: ", "($input: X"), ("(input: $input", "(inputs: $input")):
+    for old, new in ((" id ", " idd "), ("($input: ", "($input: X"), (": $input", ": $inputs")):
         assert old in body["query"], (old, body["query"])
         yield new, {**body, "query": body["query"].replace(old, new, 1)}
     for text, other in (("MOTO", "TELEPHONE"), ('"amount": "', '"amounts": "'), ('"number": "', '"numbers": "')):
