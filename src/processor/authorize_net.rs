@@ -13,6 +13,7 @@
 //! <https://support.authorize.net/s/article/Error-11-A-duplicate-transaction-has-been-submitted>.
 
 mod answer;
+mod operations;
 
 use std::time::Duration;
 
@@ -20,8 +21,8 @@ use serde_json::Value;
 
 use self::answer::{charged, detailed, listed};
 use super::{
-    Abilities, CardView, Charge, Connection, EndpointError, Mode, Outcome, Processor, Promises,
-    Secret, Submitted, Token,
+    Abilities, CardView, Charge, Connection, EndpointError, Mode, Operation, Outcome, Processor,
+    Promises, Purpose, Secret, Submitted, Token,
     api::{Api, decimal, not_looked_up, serial},
     card::Piece,
     client::{Heading, JSON},
@@ -121,15 +122,15 @@ impl AuthorizeNet {
         self.api.post_secret("", heading, &body).await
     }
 
-    /// The processor's own reference of the charge, where the list has it.
-    async fn find(&self, charge: &Charge) -> Result<Option<String>, String> {
+    /// The processor's own reference of the transaction of our invoice number, where the list has it.
+    async fn find(&self, ours: &str) -> Result<Option<String>, String> {
         for page in 1..=PAGES {
             let rest = format!(
                 ",\"sorting\":{{\"orderBy\":\"submitTimeUTC\",\"orderDescending\":true}},\"paging\":{{\"limit\":{PAGE},\"offset\":{page}}}"
             );
             let response = self.ask("getUnsettledTransactionListRequest", &rest).await;
             let listed = listed(&response.map_err(|error| error.to_string())?)?;
-            if let Some(id) = listed.id_of(&reference(charge))? {
+            if let Some(id) = listed.id_of(ours)? {
                 return Ok(Some(id));
             }
             if listed.len() < PAGE {
@@ -153,7 +154,13 @@ impl Processor for AuthorizeNet {
             // That there is none is never said.
             consistency_delay: Duration::ZERO,
             reversal_by_reference: false,
-            abilities: Abilities::default(),
+            abilities: Abilities {
+                authorise: true,
+                settle_part: true,
+                void_charge: true,
+                refund: true,
+                refund_part: true,
+            },
         }
     }
 
@@ -199,7 +206,7 @@ impl Processor for AuthorizeNet {
     }
 
     async fn look_up(&self, charge: &Charge, _token: Option<&Token>) -> Outcome {
-        let id = match self.find(charge).await {
+        let id = match self.find(&reference(charge)).await {
             Ok(Some(id)) => id,
             Ok(None) => {
                 return not_looked_up(format!(
@@ -215,15 +222,34 @@ impl Processor for AuthorizeNet {
             Err(error) => not_looked_up(error),
         }
     }
+
+    async fn operate(&self, operation: &Operation) -> Outcome {
+        self.request_operation(operation).await
+    }
+
+    async fn look_up_operation(&self, operation: &Operation) -> Outcome {
+        self.find_operation(operation).await
+    }
 }
 
 /// Our reference of an attempt in 20 characters, the most that `refId` and `invoiceNumber` take: the end of
 /// its ULID. That is all of its 80 random bits, and of its time the low 20 bits, which come again every
 /// 17 minutes; so two attempts have the same where 80 random bits are the same, and not before.
 fn reference(charge: &Charge) -> String {
-    let id = charge.attempt.to_string();
-    let serial = serial(&id);
+    shortened(&charge.attempt.to_string())
+}
+
+/// The last 20 characters of an id's unique part.
+fn shortened(id: &str) -> String {
+    let serial = serial(id);
     serial[serial.len().saturating_sub(20)..].to_owned()
+}
+
+const fn transaction_type(purpose: Purpose) -> &'static str {
+    match purpose {
+        Purpose::Charge => "authCaptureTransaction",
+        Purpose::Authorise => "authOnlyTransaction",
+    }
 }
 
 /// The request from the transaction key's end to the card, and from the card to its end; in the order of
@@ -231,7 +257,8 @@ fn reference(charge: &Charge) -> String {
 fn around_card(charge: &Charge) -> (String, String) {
     let ours = reference(charge);
     let before = format!(
-        "\"}},\"refId\":\"{ours}\",\"transactionRequest\":{{\"transactionType\":\"authCaptureTransaction\",\"amount\":\"{}\",\"currencyCode\":\"{}\",\"payment\":{{\"creditCard\":{{\"cardNumber\":\"",
+        "\"}},\"refId\":\"{ours}\",\"transactionRequest\":{{\"transactionType\":\"{}\",\"amount\":\"{}\",\"currencyCode\":\"{}\",\"payment\":{{\"creditCard\":{{\"cardNumber\":\"",
+        transaction_type(charge.purpose),
         decimal(charge.amount_minor, 2),
         charge.currency,
     );

@@ -10,7 +10,7 @@ use serde::{
 use serde_json::{Value, json};
 
 use super::{
-    AUTHORIZE_NET_KEY, AUTHORIZE_NET_LOGIN, Entry, Handled, Reply, Request, Stage, State,
+    AUTHORIZE_NET_KEY, AUTHORIZE_NET_LOGIN, Done, Entry, Handled, Reply, Request, Stage, State,
     decline_of, is_card_number, is_digits, is_month,
 };
 
@@ -110,10 +110,12 @@ pub(crate) struct Books {
 }
 
 pub(super) fn stage(request: &Request) -> Stage {
-    if request.body.starts_with("{\"createTransactionRequest\"") {
-        Stage::Card
-    } else {
+    if !request.body.starts_with("{\"createTransactionRequest\"") {
         Stage::LookUp
+    } else if request.body.contains("\"refTransId\"") {
+        Stage::Operation
+    } else {
+        Stage::Card
     }
 }
 
@@ -150,6 +152,7 @@ fn reply(state: &mut State, request: &Request) -> Result<Reply, String> {
         return Err("more than one request".to_owned());
     };
     match name.as_str() {
+        "createTransactionRequest" if stage(request) == Stage::Operation => operation(state, body),
         "createTransactionRequest" => charge(state, body),
         "getUnsettledTransactionListRequest" => list(state, body),
         "getTransactionDetailsRequest" => details(state, body),
@@ -203,8 +206,9 @@ fn charge(state: &mut State, body: &Json) -> Result<Reply, String> {
         .split_once('.')
         .filter(|(_, cents)| is_digits(cents, 2));
     let cents = cents.and_then(|(whole, cents)| format!("{whole}{cents}").parse::<u64>().ok());
-    let (Some(cents @ 1..), "authCaptureTransaction", "EUR", "1") =
-        (cents, kind.text()?, currency.text()?, market.text()?)
+    let kind = kind.text()?;
+    let (Some(cents @ 1..), "authCaptureTransaction" | "authOnlyTransaction", "EUR", "1") =
+        (cents, kind, currency.text()?, market.text()?)
     else {
         return Err("type, amount, currency or market".to_owned());
     };
@@ -253,15 +257,17 @@ fn charge(state: &mut State, body: &Json) -> Result<Reply, String> {
     };
     transaction[list] = json!([{ word: reason, text: "in words" }]);
     let status = match response {
+        "1" if kind == "authOnlyTransaction" => "authorizedPendingCapture",
         "1" => "capturedPendingSettlement",
         "2" => "declined",
         _ => "generalError",
     };
     books.transactions.push(json!({
-        "transId": id, "transactionType": "authCaptureTransaction", "transactionStatus": status,
+        "transId": id, "transactionType": kind, "transactionStatus": status,
         "submitTimeUTC": "2030-01-01T00:00:00Z", "responseCode": 1,
         "responseReasonCode": reason.parse::<u64>().unwrap(),
         "order": { "invoiceNumber": invoice }, "authAmount": cents as f64 / 100.0,
+        "settleAmount": cents as f64 / 100.0,
     }));
     if declined.is_none() {
         books.approved.push((same, id.clone()));
@@ -278,6 +284,122 @@ fn charge(state: &mut State, body: &Json) -> Result<Reply, String> {
         None => told(body, "Ok", "I00001"),
         Some(_) => told(body, "Error", "E00027"),
     })
+}
+
+/// A capture of what was authorised, a void, a refund: in the order of the schema.
+fn operation(state: &mut State, body: &Json) -> Result<Reply, String> {
+    let [credentials, ref_id, asked] =
+        body.all(["merchantAuthentication", "refId", "transactionRequest"])?;
+    check_credentials(credentials)?;
+    let ref_id = ref_id.text()?;
+    let Json::Object(members) = asked else {
+        return Err("no transaction".to_owned());
+    };
+    let kind = members.first().ok_or("no type")?.1.text()?;
+    let (kind, cents, of) = match kind {
+        "priorAuthCaptureTransaction" => {
+            let [_, amount, of] = asked.all(["transactionType", "amount", "refTransId"])?;
+            ("settle", Some(amount), of)
+        }
+        "voidTransaction" => {
+            let [_, of] = asked.all(["transactionType", "refTransId"])?;
+            ("void", None, of)
+        }
+        "refundTransaction" => {
+            let [_, amount, payment, of, order, settings] = asked.all([
+                "transactionType",
+                "amount",
+                "payment",
+                "refTransId",
+                "order",
+                "transactionSettings",
+            ])?;
+            let [card] = payment.all(["creditCard"])?;
+            let [number, expiry] = card.all(["cardNumber", "expirationDate"])?;
+            let [invoice] = order.all(["invoiceNumber"])?;
+            settings.all(["setting"])?;
+            if (number.text()?, expiry.text()?, invoice.text()?) != ("4242", "XXXX", ref_id) {
+                return Err("the last four or the invoice number".to_owned());
+            }
+            ("refund", Some(amount), of)
+        }
+        other => return Err(format!("{other} is not known")),
+    };
+    let of = of.text()?.to_owned();
+    let known = state.ledger.iter().find(|entry| entry.id == of);
+    let whole = known.ok_or("a transaction that is not there")?.amount;
+    let cents = match cents {
+        None => whole,
+        Some(amount) => {
+            let split = amount.text()?.split_once('.');
+            let split = split
+                .filter(|(_, cents)| is_digits(cents, 2))
+                .ok_or("amount")?;
+            format!("{}{}", split.0, split.1)
+                .parse()
+                .map_err(|_| "amount")?
+        }
+    };
+    let mut known = state.authorize_net.transactions.iter();
+    let known = known.find(|known| known["transId"] == of.as_str()).unwrap();
+    let set_aside = known["transactionType"] == "authOnlyTransaction";
+    let reference = match kind {
+        "refund" => ref_id.to_owned(),
+        kind => format!("{kind} of {of}"),
+    };
+    let done = Done {
+        reference,
+        kind,
+        amount: cents,
+        charge: of.clone(),
+    };
+    let answer = |response: &str, id: &str, list: Value| {
+        let mut transaction = list;
+        transaction["responseCode"] = json!(response);
+        transaction["transId"] = json!(id);
+        json!({ "transactionResponse": transaction, "refId": ref_id })
+    };
+    let refusal = state.operate(done, set_aside);
+    let again = match (kind, refusal) {
+        ("void", Err("voided")) => Some("310"),
+        ("settle", Err("settled")) => Some("311"),
+        _ => None,
+    };
+    if let Some(code) = again {
+        let messages = json!({ "messages": [{ "code": code, "description": "d" }] });
+        return Ok(told(answer("1", &of, messages), "Ok", "I00001"));
+    }
+    if refusal.is_err() {
+        let errors = json!({ "errors": [{ "errorCode": "54", "errorText": "t" }] });
+        return Ok(told(answer("3", "0", errors), "Error", "E00027"));
+    }
+    let books = &mut state.authorize_net;
+    let number = books.transactions.len() + 1;
+    let mut known = books.transactions.iter_mut();
+    let known = known.find(|known| known["transId"] == of.as_str()).unwrap();
+    let id = match kind {
+        "settle" => {
+            known["transactionStatus"] = json!("capturedPendingSettlement");
+            known["settleAmount"] = json!(cents as f64 / 100.0);
+            of
+        }
+        "void" => {
+            known["transactionStatus"] = json!("voided");
+            of
+        }
+        _ => {
+            let id = format!("4001234{number:04}");
+            books.transactions.push(json!({
+                "transId": id, "refTransId": of, "transactionType": "refundTransaction",
+                "transactionStatus": "refundPendingSettlement",
+                "submitTimeUTC": "2030-01-01T00:00:00Z", "order": { "invoiceNumber": ref_id },
+                "authAmount": cents as f64 / 100.0, "settleAmount": cents as f64 / 100.0,
+            }));
+            id
+        }
+    };
+    let messages = json!({ "messages": [{ "code": "1", "description": "d" }] });
+    Ok(told(answer("1", &id, messages), "Ok", "I00001"))
 }
 
 fn list(state: &State, body: &Json) -> Result<Reply, String> {

@@ -5,12 +5,13 @@ use serde_json::Value;
 
 use super::{
     super::{
-        Advice, Charge, Outcome,
-        api::{minor, not_looked_up, refused, unclear},
+        Advice, Charge, Operation, OperationKind, Outcome, Purpose,
+        api::{OnTheBooks, minor, not_looked_up, refused, unclear, will_not},
         response::Response,
         words,
     },
-    reference,
+    operations::ours,
+    reference, transaction_type,
 };
 use crate::proto::field::Field;
 
@@ -80,10 +81,12 @@ struct Detailed {
 #[serde(rename_all = "camelCase")]
 struct Details {
     trans_id: String,
+    ref_trans_id: Option<String>,
     transaction_type: String,
     transaction_status: String,
     response_reason_code: Option<Value>,
     auth_amount: Option<Value>,
+    settle_amount: Option<Value>,
     order: Option<Order>,
 }
 
@@ -95,26 +98,14 @@ struct Order {
 
 /// What became of a charge that was asked for.
 pub(super) fn charged(response: &Response, charge: &Charge) -> Outcome {
+    let transaction = match begun(response, &reference(charge)) {
+        Ok(transaction) => transaction,
+        Err(outcome) => return outcome,
+    };
     let status = response.status;
-    match status {
-        200 => {}
-        401 | 403 => return refused("the request is not taken", status, false),
-        429 => return refused("too many requests", status, true),
-        _ => return unclear("cannot be read", status),
-    }
-    let Some(answer) = read::<Answer>(response) else {
-        return unclear("is not the JSON of a transaction", status);
-    };
-    let transaction = answer.transaction_response.as_ref();
-    let transaction = transaction.and_then(|found| Some((found, found.response_code.as_deref()?)));
-    let Some((transaction, code)) = transaction else {
-        return not_begun(&answer.messages);
-    };
-    if answer.ref_id.as_deref() != Some(&reference(charge)) {
-        return unclear("is about another charge", status);
-    }
     let id = transaction.trans_id.as_deref().unwrap_or_default();
     let reason = transaction.reason();
+    let code = transaction.response_code.as_deref().unwrap_or_default();
     match (code, id) {
         // What an account in test mode approves has the id 0 and is not there.
         ("1", "0") => refused("the account is in test mode", status, false),
@@ -131,6 +122,56 @@ pub(super) fn charged(response: &Response, charge: &Charge) -> Outcome {
             code: words::code_or_withheld(&format!("{code}:{reason}")),
         },
         (other, _) => unclear(&format!("says {}", words::code_or_withheld(other)), status),
+    }
+}
+
+/// What became of an operation that was asked for.
+pub(super) fn operated(response: &Response, operation: &Operation) -> Outcome {
+    let transaction = match begun(response, &ours(operation)) {
+        Ok(transaction) => transaction,
+        Err(outcome) => return outcome,
+    };
+    let status = response.status;
+    let id = transaction.trans_id.as_deref().unwrap_or_default();
+    let reason = transaction.reason();
+    let code = transaction.response_code.as_deref().unwrap_or_default();
+    let said = words::code_or_withheld(&format!("{code}:{reason}"));
+    match (code, reason) {
+        // Voided, or captured, already: the details say whether by this.
+        (_, "310" | "311") => unclear(&format!("says {said}"), status),
+        ("1", _) if id == "0" => refused("the account is in test mode", status, false),
+        ("1", _) if !id.is_empty() => Outcome::Approved {
+            processor_reference: words::reference_or_withheld(id),
+            code: said,
+        },
+        ("2" | "3", reason) => not_done(code, reason),
+        ("4" | "5", _) => Outcome::Pending {
+            processor_reference: words::reference_or_withheld(id),
+            code: said,
+        },
+        _ => unclear("is none of an operation", status),
+    }
+}
+
+/// The transaction that an answer is about; else what it means that there is none.
+fn begun(response: &Response, ours: &str) -> Result<Transaction, Outcome> {
+    let status = response.status;
+    match status {
+        200 => {}
+        401 | 403 => return Err(refused("the request is not taken", status, false)),
+        429 => return Err(refused("too many requests", status, true)),
+        _ => return Err(unclear("cannot be read", status)),
+    }
+    let Some(answer) = read::<Answer>(response) else {
+        return Err(unclear("is not the JSON of a transaction", status));
+    };
+    let transaction = answer.transaction_response;
+    let Some(transaction) = transaction.filter(|found| found.response_code.is_some()) else {
+        return Err(not_begun(&answer.messages));
+    };
+    match answer.ref_id.as_deref() == Some(ours) {
+        true => Ok(transaction),
+        false => Err(unclear("is about another transaction", status)),
     }
 }
 
@@ -156,9 +197,7 @@ impl Listed {
         match (found.next(), found.next()) {
             (None, _) => Ok(None),
             // It goes into a request as it is.
-            (Some(one), None) if one.trans_id.bytes().all(|byte| byte.is_ascii_digit()) => {
-                Ok(Some(one.trans_id.clone()))
-            }
+            (Some(one), None) if is_id(&one.trans_id) => Ok(Some(one.trans_id.clone())),
             (Some(_), None) => Err("its id is no number".to_owned()),
             (Some(_), Some(_)) => {
                 Err("there is more than one transaction of this invoice number".to_owned())
@@ -181,7 +220,9 @@ pub(super) fn detailed(response: &Response, charge: &Charge) -> Outcome {
         .order
         .as_ref()
         .and_then(|order| order.invoice_number.as_deref());
-    if invoice != Some(&reference(charge)) || details.transaction_type != "authCaptureTransaction" {
+    if invoice != Some(&reference(charge))
+        || details.transaction_type != transaction_type(charge.purpose)
+    {
         return not_looked_up("the details are of another charge");
     }
     let processor_reference = words::reference_or_withheld(&details.trans_id);
@@ -193,25 +234,20 @@ pub(super) fn detailed(response: &Response, charge: &Charge) -> Outcome {
         .as_ref()
         .and_then(|amount| minor(amount, 2));
     match state {
-        "capturedPendingSettlement"
-        | "pendingSettlement"
-        | "pendingFinalSettlement"
-        | "updatingSettlement"
-        | "settledSuccessfully"
-            if amount == Some(charge.amount_minor) =>
+        state if is_captured(state) && amount == Some(charge.amount_minor) => Outcome::Approved {
+            processor_reference,
+            code,
+        },
+        "authorizedPendingCapture"
+            if charge.purpose == Purpose::Authorise && amount == Some(charge.amount_minor) =>
         {
             Outcome::Approved {
                 processor_reference,
                 code,
             }
         }
-        // Held by a filter, or approved there and not yet captured.
-        "FDSPendingReview"
-        | "FDSAuthorizedPendingReview"
-        | "underReview"
-        | "approvedReview"
-        | "authorizedPendingCapture"
-        | "authorizedPendingRelease" => Outcome::Pending {
+        // Or approved there and not yet captured.
+        state if is_held(state) || state == "authorizedPendingCapture" => Outcome::Pending {
             processor_reference,
             code,
         },
@@ -224,6 +260,98 @@ pub(super) fn detailed(response: &Response, charge: &Charge) -> Outcome {
         // Another amount, settled with an error, charged back, returned.
         _ => not_looked_up(format!("the processor says {code}")),
     }
+}
+
+/// What details show of an operation: of a refund its own, else those of the charge.
+pub(super) fn shown(response: &Response, operation: &Operation) -> OnTheBooks {
+    let unread = |why: &str| OnTheBooks::Unread(why.to_owned());
+    let found = read::<Detailed>(response).filter(|_| response.status == 200);
+    let Some(found) = found else {
+        return unread("the details cannot be read");
+    };
+    let Some(details) = found.transaction.filter(|_| found.messages.is_ok()) else {
+        return unread(&format!(
+            "the details were answered {}",
+            found.messages.code()
+        ));
+    };
+    let is_it = match operation.kind {
+        OperationKind::Settle | OperationKind::Void => {
+            details.trans_id == operation.processor_reference
+        }
+        OperationKind::Refund => details.is_refund(operation),
+    };
+    if !is_it {
+        return unread("the details are of something else");
+    }
+    let settled = details.settle_amount.as_ref();
+    let amount_fits = settled.and_then(|amount| minor(amount, 2)) == Some(operation.amount_minor);
+    let state = details.transaction_status.as_str();
+    let processor_reference = words::reference_or_withheld(&details.trans_id);
+    let code = words::code_or_withheld(state);
+    let done = Outcome::Approved {
+        processor_reference: processor_reference.clone(),
+        code: code.clone(),
+    };
+    let held = Outcome::Pending {
+        processor_reference,
+        code,
+    };
+    match (operation.kind, state) {
+        (OperationKind::Settle, state) if is_captured(state) && amount_fits => OnTheBooks::As(done),
+        (OperationKind::Settle, state) if is_held(state) => OnTheBooks::As(held),
+        (OperationKind::Settle, "authorizedPendingCapture" | "voided" | "expired") => {
+            OnTheBooks::Missing
+        }
+        (OperationKind::Void, "voided") => OnTheBooks::As(done),
+        (OperationKind::Void, "authorizedPendingCapture" | "expired") => OnTheBooks::Missing,
+        (OperationKind::Void, state) if is_captured(state) || is_held(state) => OnTheBooks::Missing,
+        (OperationKind::Refund, "refundPendingSettlement" | "refundSettledSuccessfully")
+            if amount_fits =>
+        {
+            OnTheBooks::As(done)
+        }
+        (OperationKind::Refund, "voided" | "failedReview") => OnTheBooks::As(will_not(state)),
+        (OperationKind::Refund, "declined") => OnTheBooks::As(not_done("2", &details.reason())),
+        (OperationKind::Refund, "generalError" | "communicationError") => {
+            OnTheBooks::As(not_done("3", &details.reason()))
+        }
+        (OperationKind::Refund, state) if is_held(state) => OnTheBooks::As(held),
+        // Another amount, or a state that does not tell.
+        _ => unread(&format!(
+            "the processor says {}",
+            words::code_or_withheld(state)
+        )),
+    }
+}
+
+/// Whether it may stand in a request as it is.
+pub(super) fn is_id(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+/// Whether the money of such a transaction is taken.
+fn is_captured(state: &str) -> bool {
+    matches!(
+        state,
+        "capturedPendingSettlement"
+            | "pendingSettlement"
+            | "pendingFinalSettlement"
+            | "updatingSettlement"
+            | "settledSuccessfully"
+    )
+}
+
+/// Whether such a transaction is held for review, or just released.
+fn is_held(state: &str) -> bool {
+    matches!(
+        state,
+        "FDSPendingReview"
+            | "FDSAuthorizedPendingReview"
+            | "underReview"
+            | "approvedReview"
+            | "authorizedPendingRelease"
+    )
 }
 
 /// The JSON behind the byte order mark.
@@ -272,6 +400,15 @@ impl Transaction {
 }
 
 impl Details {
+    /// Whether it is the one that the operation asked for.
+    fn is_refund(&self, operation: &Operation) -> bool {
+        let order = self.order.as_ref();
+        let invoice = order.and_then(|order| order.invoice_number.as_ref());
+        self.transaction_type == "refundTransaction"
+            && self.ref_trans_id.as_ref() == Some(&operation.processor_reference)
+            && invoice == Some(&ours(operation))
+    }
+
     fn reason(&self) -> String {
         match &self.response_reason_code {
             Some(Value::String(code)) => code.clone(),
@@ -336,5 +473,25 @@ pub(super) fn failed(reason: &str) -> Outcome {
         "5" | "13" | "24" | "29" | "30" | "31" | "34" | "35" | "38" | "39" | "43" | "49" | "66"
         | "84" | "87" | "103" | "116" => refused(&code, 200, false),
         _ => unclear(&format!("says {code}"), 200),
+    }
+}
+
+/// By response code and response reason code, where an operation is declined or in error.
+fn not_done(response_code: &str, reason: &str) -> Outcome {
+    let code = words::code_or_withheld(&format!("{response_code}:{reason}"));
+    match (response_code, reason) {
+        (_, reason) if may_stand(reason) => unclear(&format!("says {code}: it may stand"), 200),
+        ("2", _) => will_not(&code),
+        // No such transaction (15, 16), a field that is missing, more than was authorised, not in part, not
+        // settled yet (50), more than was charged (51, 55), not in a state for it or too long ago (54).
+        (_, "15" | "16" | "33" | "47" | "48" | "50" | "51" | "54" | "55") => will_not(&code),
+        (_, reason) => match failed(reason) {
+            Outcome::Declined {
+                advice: Advice::TryAgain,
+                ..
+            } => refused(&code, 200, true),
+            Outcome::Declined { .. } => will_not(&code),
+            outcome => outcome,
+        },
     }
 }

@@ -292,6 +292,19 @@ fn each_status_of_a_transaction_that_is_found_has_its_outcome() {
 }
 
 #[test]
+fn what_was_to_be_set_aside_is_approved_once_it_is_authorised() {
+    let aside = Charge {
+        purpose: Purpose::Authorise,
+        ..charge(1)
+    };
+    assert!(around_card(&aside).0.contains("\"authOnlyTransaction\""));
+    let mut body = details("authorizedPendingCapture", 1);
+    assert_eq!(detailed(&response(200, &body), &aside).as_str(), "unknown");
+    body["transaction"]["transactionType"] = json!("authOnlyTransaction");
+    assert_eq!(detailed(&response(200, &body), &aside).as_str(), "approved");
+}
+
+#[test]
 fn the_list_tells_of_the_one_transaction_of_our_invoice_number() {
     let list = |transactions: Value, result: &str| {
         let body = json!({
