@@ -28,7 +28,14 @@ use tonewall::{
 
 use OperationKind::{Refund, Settle, Void};
 
-const ABLE: [Kind; 4] = [Kind::Stripe, Kind::Adyen, Kind::Checkout, Kind::CyberSource];
+const ABLE: [Kind; 6] = [
+    Kind::Stripe,
+    Kind::Adyen,
+    Kind::Checkout,
+    Kind::CyberSource,
+    Kind::Braintree,
+    Kind::AuthorizeNet,
+];
 
 fn order(kind: OperationKind, amount_minor: Option<u64>) -> OperationOrder {
     OperationOrder {
@@ -68,6 +75,22 @@ impl Shop {
         view.unwrap().operations.pop().unwrap()
     }
 
+    /// The last operation, once it is decided or a second look-up shows that the first did not.
+    async fn unknown_still(&self, id: &PaymentId) -> OperationView {
+        let before = self.simulator.state().requests;
+        let looked_up = async {
+            while self.simulator.state().requests < before + 2 {
+                let last = self.view(id).await.operations.pop().unwrap();
+                if !last.state.is_open() {
+                    return last;
+                }
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+            self.view(id).await.operations.pop().unwrap()
+        };
+        tokio::time::timeout(PATIENCE, looked_up).await.unwrap()
+    }
+
     /// Adyen tells what became of it by notification.
     fn waits_for_a_notification(&self, operation: &OperationView) -> bool {
         self.simulator.kind == Kind::Adyen && operation.state == OperationState::Pending
@@ -78,8 +101,11 @@ impl Shop {
         assert_eq!(operation.id.tenant(), id.tenant());
         let serial = operation.id.to_string();
         let reference = match (self.simulator.kind, operation.kind) {
-            (Kind::Stripe, Refund) => serial,
-            (Kind::Stripe, kind) => format!("{} of {charge}", kind.as_str()),
+            (Kind::Stripe | Kind::Braintree, Refund) => serial,
+            (Kind::AuthorizeNet, Refund) => serial[serial.len() - 20..].to_owned(),
+            (Kind::Stripe | Kind::Braintree | Kind::AuthorizeNet, kind) => {
+                format!("{} of {charge}", kind.as_str())
+            }
             _ => format!("op_{}", serial.rsplit('_').next().unwrap()),
         };
         self.simulator.state().operations(&reference)
@@ -259,6 +285,110 @@ async fn a_request_that_comes_again_under_its_key_is_not_done_again() {
     assert_eq!(shop.simulator.state().done.len(), 1);
 }
 
+#[tokio::test]
+async fn before_it_settles_a_charge_is_voided_and_not_refunded() {
+    for kind in [Kind::Braintree, Kind::AuthorizeNet] {
+        let shop = Shop::new(kind).await;
+        shop.simulator.state().batch_is_open = true;
+        let id = shop.approved("open", Purpose::Charge).await;
+        shop.operate(&id, Refund, Some(400)).await.unwrap();
+        assert_eq!(shop.decided(&id).await.state, OperationState::Refused);
+        shop.operate(&id, Void, None).await.unwrap();
+        assert_eq!(shop.decided(&id).await.state, OperationState::Done);
+        let standing = shop.view(&id).await.balance.unwrap().standing;
+        assert_eq!(standing, Standing::Voided, "{kind:?}");
+        shop.operations_agree(&id).await;
+    }
+}
+
+#[tokio::test]
+async fn after_it_settled_a_charge_is_refunded_which_braintree_does_for_a_void_too() {
+    for (kind, fault, voided) in [
+        (Kind::Braintree, None, OperationState::Done),
+        (
+            Kind::Braintree,
+            Some(Fault::ResetAfter),
+            OperationState::Done,
+        ),
+        (Kind::AuthorizeNet, None, OperationState::Refused),
+    ] {
+        let shop = Shop::new(kind).await;
+        let id = shop.approved("settled", Purpose::Charge).await;
+        if let Some(fault) = fault {
+            shop.simulator.will(Stage::Operation, fault);
+        }
+        shop.operate(&id, Void, None).await.unwrap();
+        assert_eq!(shop.decided(&id).await.state, voided, "{kind:?} {fault:?}");
+        if voided == OperationState::Refused {
+            shop.operate(&id, Refund, None).await.unwrap();
+            assert_eq!(shop.decided(&id).await.state, OperationState::Done);
+        }
+        shop.operations_agree(&id).await;
+        let given_back: u64 = {
+            let state = shop.simulator.state();
+            let refunds = state.done.iter().filter(|one| one.kind == "refund");
+            refunds.map(|one| one.amount).sum()
+        };
+        assert_eq!(given_back, 1250, "{kind:?} {fault:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn that_nothing_is_shown_counts_late_and_an_operation_is_never_asked_for_again() {
+    let (unknown, failed) = (OperationState::Unknown, OperationState::Failed);
+    let cases = [
+        (Kind::Braintree, Settle, 9, unknown),
+        (Kind::Braintree, Settle, 11, failed),
+        (Kind::Braintree, Void, 9, unknown),
+        (Kind::Braintree, Void, 11, failed),
+        (Kind::Braintree, Refund, 69, unknown),
+        (Kind::Braintree, Refund, 71, failed),
+        (Kind::AuthorizeNet, Settle, 4, unknown),
+        (Kind::AuthorizeNet, Settle, 6, failed),
+        (Kind::AuthorizeNet, Void, 4, unknown),
+        (Kind::AuthorizeNet, Void, 6, failed),
+        (Kind::AuthorizeNet, Refund, 20 * 60, unknown),
+    ];
+    join_all(
+        cases
+            .into_iter()
+            .map(async |(kind, operation, minutes, wanted)| {
+                let simulator = Simulator::start(kind).await;
+                let data = Arc::new(TempDir::new().unwrap());
+                let shop = Shop::over(simulator, data, SignedDuration::from_mins(minutes));
+                let purpose = match operation {
+                    Settle | Void => Purpose::Authorise,
+                    Refund => Purpose::Charge,
+                };
+                let id = shop.approved("lost", purpose).await;
+                shop.simulator.will(Stage::Operation, Fault::ResetBefore);
+                let amount = (operation == Refund).then_some(400);
+                shop.operate(&id, operation, amount).await.unwrap();
+                let found = shop.unknown_still(&id).await;
+                assert_eq!(found.state, wanted, "{kind:?} {operation:?} {minutes}");
+                assert_eq!(shop.simulator.state().done, [], "asked for again");
+                shop.operations_agree(&id).await;
+            }),
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn that_authorize_net_does_not_list_a_refund_never_counts_and_what_it_lists_does() {
+    let simulator = Simulator::start(Kind::AuthorizeNet).await;
+    let data = Arc::new(TempDir::new().unwrap());
+    let shop = Shop::over(simulator, data, SignedDuration::from_hours(20));
+    let id = shop.approved("late", Purpose::Charge).await;
+    shop.simulator.state().stale = true;
+    shop.simulator.will(Stage::Operation, Fault::ResetAfter);
+    shop.operate(&id, Refund, Some(400)).await.unwrap();
+    let refund = shop.unknown_still(&id).await;
+    assert_eq!(refund.state, OperationState::Unknown);
+    shop.simulator.state().stale = false;
+    assert_eq!(shop.decided(&id).await.state, OperationState::Done);
+    shop.operations_agree(&id).await;
+}
+
 /// What becomes of an operation that meets this fault, once all is resolved that can be.
 fn expected(kind: Kind, fault: Fault) -> OperationState {
     let not_done = fault == Fault::Busy429;
@@ -267,8 +397,10 @@ fn expected(kind: Kind, fault: Fault) -> OperationState {
         _ if not_done => OperationState::Failed,
         // It is asked for again under its key, and taken; what became of it comes by notification.
         Kind::Adyen => OperationState::Pending,
-        // It is never asked for again, and it is too early to say that it was not done.
-        Kind::CyberSource if matches!(fault, Fault::ResetBefore | Fault::Busy503) => {
+        // It is asked for once, and that the books do not have it counts later or never.
+        Kind::CyberSource | Kind::Braintree | Kind::AuthorizeNet
+            if matches!(fault, Fault::ResetBefore | Fault::Busy503) =>
+        {
             OperationState::Unknown
         }
         _ => OperationState::Done,
@@ -292,12 +424,9 @@ async fn meet(kind: Kind, operation: OperationKind, fault: Fault, times: usize) 
         let amount = (operation == Refund).then_some(400);
         shop.operate(&id, operation, amount).await.unwrap();
         let wanted = expected(kind, fault);
-        let decided = if wanted == OperationState::Unknown {
-            // A few look-ups later.
-            tokio::time::sleep(Duration::from_secs(2)).await;
-            shop.view(&id).await.operations.pop().unwrap()
-        } else {
-            shop.decided(&id).await
+        let decided = match wanted {
+            OperationState::Unknown => shop.unknown_still(&id).await,
+            _ => shop.decided(&id).await,
         };
         assert_eq!(
             decided.state, wanted,
@@ -335,6 +464,16 @@ async fn no_fault_does_an_operation_twice_or_loses_it_by_stripe() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_fault_does_an_operation_twice_or_loses_it_by_adyen() {
     matrix(Kind::Adyen, 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_fault_does_an_operation_twice_or_loses_it_by_braintree() {
+    matrix(Kind::Braintree, 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_fault_does_an_operation_twice_or_loses_it_by_authorize_net() {
+    matrix(Kind::AuthorizeNet, 1).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
