@@ -23,13 +23,13 @@ use self::answer::{charged, detailed, listed};
 use super::{
     Abilities, CardView, Charge, Connection, EndpointError, Mode, Operation, Outcome, Processor,
     Promises, Purpose, Secret, Submitted, Token,
-    api::{Api, decimal, not_looked_up, serial},
+    api::{Api, not_looked_up, serial},
     card::Piece,
     client::{Heading, JSON},
     exchange::ExchangeError,
     response::Response,
 };
-use crate::audit_log::Recorded;
+use crate::{audit_log::Recorded, proto::currency::decimal};
 
 /// Currencies of accounts at Authorize.Net; each account has one. All have two decimals.
 const CURRENCIES: [&str; 6] = ["AUD", "CAD", "EUR", "GBP", "NZD", "USD"];
@@ -259,7 +259,7 @@ fn around_card(charge: &Charge) -> (String, String) {
     let before = format!(
         "\"}},\"refId\":\"{ours}\",\"transactionRequest\":{{\"transactionType\":\"{}\",\"amount\":\"{}\",\"currencyCode\":\"{}\",\"payment\":{{\"creditCard\":{{\"cardNumber\":\"",
         transaction_type(charge.purpose),
-        decimal(charge.amount_minor, 2),
+        decimal(charge.amount_minor, &charge.currency),
         charge.currency,
     );
     let setting =

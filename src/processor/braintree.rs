@@ -21,13 +21,16 @@ use self::answer::{charged, found, tokenised};
 use super::{
     Abilities, CardView, Charge, Connection, EndpointError, Mode, Operation, Outcome, Processor,
     Promises, Purpose, Secret, Submitted, Token,
-    api::{Api, age, decimal, not_looked_up},
+    api::{Api, age, not_looked_up},
     card::Piece,
     client::{Heading, JSON},
     exchange::ExchangeError,
     response::Response,
 };
-use crate::{audit_log::Recorded, proto::currency::currency_exponent};
+use crate::{
+    audit_log::Recorded,
+    proto::currency::{currency_exponent, decimal},
+};
 
 /// The date of the API whose fields are sent and whose answers are understood here.
 const VERSION: &str = "2019-01-01";
@@ -110,10 +113,11 @@ impl Braintree {
             .merchant_accounts
             .get(&charge.currency)
             .ok_or_else(|| unpayable("processor.merchant_accounts names no account for"))?;
-        let decimals = currency_exponent(&charge.currency)
-            .ok_or_else(|| unpayable("it is not known how to write an amount of"))?;
+        if currency_exponent(&charge.currency).is_none() {
+            return Err(unpayable("it is not known how to write an amount of"));
+        }
         Ok(json!({
-            "amount": decimal(charge.amount_minor, decimals),
+            "amount": decimal(charge.amount_minor, &charge.currency),
             "merchantAccountId": account,
             "orderId": charge.attempt.to_string(),
             "paymentInitiator": "MOTO",

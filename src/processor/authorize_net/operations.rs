@@ -13,9 +13,12 @@ use super::{
     answer::{is_id, operated, shown},
     shortened,
 };
-use crate::processor::{
-    Operation, OperationKind, Outcome,
-    api::{ON_ITS_WAY, OnTheBooks, decimal, operation_not_looked_up, operation_outcome},
+use crate::{
+    processor::{
+        Operation, OperationKind, Outcome,
+        api::{ON_ITS_WAY, OnTheBooks, operation_not_looked_up, operation_outcome},
+    },
+    proto::currency::decimal,
 };
 
 impl AuthorizeNet {
@@ -76,7 +79,7 @@ fn named(operation: &Operation) -> Result<&str, &'static str> {
 
 /// The request behind the credentials, in the order of the schema; what is said where it cannot be made.
 pub(super) fn request(operation: &Operation) -> Result<String, &'static str> {
-    let amount = decimal(operation.amount_minor, 2);
+    let amount = decimal(operation.amount_minor, &operation.charge.currency);
     let of = named(operation)?;
     let ours = ours(operation);
     let transaction = match operation.kind {

@@ -18,11 +18,11 @@ use super::{
 use crate::{
     processor::{
         Operation, OperationKind, Outcome,
-        api::{OnTheBooks, decimal, minor, operation_outcome, refused, unclear, will_not},
+        api::{OnTheBooks, minor, operation_outcome, refused, unclear, will_not},
         response::Response,
         words,
     },
-    proto::currency::currency_exponent,
+    proto::currency::{currency_exponent, decimal},
 };
 
 const CAPTURE: &str = "mutation Capture($input: CaptureTransactionInput!) { \
@@ -86,8 +86,8 @@ const fn lag(kind: OperationKind) -> Duration {
 }
 
 fn amount(operation: &Operation) -> Option<String> {
-    let decimals = currency_exponent(&operation.charge.currency)?;
-    Some(decimal(operation.amount_minor, decimals))
+    let currency = &operation.charge.currency;
+    currency_exponent(currency).map(|_| decimal(operation.amount_minor, currency))
 }
 
 /// A transaction or a refund.
