@@ -94,6 +94,7 @@ impl Till {
         let serial = || Ulid::from_datetime(std::time::SystemTime::now());
         let charge = Charge {
             payment: PaymentId::new(tenant, node, serial()),
+            call: format!("call_acme_n1_{}", serial()).parse().unwrap(),
             attempt: format!("att_acme_n1_{}", serial()).parse().unwrap(),
             amount_minor: 1250,
             currency: "EUR".to_owned(),

@@ -1,22 +1,16 @@
 //! What each answer of Braintree means. The whole way, over TLS and with faults, is in `tests/faults.rs`.
 
 use serde_json::{Value, json};
-use zeroize::Zeroizing;
 
 use super::{
-    super::{Advice, testing::charge},
+    super::{
+        Advice,
+        testing::{charge, response},
+    },
     answer::{declined, rejected},
     *,
 };
 use crate::proto::field::Field;
-
-fn response(status: u16, body: &Value) -> Response {
-    Response {
-        status,
-        date: None,
-        body: Zeroizing::new(body.to_string().into_bytes()),
-    }
-}
 
 fn transaction(status: &str) -> Value {
     json!({

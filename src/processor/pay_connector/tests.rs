@@ -2,18 +2,9 @@
 //! `tests/faults.rs`.
 
 use serde_json::{Value, json};
-use zeroize::Zeroizing;
 
 use super::*;
-use crate::processor::testing::charge;
-
-fn response(status: u16, body: &Value) -> Response {
-    Response {
-        status,
-        date: None,
-        body: Zeroizing::new(body.to_string().into_bytes()),
-    }
-}
+use crate::processor::testing::{charge, response};
 
 #[test]
 fn each_answer_has_its_outcome() {

@@ -1,18 +1,9 @@
 //! What each answer of Worldpay means. The whole way, over TLS and with faults, is in `tests/faults.rs`.
 
 use serde_json::{Value as Json, json};
-use zeroize::Zeroizing;
 
 use super::*;
-use crate::processor::testing::charge;
-
-fn response(status: u16, body: &Json) -> Response {
-    Response {
-        status,
-        date: None,
-        body: Zeroizing::new(body.to_string().into_bytes()),
-    }
-}
+use crate::processor::testing::{charge, response};
 
 fn answer(outcome: &str) -> Json {
     json!({
