@@ -183,6 +183,7 @@ async fn run(path: &Path, config: Config, text: &str) -> anyhow::Result<()> {
         .shared(),
         node: config.node.clone(),
         sandbox: cards.is_sandbox(),
+        abilities: cards.promises().abilities,
         timeouts: http::Timeouts::from(&config.capture.settings()),
         always_code: config.links.always_code,
         operations: config.operations.rules(),

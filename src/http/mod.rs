@@ -51,6 +51,7 @@ use crate::{
     proto::{
         capture::CaptureSettings,
         id::{KeyId, Node},
+        payment::Abilities,
     },
 };
 
@@ -92,6 +93,8 @@ pub struct State {
     pub node: Node,
     /// Whether no real money moves: the panel says so loudly.
     pub sandbox: bool,
+    /// What the processor can do besides charging at once.
+    pub abilities: Abilities,
     /// How long the caller may take.
     pub timeouts: Timeouts,
     /// Whether every link needs the code that is read out.
@@ -109,6 +112,7 @@ struct Api {
     service: Arc<dyn Service>,
     node: Node,
     sandbox: bool,
+    abilities: Abilities,
     timeouts: Timeouts,
     always_code: bool,
     operations: OperationRules,
@@ -136,6 +140,7 @@ impl Api {
             service: state.service,
             node: state.node,
             sandbox: state.sandbox,
+            abilities: state.abilities,
             timeouts: state.timeouts,
             always_code: state.always_code,
             operations: state.operations,

@@ -79,6 +79,7 @@ pub(super) fn routes() -> OpenApiRouter<Arc<Api>> {
         .routes(routes!(panel::page))
         .routes(routes!(panel::script))
         .routes(routes!(panel::format_script))
+        .routes(routes!(panel::charges_script))
         .routes(routes!(panel::style))
         .routes(routes!(panel::icon))
         .routes(routes!(panel::enter))

@@ -43,6 +43,11 @@ pub struct OperationRules {
 }
 
 impl OperationRules {
+    /// Whether somebody may do it at all.
+    pub(super) fn may(&self, role: Role, kind: OperationKind) -> bool {
+        self.limits(role, kind).is_ok()
+    }
+
     /// The limits of what somebody may do, if they may.
     fn limits(
         &self,

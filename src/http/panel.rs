@@ -81,6 +81,14 @@ asset!(
     "The panel's words and numbers"
 );
 asset!(
+    charges_script,
+    "/charges.js",
+    "panelChargesScript",
+    "charges.js",
+    "text/javascript; charset=utf-8",
+    "What the panel does with charges that stand"
+);
+asset!(
     style,
     "/panel.css",
     "panelStyle",

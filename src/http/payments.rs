@@ -23,7 +23,7 @@ use super::{
 use crate::{
     gateway::payments::{MOST_LISTED, NewPayment, PaymentError, PaymentState, Principal},
     journal::PaymentFilter,
-    proto::{card::Last4, id::PaymentId},
+    proto::{card::Last4, id::PaymentId, payment::OperationKind},
 };
 
 /// A payment's id from the path. What is no id is answered like an id that nothing has.
@@ -121,7 +121,11 @@ pub(super) async fn session(
     signed_in: SignedIn,
 ) -> Json<schema::Session> {
     let key = signed_in.key;
+    let operations = OperationKind::ALL.into_iter();
+    let operations = operations.filter(|kind| api.operations.may(key.role, *kind));
     Json(schema::Session {
+        operations: operations.collect(),
+        abilities: api.abilities,
         tenant: key.id.tenant().to_string(),
         node: api.node.to_string(),
         role: key.role,

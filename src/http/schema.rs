@@ -606,6 +606,21 @@ pub enum Role {
     Administrator,
 }
 
+/// What the processor can do besides charging at once.
+#[derive(ToSchema)]
+pub struct Abilities {
+    /// Sets money aside, settles it later, and voids it until then.
+    pub authorise: bool,
+    /// Settles less than was set aside; what is left is given free.
+    pub settle_part: bool,
+    /// Voids a charge that settles itself.
+    pub void_charge: bool,
+    /// Gives all of it back.
+    pub refund: bool,
+    /// Gives part of it back, also several times.
+    pub refund_part: bool,
+}
+
 /// Who this key or cookie is.
 #[derive(Serialize, ToSchema)]
 pub struct Session {
@@ -623,6 +638,12 @@ pub struct Session {
     pub agent: Option<crate::proto::party::AgentAddress>,
     /// Whether no real money moves here.
     pub sandbox: bool,
+    /// What it may do with charges that stand.
+    #[schema(value_type = Vec<OperationKind>)]
+    pub operations: Vec<crate::proto::payment::OperationKind>,
+    /// What the processor can do besides charging at once.
+    #[schema(value_type = Abilities)]
+    pub abilities: crate::processor::Abilities,
     /// When it runs out.
     #[schema(format = DateTime)]
     pub expires: Option<String>,

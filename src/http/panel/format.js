@@ -130,7 +130,14 @@ const ADVICE = {
 /** The outcome in a title and a sentence; nothing while there is none. */
 export function outcomeOf(payment) {
   const { state, outcome } = payment;
-  if (state === "approved") return { tone: "good", title: "Paid", text: "" };
+  if (state === "approved") {
+    const where = payment.balance?.standing;
+    if (where === "authorised") return { tone: "good", title: "Set aside", text: "" };
+    if (where === "voided" || where === "refunded") {
+      return { tone: "calm", title: where === "voided" ? "Undone" : "Given back", text: "" };
+    }
+    return { tone: "good", title: "Paid", text: "" };
+  }
   if (state === "cancelled") {
     return { tone: "calm", title: "Cancelled", text: "Nothing was charged, and what was keyed is wiped." };
   }

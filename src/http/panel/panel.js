@@ -5,6 +5,7 @@ import {
   BRANDS, FIELDS, ORDER, STATES,
   clock, couldBeCard, exponent, groups, lasting, money, outcomeOf, parseAmount,
 } from "/format.js";
+import { operationLine, orders, possible, question, standing } from "/charges.js";
 
 const $ = (id) => document.getElementById(id);
 const ENDED = new Set(["approved", "unknown", "cancelled"]);
@@ -30,6 +31,8 @@ const state = {
   /** What the gateway's clock is ahead of ours, in milliseconds. */
   skew: 0,
   busy: false,
+  /** Ids of the payments that were looked for; nothing where nothing was. */
+  found: null,
   /** Whether what is shown may be old. */
   lost: true,
 };
@@ -324,14 +327,17 @@ function drawSide() {
   });
   $("no-calls").hidden = state.calls.length > 0;
   // What is unresolved stays on top until it is resolved.
-  const recent = [...state.payments.values()]
-    .filter((p) => !active(p) || !state.calls.some((c) => c.id === p.call))
-    .sort((a, b) => (b.state === "unknown") - (a.state === "unknown") || b.updated.localeCompare(a.updated))
-    .slice(0, 12);
-  $("recent-title").hidden = recent.length === 0;
+  const recent = state.found
+    ? state.found.map((id) => state.payments.get(id)).filter(Boolean)
+    : [...state.payments.values()]
+      .filter((p) => !active(p) || !state.calls.some((c) => c.id === p.call))
+      .sort((a, b) => (b.state === "unknown") - (a.state === "unknown") || b.updated.localeCompare(a.updated))
+      .slice(0, 12);
+  $("recent-title").hidden = !state.found && recent.length === 0;
+  text($("recent-title"), state.found ? "Found" : "Recent payments");
   keep($("recent"), recent, (p) => p.id, entry, (item, p) => {
     const tone = { approved: "good", unknown: "warn", declined: "bad", failed: "bad" }[p.state] ?? "calm";
-    fillEntry(item, money(p.amount_minor, p.currency), STATES[p.state], `${p.reference} · ${clock(p.updated)}`, shown?.id === p.id, tone);
+    fillEntry(item, money(p.amount_minor, p.currency), standing(p).split(" · ")[0] || STATES[p.state], `${p.reference} · ${clock(p.updated)}`, shown?.id === p.id, tone);
   });
 }
 
@@ -389,6 +395,7 @@ function drawPayment(p, call) {
     const receipt = p.outcome?.processor_reference;
     $("receipt").hidden = !receipt;
     text($("receipt-reference"), receipt ?? "");
+    text($("receipt-date"), new Date(p.created).toLocaleString());
   }
 
   const names = ORDER.filter((name) => p.fields[name]);
@@ -413,7 +420,65 @@ function drawPayment(p, call) {
   $("cancel").hidden = over;
   $("cancel").disabled = state.busy || p.state === "submitting";
   $("again").hidden = !over || !call || p.state === "unknown";
+  drawMoney(p, over);
   lead(p, missing);
+}
+
+/** Where the money of an approved charge is, and what may be done with it. */
+function drawMoney(p, over) {
+  $("money").hidden = !over || !p.balance;
+  $("print").hidden = !over || p.state !== "approved";
+  if (!p.balance) return;
+  text($("standing"), standing(p));
+  keep($("operations"), p.operations, (o) => o.id, operationRow, (row, operation) => {
+    const line = operationLine(operation);
+    text(row.children[0], line.main);
+    text(row.children[1], line.side);
+    row.children[1].className = `entry-side ${line.tone}`;
+    text(row.children[2], line.sub);
+  });
+  keep($("choices"), possible(p, state.session), (c) => `${p.id} ${c.kind}`, choiceButton, (button, choice) => {
+    text(button, choice.button);
+    button.disabled = state.busy || state.lost;
+    button.onclick = () => order.open(p, choice);
+  });
+}
+
+function operationRow() {
+  const row = element("li", "operation");
+  row.append(element("span", "entry-main"), element("span", "entry-side"), element("span", "entry-sub"));
+  return row;
+}
+
+function choiceButton() {
+  const button = element("button", "");
+  button.type = "button";
+  return button;
+}
+
+const order = orders($, (path, body, key, forget) => act(async () => {
+  try {
+    took(await api("POST", path, body, { "Idempotency-Key": key }));
+    forget();
+  } catch (error) {
+    if (!error.problem?.lost) forget();
+    throw error;
+  }
+}));
+
+/** Looks for what was typed; nothing typed leads back to the recent payments. */
+async function find() {
+  const typed = $("find-what").value.trim();
+  state.found = null;
+  $("found-none").hidden = true;
+  if (!typed) return;
+  const payments = typed.startsWith("pay_")
+    ? [await api("GET", `/v1/payments/${encodeURIComponent(typed)}`)]
+    : (await api("GET", `/v1/payments?${question(typed)}&limit=50`)).payments;
+  for (const payment of payments) took(payment, true);
+  state.found = payments.map((p) => p.id);
+  $("found-none").hidden = payments.length > 0;
+  text($("found-none"), payments.length ? "" : "No payment has this reference or ends so.");
 }
 
 // ---- Fields
@@ -498,7 +563,7 @@ function lead(p, missing) {
   led = step;
   const at = document.activeElement;
   const free = !at || at === document.body || at.disabled || at.closest("#payment") || at.closest("[hidden]");
-  if (!free || p.capturing || $("sure").open) return;
+  if (!free || p.capturing || $("sure").open || $("order").open) return;
   if (!active(p)) ($("again").hidden ? $("sum-amount") : $("again")).focus();
   else if (missing) [...$("fields").children].find((row) => row.dataset.field === missing)?.querySelector(".ask").focus();
   else $("charge").focus();
@@ -554,6 +619,7 @@ function signedOut() {
   state.session = null;
   source?.close();
   $("sure").close();
+  $("order").close();
   for (const id of ["desk", "leave", "alert", "sandbox"]) $(id).hidden = true;
   $("signed-out").hidden = false;
   $("signed-out-title").focus();
@@ -583,7 +649,8 @@ $("take").addEventListener("submit", (event) => {
   if (amount.error) return $("amount").focus();
   if (bad) return $("reference").focus();
   const call = shownCall();
-  const body = { call: call.id, amount: amount.minor, currency, reference };
+  const purpose = $("aside-only").checked ? { purpose: "authorise" } : {};
+  const body = { call: call.id, amount: amount.minor, currency, reference, ...purpose };
   // Sending the same again, after a broken connection, must not make a second payment.
   const same = JSON.stringify(body);
   if (attempt?.same !== same) attempt = { same, key: crypto.randomUUID() };
@@ -612,6 +679,9 @@ function hint() {
   $("amount").removeAttribute("aria-invalid");
 }
 
+$("find").addEventListener("submit", (event) => { event.preventDefault(); act(find); });
+$("find-what").addEventListener("input", () => { if (!$("find-what").value) act(find); });
+$("print").onclick = () => window.print();
 $("amount").addEventListener("input", hint);
 $("currency").addEventListener("change", hint);
 $("reference").addEventListener("input", () => $("reference").removeAttribute("aria-invalid"));
@@ -639,7 +709,7 @@ $("leave").onclick = () => act(async () => {
   signedOut();
 });
 document.addEventListener("keydown", (event) => {
-  if (event.key !== "Escape" || $("sure").open) return;
+  if (event.key !== "Escape" || $("sure").open || $("order").open) return;
   if (!$("alert").hidden) return hideAlert();
   if (!$("payment").hidden && !$("cancel").hidden && !$("cancel").disabled) {
     event.preventDefault();
@@ -664,12 +734,13 @@ async function start() {
   }
   text($("who"), state.session.label);
   $("leave").hidden = false;
-  if (!["agent", "integration"].includes(state.session.role)) {
+  if (!["agent", "supervisor", "integration"].includes(state.session.role)) {
     showAlert("This panel takes payments.", "Your role may not see captures. Enter by an agent’s link.");
     link("lost", "No access");
     return;
   }
   $("sandbox").hidden = !state.session.sandbox;
+  $("aside").hidden = !state.session.abilities.authorise;
   $("desk").hidden = false;
   connect();
   setInterval(tick, 500);

@@ -35,6 +35,7 @@ async fn every_route_is_in_the_document_and_the_document_names_no_other() {
         "delete /v1/calls/{id}/prepared",
         "delete /v1/links/{id}",
         "get /",
+        "get /charges.js",
         "get /favicon.svg",
         "get /format.js",
         "get /livez",

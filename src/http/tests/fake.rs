@@ -33,7 +33,7 @@ use crate::{
         id::{CallId, KeyId, OperationId, PaymentId, Tenant},
         link::{Agent, Candidate, Finder, SpokenCode},
         party::AgentAddress,
-        payment::{NotAllowed, Purpose, TooMany},
+        payment::{Balance, NotAllowed, OperationEntry, Progress, Purpose, TooMany},
     },
     shadow::{ShadowReport, Shadows, TrunkLine},
     signal::CallView,
@@ -366,6 +366,20 @@ fn refusal(reference: &str) -> Option<PaymentError> {
     })
 }
 
+fn entry(operation: &OperationView) -> OperationEntry {
+    OperationEntry {
+        kind: operation.kind,
+        amount_minor: operation.amount_minor,
+        progress: match operation.state {
+            OperationState::Sending | OperationState::Pending | OperationState::Unknown => {
+                Progress::Open
+            }
+            OperationState::Done => Progress::Done,
+            OperationState::Refused | OperationState::Failed => Progress::NotDone,
+        },
+    }
+}
+
 impl Service for Fake {
     fn create<'a>(
         &'a self,
@@ -428,6 +442,9 @@ impl Service for Fake {
                     created: payment.created,
                     updated: payment.updated,
                 });
+                let entries: Vec<_> = payment.operations.iter().map(entry).collect();
+                let amount = payment.amount_minor;
+                payment.balance = Some(Balance::of(payment.purpose, amount, &entries));
             });
             self.of(by, id)
         })
@@ -490,6 +507,7 @@ impl Service for Fake {
                 payment.state = PaymentState::Approved;
                 payment.armed = false;
                 payment.attempts += 1;
+                payment.balance = Some(Balance::of(payment.purpose, payment.amount_minor, &[]));
                 payment.advice = "Paid. Tell the customer the reference.".into();
                 payment.outcome = Some(Outcome::Approved {
                     processor_reference: "sbx_7Q2K9".into(),

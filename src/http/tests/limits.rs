@@ -74,6 +74,7 @@ async fn the_panels_pages_hold_no_inline_script_or_style() {
         ("/", "text/html"),
         ("/panel.js", "text/javascript"),
         ("/format.js", "text/javascript"),
+        ("/charges.js", "text/javascript"),
         ("/panel.css", "text/css"),
         ("/favicon.svg", "image/svg+xml"),
     ] {

@@ -7,7 +7,7 @@ use crate::{
     gateway::payments::{FieldStatus, PaymentState},
     http::bind,
     processor::{Advice, Outcome},
-    proto::{card::Brand, field::Field, id::PaymentId},
+    proto::{card::Brand, field::Field, id::PaymentId, payment::Balance},
 };
 
 /// `cargo test --lib http::tests::look -- --ignored --nocapture`, then open the printed links.
@@ -23,7 +23,7 @@ async fn the_panel_can_be_looked_at() {
     for link in 0..20 {
         fake.add_key(
             KeyKind::PanelLink,
-            Role::Agent,
+            Role::Supervisor,
             "acme",
             &format!("look{link}"),
         );
@@ -138,6 +138,7 @@ fn show(fake: &Fake, id: &PaymentId, look: &str) {
                 p.armed = false;
                 p.attempts = 1;
                 p.advice = "Paid. Give the customer the receipt reference.".into();
+                p.balance = Some(Balance::of(p.purpose, p.amount_minor, &[]));
                 p.outcome = Some(Outcome::Approved {
                     processor_reference: "sbx_7Q2K9M4T".into(),
                     code: "approved".into(),

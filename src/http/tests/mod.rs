@@ -25,7 +25,7 @@ use self::fake::Fake;
 use super::{OperationRules, Refusals, ServeError, Settings, State, Timeouts, bind};
 use crate::{
     journal::{KeyKind, Role},
-    proto::payment::OperationKind,
+    proto::payment::{Abilities, OperationKind},
 };
 
 const AGENT: &str = "tw_agent_secret";
@@ -128,6 +128,13 @@ fn state(fake: Arc<Fake>, refusals: Arc<Refusals>) -> State {
         service: fake,
         node: "n1".parse().unwrap(),
         sandbox: true,
+        abilities: Abilities {
+            authorise: true,
+            settle_part: true,
+            void_charge: true,
+            refund: true,
+            refund_part: true,
+        },
         timeouts: Timeouts {
             first_digit_seconds: 30,
             inter_digit_seconds: 10,

@@ -53,7 +53,7 @@ impl OperationKind {
 }
 
 /// What a processor can do besides charging at once. The default is nothing.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 #[allow(
     clippy::struct_excessive_bools,
     reason = "each is a question of its own"
