@@ -152,6 +152,7 @@ mod tests {
         assert!(!bench.is_barred(1, OTHER));
         assert!(!bench.is_barred(2, VISA));
         bench.bar(2, OTHER).unwrap();
+        assert!(!bench.is_barred(2, VISA) && !bench.is_barred(1, OTHER));
         bench.barred.forget(&call(1));
         assert!(!bench.is_barred(1, VISA));
         assert!(bench.is_barred(2, OTHER));

@@ -239,8 +239,9 @@ async fn what_waits_to_be_found_out_is_counted_until_it_is() {
         ended(&journal, new, outcome).await;
     }
     let on_its_way = order(4, OperationKind::Refund, Some(100));
-    let asked = on_its_way.at;
+    let (id, asked) = (on_its_way.id.clone(), on_its_way.at);
     begin(&journal, on_its_way).await.unwrap();
+    journal.operation_sending(id, at(60)).await.unwrap();
     let open = journal.open_outcomes().await.unwrap();
     let expected = OpenOutcomes {
         charges: 0,
