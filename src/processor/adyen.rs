@@ -1,12 +1,14 @@
 //! Adyen Checkout v71: one request charges the card.
 //!
 //! Adyen answers HTTP 200 to what it understood, with the outcome in `resultCode`. It has no question
-//! for "what became of my reference": an attempt without an answer waits for a person. Sources:
+//! for "what became of my reference": an attempt without an answer waits for a notification, or for a
+//! person. Sources:
 //! <https://docs.adyen.com/api-explorer/Checkout/71/post/payments>,
 //! <https://docs.adyen.com/online-payments/build-your-integration/payment-result-codes/>,
 //! <https://docs.adyen.com/development-resources/refusal-reasons>,
 //! <https://docs.adyen.com/development-resources/currency-codes>.
 
+mod notifications;
 mod operations;
 
 use std::time::Duration;
@@ -26,6 +28,8 @@ use crate::{
     audit_log::Recorded,
     proto::{currency::currency_exponent, field::Field},
 };
+
+pub use notifications::AdyenNotifications;
 
 /// Asked for by the API; a caller is never sent anywhere.
 const RETURN_URL: &str = "https://tonewall.invalid/";
@@ -166,13 +170,24 @@ fn amount(charge: &Charge) -> Option<u64> {
 }
 
 fn counted(amount_minor: u64, currency: &str) -> Option<u64> {
-    let standard = currency_exponent(currency)?;
-    let decimals = match currency {
-        "CVE" | "IDR" => 0,
-        "CLP" | "ISK" => 2,
-        _ => standard,
-    };
+    let (standard, decimals) = decimals(currency)?;
     rescaled(amount_minor, standard, decimals)
+}
+
+/// The other way.
+fn uncounted(value: u64, currency: &str) -> Option<u64> {
+    let (standard, decimals) = decimals(currency)?;
+    rescaled(value, decimals, standard)
+}
+
+/// Those of ISO 4217, and Adyen's.
+fn decimals(currency: &str) -> Option<(u8, u8)> {
+    let standard = currency_exponent(currency)?;
+    Some(match currency {
+        "CVE" | "IDR" => (standard, 0),
+        "CLP" | "ISK" => (standard, 2),
+        _ => (standard, standard),
+    })
 }
 
 fn unpayable(charge: &Charge) -> Outcome {

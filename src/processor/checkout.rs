@@ -5,6 +5,7 @@
 //! <https://www.checkout.com/docs/developer-resources/api/idempotency>,
 //! <https://www.checkout.com/docs/resources/codes/api-response-codes>.
 
+mod notifications;
 mod operations;
 
 use std::time::Duration;
@@ -26,6 +27,8 @@ use crate::{
     audit_log::Recorded,
     proto::{currency::currency_exponent, field::Field},
 };
+
+pub use notifications::CheckoutNotifications;
 
 /// How long a charge is asked for again where its answer is missing: less than the token lasts, so that
 /// a second payment under a key that was forgotten (after 120 s in the sandbox) finds no token.
@@ -276,13 +279,24 @@ fn amount(charge: &Charge) -> Option<u64> {
 }
 
 fn counted(amount_minor: u64, currency: &str) -> Option<u64> {
-    let standard = currency_exponent(currency)?;
-    let decimals = match currency {
-        "CLF" => 0,
-        "CLP" => 2,
-        _ => standard,
-    };
+    let (standard, decimals) = decimals(currency)?;
     rescaled(amount_minor, standard, decimals)
+}
+
+/// The other way.
+fn uncounted(amount: u64, currency: &str) -> Option<u64> {
+    let (standard, decimals) = decimals(currency)?;
+    rescaled(amount, decimals, standard)
+}
+
+/// Those of ISO 4217, and Checkout.com's.
+fn decimals(currency: &str) -> Option<(u8, u8)> {
+    let standard = currency_exponent(currency)?;
+    Some(match currency {
+        "CLF" => (standard, 0),
+        "CLP" => (standard, 2),
+        _ => (standard, standard),
+    })
 }
 
 fn unpayable(charge: &Charge) -> Outcome {

@@ -16,6 +16,7 @@ mod client;
 mod cybersource;
 mod digest;
 mod exchange;
+mod notification;
 mod pay_connector;
 mod plane;
 mod response;
@@ -43,19 +44,20 @@ use crate::{
     },
 };
 
-pub use adyen::{Adyen, AdyenSettings};
+pub use adyen::{Adyen, AdyenNotifications, AdyenSettings};
 pub use api::{Connection, Mode, Secret};
 pub use authorize_net::{AuthorizeNet, AuthorizeNetError, AuthorizeNetSettings};
 pub use braintree::{Braintree, BraintreeSettings};
 pub use card::{CardView, RequestMemory};
-pub use checkout::{Checkout, CheckoutError, CheckoutSettings};
+pub use checkout::{Checkout, CheckoutError, CheckoutNotifications, CheckoutSettings};
 pub(crate) use client::sentence;
 pub use cybersource::{CyberSource, CyberSourceError, CyberSourceSettings};
 pub use exchange::{Deadlines, EndpointError};
+pub use notification::{Forged, NotAKey, ReadNotifications};
 pub use pay_connector::{PayConnector, PayConnectorSettings};
 pub use plane::{CardPlane, CardPlaneSettings};
 pub use site::Site;
-pub use stripe::{Stripe, StripeError, StripeSettings};
+pub use stripe::{Stripe, StripeError, StripeNotifications, StripeSettings};
 pub use trust::{Trust, TrustError};
 pub use worldpay::{Worldpay, WorldpaySettings};
 

@@ -6,6 +6,7 @@
 //! <https://docs.stripe.com/api/payment_intents/create>, <https://docs.stripe.com/api/idempotent_requests>,
 //! <https://docs.stripe.com/search>, <https://docs.stripe.com/declines/codes>.
 
+mod notifications;
 mod operations;
 
 use std::time::Duration;
@@ -26,6 +27,8 @@ use crate::{
     audit_log::Recorded,
     proto::{currency::currency_exponent, field::Field},
 };
+
+pub use notifications::StripeNotifications;
 
 /// The version whose fields are sent and whose answers are understood here; later ones have no
 /// `payment_method_types` in an intent that is created.
@@ -283,15 +286,26 @@ fn amount(charge: &Charge) -> Option<u64> {
 }
 
 fn counted(amount_minor: u64, currency: &str) -> Option<u64> {
-    let standard = currency_exponent(currency)?;
-    let decimals = match currency {
-        "MGA" => 0,
-        "ISK" | "UGX" => 2,
-        _ => standard,
-    };
+    let (standard, decimals) = decimals(currency)?;
     let amount = rescaled(amount_minor, standard, decimals)?;
     // Of three decimals the last has to be 0.
     (decimals < 3 || amount.is_multiple_of(10)).then_some(amount)
+}
+
+/// The other way.
+fn uncounted(amount: u64, currency: &str) -> Option<u64> {
+    let (standard, decimals) = decimals(currency)?;
+    rescaled(amount, decimals, standard)
+}
+
+/// Those of ISO 4217, and Stripe's.
+fn decimals(currency: &str) -> Option<(u8, u8)> {
+    let standard = currency_exponent(currency)?;
+    Some(match currency {
+        "MGA" => (standard, 0),
+        "ISK" | "UGX" => (standard, 2),
+        _ => (standard, standard),
+    })
 }
 
 fn unpayable(charge: &Charge) -> Outcome {

@@ -192,18 +192,18 @@ impl Refunds {
 }
 
 #[derive(Deserialize)]
-struct Refund {
+pub(super) struct Refund {
     object: String,
-    id: String,
+    pub(super) id: String,
     status: String,
-    amount: u64,
+    pub(super) amount: u64,
     payment_intent: Option<String>,
-    metadata: Metadata,
+    pub(super) metadata: Metadata,
 }
 
 #[derive(Deserialize)]
-struct Metadata {
-    tonewall_operation: Option<String>,
+pub(super) struct Metadata {
+    pub(super) tonewall_operation: Option<String>,
 }
 
 impl Refund {
@@ -214,7 +214,7 @@ impl Refund {
             && self.metadata.tonewall_operation == Some(operation.id.to_string())
     }
 
-    fn outcome(&self) -> Outcome {
+    pub(super) fn outcome(&self) -> Outcome {
         let processor_reference = words::reference_or_withheld(&self.id);
         match self.status.as_str() {
             "succeeded" => Outcome::Approved {

@@ -12,6 +12,7 @@ mod advice;
 mod attempt;
 mod balance;
 mod io;
+mod notification;
 mod open;
 mod outcome;
 mod pursuit;
@@ -31,6 +32,7 @@ pub use balance::{
     Abilities, Balance, NotAllowed, OperationEntry, OperationKind, Progress, Purpose, Standing,
 };
 pub use io::{FieldFact, Input, MediaStep, Notice, Output, Refusal, Step};
+pub use notification::{About, Known, Notification, Ruling};
 pub use outcome::{Advice, Outcome, PaymentState};
 pub use pursuit::Pursuit;
 pub use token::Token;
