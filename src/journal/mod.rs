@@ -5,6 +5,7 @@
 
 mod callbacks;
 pub mod keys;
+mod notifications;
 mod operations;
 mod row;
 mod schema;
@@ -31,6 +32,7 @@ use crate::proto::{
     payment::{Outcome, PaymentState, Purpose, Token},
 };
 pub use callbacks::{CallbackCounts, CallbackRow, CallbackState, Route, Tried};
+pub use notifications::KeptNotification;
 pub use operations::{NewOperation, NotBegun, OperationBegun, OperationRow, balance};
 use store::Store;
 

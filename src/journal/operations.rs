@@ -338,7 +338,10 @@ impl Store {
         Ok(told)
     }
 
-    fn operation(&mut self, id: &OperationId) -> Result<Option<OperationBegun>, JournalError> {
+    pub(super) fn operation(
+        &mut self,
+        id: &OperationId,
+    ) -> Result<Option<OperationBegun>, JournalError> {
         begun(&self.connection, id)
     }
 

@@ -121,7 +121,23 @@ CREATE UNIQUE INDEX operations_by_request ON operations (tenant, request_key)
 CREATE INDEX operations_by_payment ON operations (payment, created);
 CREATE INDEX operations_unresolved ON operations (created) WHERE phase <> 'ended';
 ",
+    NOTIFICATIONS,
 ];
+
+/// What processors told too early; and ids by their last 26 characters, which is all that processors with little
+/// room for references have of them.
+const NOTIFICATIONS: &str = "
+CREATE TABLE notifications (
+    number       INTEGER PRIMARY KEY AUTOINCREMENT,
+    tenant       TEXT NOT NULL,
+    node         TEXT NOT NULL,
+    notification TEXT NOT NULL,
+    created      INTEGER NOT NULL,
+    UNIQUE (tenant, notification)
+) STRICT;
+CREATE INDEX attempts_by_serial ON attempts (substr(id, -26));
+CREATE INDEX operations_by_serial ON operations (substr(id, -26));
+";
 
 /// Messages to merchants, in the order in which they were written. Without a reference to their payments,
 /// which they may outlive.
