@@ -43,6 +43,12 @@ pub(super) enum Message {
     },
     Fact(Input),
     Capture(CaptureEvent),
+    /// The processor has told by itself how an attempt ended.
+    Notified {
+        attempt: AttemptId,
+        outcome: Outcome,
+        reply: oneshot::Sender<()>,
+    },
     /// Whether the agent hears the caller has changed.
     CallerMuted,
 }
@@ -209,6 +215,15 @@ impl Actor {
         match message {
             Message::Fact(input) => self.feed(input).await,
             Message::Capture(event) => self.handle_capture(event).await,
+            Message::Notified {
+                attempt,
+                outcome,
+                reply,
+            } => {
+                self.feed(Input::LookedUp(attempt, outcome)).await;
+                // Whoever waits looks into the journal whatever comes.
+                let _ = reply.send(());
+            }
             Message::CallerMuted => self.publish("payment.updated"),
             Message::Command { by, command, reply } => {
                 self.refused = None;

@@ -6,6 +6,7 @@
 mod actor;
 mod charge;
 mod hub;
+mod notified;
 mod operations;
 mod outside;
 mod prepared;
@@ -38,6 +39,7 @@ use self::{
     prepared::Prepared,
 };
 pub use self::{
+    notified::Taken,
     outside::{CallLookup, Media},
     prepared::{KeyCodeSettings, PreparedView},
     recover::Recovery,
@@ -136,6 +138,12 @@ struct Shared {
     prepared: Mutex<HashMap<CallId, Prepared>>,
     /// How often cards were tried.
     velocity: Mutex<Velocity>,
+    /// Held while a notification is applied.
+    notified: tokio::sync::Mutex<()>,
+    /// Held while an operation's outcome is written down.
+    concluding: tokio::sync::Mutex<()>,
+    /// Notifications that cannot be true and are on record.
+    contradictions: Mutex<HashSet<String>>,
 }
 
 #[derive(Default)]
@@ -225,6 +233,9 @@ impl Payments {
                 muted: Mutex::default(),
                 prepared: Mutex::default(),
                 velocity: Mutex::new(velocity),
+                notified: tokio::sync::Mutex::default(),
+                concluding: tokio::sync::Mutex::default(),
+                contradictions: Mutex::default(),
             }),
         }
     }

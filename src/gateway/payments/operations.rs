@@ -160,8 +160,8 @@ impl Payments {
         }
     }
 
-    /// Whether a person has found out meanwhile.
-    async fn is_resolved(&self, id: &OperationId) -> bool {
+    /// Whether a person or the processor has told meanwhile.
+    pub(super) async fn is_resolved(&self, id: &OperationId) -> bool {
         let row = self.shared.records.operation(id.clone()).await;
         matches!(
             row,
@@ -170,9 +170,15 @@ impl Payments {
         )
     }
 
-    /// Writes down how it stands, and tells.
-    async fn conclude(&self, by: &Principal, begun: &OperationBegun, outcome: &Outcome) {
+    /// Writes down how it stands, and tells; nothing where that was told meanwhile.
+    pub(super) async fn conclude(&self, by: &Principal, begun: &OperationBegun, outcome: &Outcome) {
         let row = &begun.operation;
+        let _alone = self.shared.concluding.lock().await;
+        if self.is_resolved(&row.id).await {
+            tracing::debug!(operation = %row.id, late = outcome.as_str(), "its end is known already");
+            self.publish(&row.payment).await;
+            return;
+        }
         let records = &self.shared.records;
         let at = (self.shared.clock)().utc;
         let written =
@@ -194,14 +200,16 @@ impl Payments {
     }
 
     async fn publish(&self, payment: &PaymentId) {
+        self.publish_as("payment.updated", payment).await;
+    }
+
+    pub(super) async fn publish_as(&self, name: &'static str, payment: &PaymentId) {
         match self.get(&gateway(payment.tenant()), payment).await {
             Ok(view) => {
                 let call = view.call.clone();
-                self.shared
-                    .hub
-                    .publish("payment.updated", &call, Some(&view));
+                self.shared.hub.publish(name, &call, Some(&view));
             }
-            Err(error) => tracing::error!(%payment, %error, "nobody is told of its operation"),
+            Err(error) => tracing::error!(%payment, %error, "nobody is told what became of it"),
         }
     }
 
@@ -338,7 +346,7 @@ fn of(begun: &OperationBegun) -> Operation {
     }
 }
 
-fn record(by: &Principal, success: Success, event: Event) -> Record {
+pub(super) fn record(by: &Principal, success: Success, event: Event) -> Record {
     Record {
         actor: by.actor.clone(),
         origin: by.origin.clone(),

@@ -8,8 +8,8 @@ use jiff::Timestamp;
 use crate::{
     audit_log::{AuditError, AuditLog},
     journal::{
-        ArmedRow, AttemptRow, Journal, NewOperation, NotBegun, OperationBegun, OperationRow,
-        PaymentFilter, PaymentRow,
+        ArmedRow, AttemptRow, Journal, KeptNotification, NewOperation, NotBegun, OperationBegun,
+        OperationRow, PaymentFilter, PaymentRow,
     },
     media::{MediaCommand, MediaError, MediaPlane},
     processor::{Abilities, CardPlane, Charge, Operation, Outcome, SubmitError},
@@ -18,6 +18,7 @@ use crate::{
         call::Holder,
         id::{AttemptId, CallId, OperationId, PaymentId, Tenant},
         leg::Leg,
+        payment::Notification,
     },
     signal::{CallView, Calls},
 };
@@ -93,6 +94,30 @@ pub(super) trait Records: Send + Sync {
         payments: Vec<PaymentId>,
     ) -> Later<'_, Result<Vec<OperationRow>, NotDurable>>;
     fn unresolved_operations(&self) -> Later<'_, Result<Vec<OperationRow>, NotDurable>>;
+    /// The attempt whose id ends so.
+    fn attempt_by_serial(
+        &self,
+        tenant: Tenant,
+        serial: String,
+    ) -> Later<'_, Result<Option<AttemptRow>, NotDurable>>;
+    /// The operation whose id ends so.
+    fn operation_by_serial(
+        &self,
+        tenant: Tenant,
+        serial: String,
+    ) -> Later<'_, Result<Option<OperationBegun>, NotDurable>>;
+    /// Durable: this is to be applied. Nothing where the same waits already.
+    fn keep_notification(
+        &self,
+        tenant: Tenant,
+        notification: Notification,
+        at: Timestamp,
+    ) -> Later<'_, Result<Option<i64>, NotDurable>>;
+    fn kept_notifications(
+        &self,
+        tenant: Tenant,
+    ) -> Later<'_, Result<Vec<KeptNotification>, NotDurable>>;
+    fn notification_applied(&self, number: i64) -> Later<'_, Result<(), NotDurable>>;
     fn set_armed(&self, row: ArmedRow) -> Later<'_, Result<(), NotDurable>>;
     fn clear_armed(
         &self,
@@ -314,6 +339,57 @@ impl Records for Books {
 
     fn unresolved_operations(&self) -> Later<'_, Result<Vec<OperationRow>, NotDurable>> {
         Box::pin(async move { self.journal.unresolved_operations().await.map_err(sentence) })
+    }
+
+    fn attempt_by_serial(
+        &self,
+        tenant: Tenant,
+        serial: String,
+    ) -> Later<'_, Result<Option<AttemptRow>, NotDurable>> {
+        Box::pin(async move {
+            let found = self.journal.attempt_by_serial(tenant, serial).await;
+            found.map_err(sentence)
+        })
+    }
+
+    fn operation_by_serial(
+        &self,
+        tenant: Tenant,
+        serial: String,
+    ) -> Later<'_, Result<Option<OperationBegun>, NotDurable>> {
+        Box::pin(async move {
+            let found = self.journal.operation_by_serial(tenant, serial).await;
+            found.map_err(sentence)
+        })
+    }
+
+    fn keep_notification(
+        &self,
+        tenant: Tenant,
+        notification: Notification,
+        at: Timestamp,
+    ) -> Later<'_, Result<Option<i64>, NotDurable>> {
+        Box::pin(async move {
+            let kept = self.journal.keep_notification(tenant, notification, at);
+            kept.await.map_err(sentence)
+        })
+    }
+
+    fn kept_notifications(
+        &self,
+        tenant: Tenant,
+    ) -> Later<'_, Result<Vec<KeptNotification>, NotDurable>> {
+        Box::pin(async move {
+            let kept = self.journal.kept_notifications(tenant).await;
+            kept.map_err(sentence)
+        })
+    }
+
+    fn notification_applied(&self, number: i64) -> Later<'_, Result<(), NotDurable>> {
+        Box::pin(async move {
+            let applied = self.journal.notification_applied(number).await;
+            applied.map_err(sentence)
+        })
     }
 
     fn set_armed(&self, row: ArmedRow) -> Later<'_, Result<(), NotDurable>> {

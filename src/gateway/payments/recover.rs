@@ -71,6 +71,7 @@ impl Payments {
         }
         recovery.cancelled = self.end_open(&logged).await?;
         recovery.operations = self.recover_operations().await?;
+        self.apply_kept().await?;
         Ok(recovery)
     }
 
@@ -214,7 +215,11 @@ impl Payments {
         Ok(cancelled)
     }
 
-    async fn put(&self, row: PaymentRow, state: PaymentState) -> Result<(), PaymentError> {
+    pub(super) async fn put(
+        &self,
+        row: PaymentRow,
+        state: PaymentState,
+    ) -> Result<(), PaymentError> {
         let row = PaymentRow {
             state: state.as_str().to_owned(),
             updated: (self.shared.clock)().utc,
@@ -267,7 +272,7 @@ impl Left {
     }
 }
 
-fn result_event(attempt: &AttemptRow, outcome: &Outcome) -> Event {
+pub(super) fn result_event(attempt: &AttemptRow, outcome: &Outcome) -> Event {
     let code = match outcome {
         Outcome::Approved { code, .. }
         | Outcome::Declined { code, .. }
@@ -282,6 +287,6 @@ fn result_event(attempt: &AttemptRow, outcome: &Outcome) -> Event {
     }
 }
 
-fn no_records(reason: String) -> PaymentError {
+pub(super) fn no_records(reason: String) -> PaymentError {
     PaymentError::NotRecordable(reason)
 }

@@ -17,8 +17,8 @@ use super::super::{
 };
 use crate::{
     journal::{
-        ArmedRow, AttemptRow, NewOperation, NotBegun, OperationBegun, OperationRow, PaymentFilter,
-        PaymentRow, Phase,
+        ArmedRow, AttemptRow, KeptNotification, NewOperation, NotBegun, OperationBegun,
+        OperationRow, PaymentFilter, PaymentRow, Phase,
     },
     media::{MediaCommand, MediaError, MediaEvent, MediaEventKind},
     processor::{Abilities, Charge, Operation, Outcome, SubmitError},
@@ -30,7 +30,7 @@ use crate::{
         field::Field,
         id::{AttemptId, CallId, Node, OperationId, PaymentId, Tenant},
         leg::Leg,
-        payment::{Purpose, VelocityLimits},
+        payment::{Notification, Purpose, VelocityLimits},
         time::Now,
     },
     signal::CallView,
@@ -505,6 +505,46 @@ impl Records for Fakes {
 
     fn unresolved_operations(&self) -> Later<'_, Result<Vec<OperationRow>, NotDurable>> {
         Box::pin(std::future::ready(Ok(Vec::new())))
+    }
+
+    fn attempt_by_serial(
+        &self,
+        _: Tenant,
+        serial: String,
+    ) -> Later<'_, Result<Option<AttemptRow>, NotDurable>> {
+        let stage = self.stage();
+        let mut rows = stage.attempts.iter();
+        let found = rows.find(|row| row.id.to_string().ends_with(&serial));
+        Box::pin(std::future::ready(Ok(found.cloned())))
+    }
+
+    fn operation_by_serial(
+        &self,
+        _: Tenant,
+        _: String,
+    ) -> Later<'_, Result<Option<OperationBegun>, NotDurable>> {
+        Box::pin(std::future::ready(Ok(None)))
+    }
+
+    fn keep_notification(
+        &self,
+        _: Tenant,
+        _: Notification,
+        _: Timestamp,
+    ) -> Later<'_, Result<Option<i64>, NotDurable>> {
+        let kept = self.stage().try_it("keep_notification");
+        Box::pin(std::future::ready(kept.map(|()| Some(1))))
+    }
+
+    fn kept_notifications(
+        &self,
+        _: Tenant,
+    ) -> Later<'_, Result<Vec<KeptNotification>, NotDurable>> {
+        Box::pin(std::future::ready(Ok(Vec::new())))
+    }
+
+    fn notification_applied(&self, _: i64) -> Later<'_, Result<(), NotDurable>> {
+        self.done("notification_applied", |_| {})
     }
 
     fn set_armed(&self, row: ArmedRow) -> Later<'_, Result<(), NotDurable>> {

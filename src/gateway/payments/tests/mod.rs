@@ -3,6 +3,7 @@
 mod creating;
 mod fakes;
 mod limits;
+mod notified;
 mod paying;
 mod prepared;
 mod real;

@@ -13,7 +13,7 @@ use crate::{
     proto::{audit::Event, payment::Purpose},
 };
 
-fn left(bench: &Bench, serial: u128, state: &str, phase: Option<Phase>) {
+pub(super) fn left(bench: &Bench, serial: u128, state: &str, phase: Option<Phase>) {
     let mut stage = bench.stage();
     let id = payment_id(serial);
     let row = PaymentRow {
