@@ -44,6 +44,7 @@ pub struct Metrics {
     shadowed: IntCounter,
     captures: IntCounterVec,
     payments: IntCounterVec,
+    notifications: IntCounterVec,
     unresolved: IntGauge,
     operations_open: IntGauge,
     operations_oldest: IntGauge,
@@ -192,6 +193,11 @@ impl Metrics {
                 "Payments that ended, by state.",
                 &["state"],
             )?,
+            notifications: counters(
+                "tonewall_notifications_total",
+                "What the processor told by itself, by what became of it. Any `contradicts` needs a person.",
+                &["processor", "result"],
+            )?,
             unresolved: gauge(
                 "tonewall_payments_unresolved",
                 "Payments whose charge may stand and whose outcome is unknown. Above 0 for long needs a person.",
@@ -256,6 +262,13 @@ impl Metrics {
             MediaEventKind::Contested(_) => self.contested.inc(),
             MediaEventKind::Dialled(_) | MediaEventKind::Disarmed => {}
         }
+    }
+
+    /// Counts what the processor told by itself.
+    pub fn observe_notification(&self, processor: &str, result: &str) {
+        self.notifications
+            .with_label_values(&[processor, result])
+            .inc();
     }
 
     /// Counts a payment that ended.

@@ -53,6 +53,8 @@ pub struct Processor {
     pub descriptor: Option<String>,
     /// That a charge without an answer is left to a person, where the processor cannot be asked.
     pub manual_reconcile: bool,
+    /// The processor's own notifications, where they are to be read.
+    pub notifications: Option<Notifications>,
     /// PEM file with the only authorities that the processor's certificate may come from.
     pub roots: Option<PathBuf>,
     /// PEM file with our certificate, where the processor asks for one.
@@ -67,6 +69,14 @@ pub struct Processor {
     pub first_byte_timeout: Option<Span>,
     /// For all of a request.
     pub whole_timeout: Option<Span>,
+}
+
+/// `[processor.notifications]`: by which keys they are known.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Notifications {
+    /// Files with a key each and nothing else: one, or two while one is being replaced.
+    pub key_files: Vec<PathBuf>,
 }
 
 /// The processors that there are.
@@ -148,6 +158,7 @@ impl Processor {
         }
         self.check_words()?;
         self.check_times()?;
+        self.check_notifications()?;
         self.check_reconciliation()?;
         self.connection().map(|_| ())
     }
@@ -370,6 +381,12 @@ impl Processor {
                 &[K::Adyen, K::AuthorizeNet, K::PayConnector],
                 &[],
             ),
+            key(
+                "notifications",
+                self.notifications.is_some(),
+                &[K::Stripe, K::Adyen, K::CheckoutCom],
+                &[],
+            ),
             key("roots", self.roots.is_some(), REAL, &[]),
             key(
                 "client_certificate",
@@ -527,6 +544,19 @@ impl Processor {
         Ok(())
     }
 
+    fn check_notifications(&self) -> Result<(), Wrong> {
+        match &self.notifications {
+            Some(section) if !(1..=2).contains(&section.key_files.len()) => Err((
+                "processor.notifications.key_files",
+                format!(
+                    "found {}; expected one file, or two while a key is being replaced",
+                    section.key_files.len()
+                ),
+            )),
+            Some(_) | None => Ok(()),
+        }
+    }
+
     /// A processor that cannot be asked what became of a charge is taken only by whoever knows it.
     fn check_reconciliation(&self) -> Result<(), Wrong> {
         let can_be_asked = match self.kind {
@@ -536,8 +566,10 @@ impl Processor {
             | ProcessorKind::Worldpay
             | ProcessorKind::CyberSource
             | ProcessorKind::Braintree => true,
-            // Authorize.Net tells of what it has, and not that it has none.
-            ProcessorKind::Adyen | ProcessorKind::AuthorizeNet => false,
+            // It tells by itself.
+            ProcessorKind::Adyen => self.notifications.is_some(),
+            // It tells of what it has, and not that it has none.
+            ProcessorKind::AuthorizeNet => false,
             ProcessorKind::PayConnector => self.look_up_url.is_some(),
         };
         if can_be_asked || self.manual_reconcile {
@@ -545,6 +577,7 @@ impl Processor {
         }
         let other = match self.kind {
             ProcessorKind::PayConnector => "set look_up_url, or ",
+            ProcessorKind::Adyen => "have its notifications read by [processor.notifications], or ",
             _ => "",
         };
         Err((

@@ -5,6 +5,7 @@ mod callbacks;
 mod dispatch;
 pub mod links;
 mod logging;
+pub mod notifications;
 pub mod payments;
 mod processors;
 mod run;

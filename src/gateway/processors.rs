@@ -1,13 +1,16 @@
 //! From `[processor]` to an adapter.
 
+use std::sync::Arc;
+
 use anyhow::Context;
 
 use crate::{
     config::{Processor, ProcessorKind},
     processor::{
-        Adyen, AdyenSettings, AuthorizeNet, AuthorizeNetSettings, Braintree, BraintreeSettings,
-        Checkout, CheckoutSettings, CyberSource, CyberSourceSettings, PayConnector,
-        PayConnectorSettings, Secret, Stripe, StripeSettings, Worldpay, WorldpaySettings,
+        Adyen, AdyenNotifications, AdyenSettings, AuthorizeNet, AuthorizeNetSettings, Braintree,
+        BraintreeSettings, Checkout, CheckoutNotifications, CheckoutSettings, CyberSource,
+        CyberSourceSettings, PayConnector, PayConnectorSettings, ReadNotifications, Secret, Stripe,
+        StripeNotifications, StripeSettings, Worldpay, WorldpaySettings,
     },
 };
 
@@ -28,7 +31,37 @@ pub(super) enum Real {
 /// # Errors
 /// A sentence that names the key, the file and what is wrong with it.
 pub fn check_processor(section: &Processor) -> anyhow::Result<()> {
-    configured(section).map(|_| ())
+    configured(section)?;
+    notifications(section).map(|_| ())
+}
+
+/// Who reads the processor's own notifications, under which name; nothing where none are expected.
+pub(super) fn notifications(
+    section: &Processor,
+) -> anyhow::Result<Option<(&'static str, Arc<dyn ReadNotifications>)>> {
+    const KEY: &str = "processor.notifications.key_files";
+    let Some(expected) = &section.notifications else {
+        return Ok(None);
+    };
+    let keys: Result<Vec<_>, _> = expected.key_files.iter().map(|f| Secret::read(f)).collect();
+    let keys = keys.map_err(|problem| anyhow::anyhow!("{KEY}: {problem}"))?;
+    let mode = section.mode.context("processor.mode: found none")?;
+    let reader: Arc<dyn ReadNotifications> = match section.kind {
+        ProcessorKind::Stripe => Arc::new(StripeNotifications::new(&keys, mode).context(KEY)?),
+        ProcessorKind::Adyen => {
+            let account = section.merchant_account.clone();
+            let account = account.context("processor.merchant_account: found none")?;
+            Arc::new(AdyenNotifications::new(&keys, account, mode).context(KEY)?)
+        }
+        ProcessorKind::CheckoutCom => Arc::new(CheckoutNotifications::new(&keys).context(KEY)?),
+        ProcessorKind::Sandbox
+        | ProcessorKind::Worldpay
+        | ProcessorKind::CyberSource
+        | ProcessorKind::Braintree
+        | ProcessorKind::AuthorizeNet
+        | ProcessorKind::PayConnector => return Ok(None),
+    };
+    Ok(Some((section.kind.as_str(), reader)))
 }
 
 /// The adapter, nothing for the sandbox.

@@ -23,6 +23,8 @@ use super::{
     Logging,
     build::{Gateway, hash_of, own_record},
     dispatch,
+    notifications::{Count, Notifications},
+    processors,
 };
 use crate::{
     callbacks::Callbacks,
@@ -87,6 +89,7 @@ impl Signals {
 
 async fn run(path: &Path, config: Config, text: &str) -> anyhow::Result<()> {
     let mut signals = Signals::listen().context("cannot listen for signals")?;
+    let reader = processors::notifications(&config.processor)?;
     let gateway = Gateway::build(config, text).await?;
     let Gateway {
         config,
@@ -171,9 +174,14 @@ async fn run(path: &Path, config: Config, text: &str) -> anyhow::Result<()> {
             ("api", "throttled", counts.throttled),
         ]
     });
+    let metrics_of_notifications = Arc::clone(&metrics);
+    let count: Count = Arc::new(move |processor, result| {
+        metrics_of_notifications.observe_notification(processor, result);
+    });
     let state = http::State {
         service: http::Gateway {
             payments: payments.clone(),
+            notifications: Notifications::new(reader, payments.clone(), count),
             calls: calls.clone(),
             links,
             shadows,

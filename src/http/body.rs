@@ -48,19 +48,29 @@ pub(super) async fn json_bytes(
             "the header Content-Type is missing or names another type; send `Content-Type: application/json`",
         ));
     }
+    bytes(headers, body, BODY_LIMIT, patience).await
+}
+
+/// Reads a body of whatever kind.
+pub(super) async fn bytes(
+    headers: &HeaderMap,
+    body: Body,
+    limit: usize,
+    patience: Duration,
+) -> Result<Bytes, Problem> {
     let too_large = || {
         Problem::new(
             Slug::TooLarge,
-            format!("the body is larger than {BODY_LIMIT} bytes; a payment needs a few hundred"),
+            format!("the body is larger than {limit} bytes"),
         )
     };
     let length = headers
         .get(header::CONTENT_LENGTH)
         .and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
-    if length.is_some_and(|length| length > BODY_LIMIT) {
+    if length.is_some_and(|length| length > limit) {
         return Err(too_large());
     }
-    match tokio::time::timeout(patience, axum::body::to_bytes(body, BODY_LIMIT)).await {
+    match tokio::time::timeout(patience, axum::body::to_bytes(body, limit)).await {
         Ok(Ok(bytes)) => Ok(bytes),
         Ok(Err(error)) if is_length_limit(&error) => Err(too_large()),
         Ok(Err(_)) => Err(Problem::new(

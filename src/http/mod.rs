@@ -9,6 +9,7 @@ mod body;
 mod digits;
 mod events;
 mod links;
+mod notifications;
 mod once;
 mod openapi;
 mod operations;

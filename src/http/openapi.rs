@@ -19,7 +19,7 @@ use utoipa::{
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
-    Api, events, links, operations, panel, payments, prepared,
+    Api, events, links, notifications, operations, panel, payments, prepared,
     problem::{Problem, Slug},
     schema, shadow,
 };
@@ -38,6 +38,7 @@ use super::{
         (name = "calls", description = "The calls that are up"),
         (name = "links", description = "Which call a desktop's payments are for"),
         (name = "events", description = "What happens, as server-sent events"),
+        (name = "notifications", description = "What the processor tells by itself"),
         (name = "shadow", description = "What would be heard on each trunk, before anything is masked"),
         (name = "session", description = "Who asks"),
         (name = "panel", description = "The agent panel in the browser"),
@@ -71,6 +72,7 @@ pub(super) fn routes() -> OpenApiRouter<Arc<Api>> {
         .routes(routes!(operations::settle))
         .routes(routes!(operations::void))
         .routes(routes!(operations::refund))
+        .routes(routes!(notifications::notify))
         .routes(routes!(events::events))
         .routes(routes!(events::payment_events))
         .routes(routes!(shadow::list_trunks))
@@ -185,6 +187,15 @@ fn add_refusals(path: &str, operation: &mut Operation) {
         slugs.extend([
             Slug::TooManyAttempts,
             Slug::NotRecordable,
+            Slug::Overloaded,
+            Slug::Internal,
+        ]);
+    }
+    if path.starts_with("/notifications/") {
+        slugs.extend([
+            Slug::BrokenOff,
+            Slug::TooSlow,
+            Slug::TooLarge,
             Slug::Overloaded,
             Slug::Internal,
         ]);

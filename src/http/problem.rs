@@ -54,6 +54,8 @@ slugs! {
     IdempotencyKey = "idempotency-key", BAD_REQUEST, "An Idempotency-Key is needed";
     /// No credentials, or unknown ones.
     NotSignedIn = "not-signed-in", UNAUTHORIZED, "Not signed in";
+    /// Not signed by the processor.
+    NotTheProcessor = "not-the-processor", UNAUTHORIZED, "Not signed by the processor";
     /// The link into the panel was used, has expired or never was.
     LinkSpent = "link-spent", UNAUTHORIZED, "This link no longer works";
     /// The role may not do this.

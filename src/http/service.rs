@@ -2,12 +2,14 @@
 
 use std::{future::Future, pin::Pin, sync::Arc};
 
+use axum::http::HeaderMap;
 use jiff::Timestamp;
 
 use crate::{
     audit_log::{AuditError, AuditLog},
     gateway::{
         links::Links,
+        notifications::{NotTaken, Notifications},
         payments::{
             NewPayment, OperationOrder, PaymentError, PaymentView, Payments, PreparedView,
             Principal, Subscription,
@@ -79,6 +81,13 @@ pub trait Service: Send + Sync + 'static {
     fn prepared(&self, by: &Principal, call: &str) -> Result<Option<PreparedView>, PaymentError>;
     /// None waits any longer; whether one did.
     fn unprepare(&self, by: &Principal, call: &str) -> Result<bool, PaymentError>;
+    /// Takes what the processor of this name sends by itself.
+    fn notified<'a>(
+        &'a self,
+        processor: &'a str,
+        headers: &'a HeaderMap,
+        body: &'a [u8],
+    ) -> Later<'a, Result<(), NotTaken>>;
     /// Which desktop is at which call.
     fn links(&self) -> &Links;
     /// The tenant's events after `last`, then live ones.
@@ -137,6 +146,8 @@ pub trait Service: Send + Sync + 'static {
 pub struct Gateway {
     /// Payments.
     pub payments: Payments,
+    /// The processor's own notifications.
+    pub notifications: Notifications,
     /// Calls.
     pub calls: Calls,
     /// Which desktop is at which of them.
@@ -227,6 +238,15 @@ impl Service for Gateway {
 
     fn unprepare(&self, by: &Principal, call: &str) -> Result<bool, PaymentError> {
         self.payments.unprepare(by, call)
+    }
+
+    fn notified<'a>(
+        &'a self,
+        processor: &'a str,
+        headers: &'a HeaderMap,
+        body: &'a [u8],
+    ) -> Later<'a, Result<(), NotTaken>> {
+        Box::pin(self.notifications.take(processor, headers, body))
     }
 
     fn links(&self) -> &Links {

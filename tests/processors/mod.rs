@@ -12,6 +12,7 @@ mod checkout;
 mod connector;
 mod cybersource;
 mod line;
+mod notify;
 mod stripe;
 mod worldpay;
 
@@ -25,6 +26,9 @@ use std::{
 use jiff::SignedDuration;
 use serde_json::Value;
 use tempfile::TempDir;
+
+#[allow(unused_imports, reason = "each test uses its part")]
+pub(crate) use notify::{Signed, Telling, notification_key, other_key};
 
 pub(crate) use line::Request;
 

@@ -36,6 +36,11 @@ fn each_processor_has_a_shortest_section() {
         let connection = parse(text).unwrap().processor.connection().unwrap();
         assert_eq!(connection.site.to_string(), site);
     }
+    let told = ADYEN.replace("manual_reconcile = true", "");
+    parse(&format!(
+        "{told}\n[processor.notifications]\nkey_files = [\"/a\"]"
+    ))
+    .unwrap();
     let quick = parse(&format!("{STRIPE}\nwhole_timeout = \"12s\"")).unwrap();
     let deadlines = quick.processor.connection().unwrap().deadlines;
     assert_eq!(deadlines.whole, Duration::from_secs(12));
@@ -81,6 +86,22 @@ fn what_is_missing_of_no_use_or_of_the_other_mode_is_named() {
         (
             ADYEN.replace("manual_reconcile = true", ""),
             "manual_reconcile",
+        ),
+        (
+            format!("{STRIPE}\n[processor.notifications]\nkey_files = []"),
+            "notifications.key_files",
+        ),
+        (
+            format!("{STRIPE}\n[processor.notifications]\nkey_files = [\"/a\", \"/b\", \"/c\"]"),
+            "notifications.key_files",
+        ),
+        (
+            format!("{WORLDPAY}\n[processor.notifications]\nkey_files = [\"/a\"]"),
+            "notifications",
+        ),
+        (
+            format!("{STRIPE}\n[processor.notifications]\nkeys = [\"/a\"]"),
+            "keys",
         ),
         (CHECKOUT.replace("public_key", "#"), "no public_key"),
         (

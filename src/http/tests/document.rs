@@ -56,6 +56,7 @@ async fn every_route_is_in_the_document_and_the_document_names_no_other() {
         "get /v1/shadow",
         "get /v1/shadow/{trunk}",
         "get /v1/shadow/{trunk}/picture.svg",
+        "post /notifications/{processor}",
         "post /panel/leave",
         "post /v1/links",
         "post /v1/links/{id}/confirm",

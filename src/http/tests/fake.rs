@@ -5,6 +5,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
+use axum::http::HeaderMap;
 use jiff::Timestamp;
 use rand::{SeedableRng, rngs::StdRng};
 use tokio::sync::{Semaphore, broadcast};
@@ -14,6 +15,7 @@ use crate::{
     audit_log::AuditError,
     gateway::{
         links::{Lines, Links},
+        notifications::NotTaken,
         payments::{
             FieldStatus, FieldView, NewPayment, OperationOrder, OperationState, OperationView,
             PaymentError, PaymentEvent, PaymentState, PaymentView, PreparedView, Principal,
@@ -26,7 +28,7 @@ use crate::{
     },
     journal::{Idempotent, JournalError, KeyKind, KeyRow, NotBegun, PaymentFilter, Role},
     media::MediaError,
-    processor::Outcome,
+    processor::{Forged, Outcome},
     proto::{
         audit::Record,
         field::Field,
@@ -649,6 +651,31 @@ impl Service for Fake {
 
     fn shadow_report(&self, tenant: &Tenant, trunk: &str) -> Option<ShadowReport> {
         self.lock().shadows.as_ref()?.report(tenant, trunk)
+    }
+
+    fn notified<'a>(
+        &'a self,
+        processor: &'a str,
+        _: &'a HeaderMap,
+        body: &'a [u8],
+    ) -> Later<'a, Result<(), NotTaken>> {
+        Box::pin(async move {
+            let keys_are = self.lock().keys_are;
+            match keys_are {
+                None => {}
+                Some(Keys::Unreadable) => {
+                    let reason = "the journal is closed".to_owned();
+                    return Err(PaymentError::NotRecordable(reason).into());
+                }
+                Some(Keys::Stalled) => std::future::pending().await,
+                Some(Keys::Panicking) => panic!("a panic that a test asked for"),
+            }
+            match (processor, body) {
+                ("adyen", b"signed") => Ok(()),
+                ("adyen", _) => Err(Forged::OtherSignature.into()),
+                _ => Err(NotTaken::NotExpected),
+            }
+        })
     }
 
     fn key_by_hash(

@@ -56,6 +56,7 @@ const OPERATIONS: [&str; 3] = [
 const PREPARED: &str = "/v1/calls/{id}/prepared";
 const LINK: &str = "/v1/links/{id}";
 const READ_OUT: &str = "/v1/links/{id}/read-out";
+const NOTIFICATIONS: &str = "/notifications/{processor}";
 const CONFIRM: &str = "/v1/links/{id}/confirm";
 
 fn prepared(reference: &str) -> Value {
@@ -100,7 +101,10 @@ impl Survey {
         } else {
             self.payment.to_string()
         };
-        let path = path.replace("{id}", &id).replace("{trunk}", "quiet");
+        let path = path
+            .replace("{id}", &id)
+            .replace("{trunk}", "quiet")
+            .replace("{processor}", "adyen");
         self.gateway.url(&path)
     }
 
@@ -119,6 +123,7 @@ impl Survey {
                 .json(&json!({})),
             CONFIRM => request.json(&json!({"code": "0000"})),
             PREPARED => request.json(&prepared("INV-1")),
+            NOTIFICATIONS => request.body("signed"),
             _ => request,
         }
     }
@@ -157,7 +162,8 @@ impl Survey {
     /// What a request of these bytes is answered.
     async fn send_raw(&mut self, (method, path): (&str, &str), headers: &str, body: &str) {
         let url = self.url(path);
-        let at = &url[url.find("/v1/").unwrap()..];
+        let at = url.find("/v1/").or_else(|| url.find("/notifications/"));
+        let at = &url[at.unwrap()..];
         let head = format!(
             "{method} {at} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {}\r\nIdempotency-Key: r\r\n\
              Content-Type: application/json\r\n{headers}\r\n\r\n{body}",
@@ -183,6 +189,7 @@ async fn every_answer_in_the_document_occurs_and_no_other() {
     seen.extend(refusals_of_bodies().await);
     seen.extend(refusals_of_what_is_asked().await);
     seen.extend(links().await);
+    seen.extend(notifications().await);
     let promised = promised();
     let never: Vec<_> = promised.difference(&seen).collect();
     assert!(never.is_empty(), "promised and never seen: {never:#?}");
@@ -304,6 +311,7 @@ async fn failures() -> Answers {
         }
         let link = survey.link("x");
         survey.send("GET", "/panel/enter", link).await;
+        survey.send_as_agent("POST", NOTIFICATIONS).await;
         seen.extend(survey.seen);
     }
     let mut survey = Survey::start(|_| {});
@@ -485,6 +493,26 @@ async fn refusals_of_an_operation(survey: &mut Survey, path: &str) {
     // Let go, so that the next one is seen to begin.
     survey.gateway.fake.slow.add_permits(1);
     assert_eq!(begun.await.unwrap().unwrap().status(), 200);
+}
+
+async fn notifications() -> Answers {
+    let mut survey = Survey::start(|settings| {
+        settings.body_timeout = Duration::from_millis(100);
+    });
+    let large = " ".repeat(65 * 1024);
+    for body in ["forged", large.as_str()] {
+        let request = survey.ask("POST", NOTIFICATIONS).body(body.to_owned());
+        survey.send("POST", NOTIFICATIONS, request).await;
+    }
+    let other = survey.gateway.url("/notifications/stripe");
+    let other = survey.gateway.client.post(other);
+    survey.send("POST", NOTIFICATIONS, other).await;
+    let at = ("POST", NOTIFICATIONS);
+    survey.send_raw(at, "Content-Length: 10", "{").await;
+    survey
+        .send_raw(at, "Transfer-Encoding: chunked", "zz\r\n{}\r\n")
+        .await;
+    survey.seen
 }
 
 async fn links() -> Answers {
