@@ -253,6 +253,21 @@ async fn a_crash_leaves_the_call_armed_and_the_payment_cancelled_with_words() {
     later.hang_up(&gateway).await;
 }
 
+/// The payment that somebody has begun on a call, once the call is armed for it.
+async fn begun(gateway: &Gateway, call: &str) -> Value {
+    let until = Instant::now() + Duration::from_secs(60);
+    loop {
+        let payments = gateway.get(&format!("/v1/payments?call={call}")).await;
+        if let [payment] = payments["payments"].as_array().unwrap().as_slice()
+            && payment["state"] == "open"
+        {
+            return payment.clone();
+        }
+        assert!(Instant::now() < until, "no payment begins: {payments}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_code_that_the_agent_dials_starts_the_payment_that_waits_and_a_caller_who_dials_it_none()
 {
@@ -274,18 +289,7 @@ async fn a_code_that_the_agent_dials_starts_the_payment_that_waits_and_a_caller_
     ends.key("*77#", |_| How::Event).await;
     assert_eq!(payments().await, json!([]), "it was the caller");
     ends.dial("*77#");
-    let until = Instant::now() + Duration::from_secs(60);
-    while payments().await == json!([]) {
-        assert!(Instant::now() < until, "no payment begins");
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-    let [payment] = payments()
-        .await
-        .as_array()
-        .unwrap()
-        .clone()
-        .try_into()
-        .unwrap();
+    let payment = begun(&gateway, "dial-1").await;
     assert_eq!(payment["amount_minor"], 1999);
     assert_eq!(payment["reference"], "INV-7");
     assert_eq!(gateway.get("/v1/calls/dial-1").await["armed"], true);
@@ -329,18 +333,7 @@ async fn a_code_that_the_agent_dials_in_tones_starts_the_payment_that_waits_and_
     assert_eq!(status, 200, "{waits}");
     ends.key("*77#", |_| How::Tone).await;
     ends.dial_by("*77#", How::Tone);
-    let begun = async |call: &str| {
-        let until = Instant::now() + Duration::from_secs(60);
-        loop {
-            let payments = gateway.get(&format!("/v1/payments?call={call}")).await;
-            if let [payment] = payments["payments"].as_array().unwrap().as_slice() {
-                return payment.clone();
-            }
-            assert!(Instant::now() < until, "no payment begins");
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-    };
-    let payment = begun("aloud-1").await;
+    let payment = begun(&gateway, "aloud-1").await;
     assert_eq!(payment["reference"], "INV-9");
     let heard = ends.agent_got.lock().await.len();
     card(&gateway, &ends, id(&payment), How::Tone).await;
