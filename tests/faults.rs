@@ -321,8 +321,8 @@ async fn that_a_search_of_braintree_is_empty_counts_after_more_than_an_hour_and_
         assert_eq!(view.state, PaymentState::Unknown);
         let asked = |name: &str| {
             let state = shop.simulator.state();
-            let asked = state.braintree.asked.iter();
-            asked.filter(|body| body.to_string().contains(name)).count()
+            let asked = state.asked.iter();
+            asked.filter(|asked| asked.body.contains(name)).count()
         };
         let looked_up = async {
             while asked("query Find(") < 2

@@ -19,8 +19,6 @@ pub(crate) struct Books {
     /// Transactions that were authorised only.
     set_aside: BTreeSet<String>,
     refunds: usize,
-    /// Bodies as they came, for whoever reads them against the schema.
-    pub(crate) asked: Vec<Value>,
 }
 
 pub(super) fn stage(request: &Request) -> Stage {
@@ -97,7 +95,6 @@ fn reply(state: &mut State, request: &Request, stage: Stage) -> Result<Reply, St
     let body: Value = serde_json::from_str(&request.body).map_err(|error| error.to_string())?;
     let asked = object(&body, &["query", "variables"], &[])?;
     let input = &object(&asked["variables"], &["input"], &[])?["input"];
-    state.braintree.asked.push(body.clone());
     let query = text(&asked["query"]);
     let reply = match stage {
         Stage::Card => tokenise(&mut state.braintree, input),

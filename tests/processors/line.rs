@@ -24,8 +24,8 @@ use tokio::{
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
 use super::{
-    DRIP, Fault, Handled, Kind, Reply, Stage, State, adyen, authorize_net, braintree, checkout,
-    connector, cybersource, stripe, worldpay,
+    Asked, DRIP, Fault, Handled, Kind, Reply, Stage, State, adyen, authorize_net, braintree,
+    checkout, connector, cybersource, stripe, worldpay,
 };
 
 /// A fatal alert, handshake_failure (RFC 8446 §6).
@@ -190,6 +190,11 @@ async fn answer(
         None => {
             let mut state = state.lock().unwrap();
             state.requests += 1;
+            state.asked.push(Asked {
+                method: request.method.clone(),
+                path: request.path.clone(),
+                body: request.body.clone(),
+            });
             let Handled { stage, reply } = match kind {
                 Kind::Stripe => stripe::handle(&mut state, request, fault),
                 Kind::Adyen => adyen::handle(&mut state, request),

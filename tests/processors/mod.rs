@@ -24,6 +24,7 @@ use std::{
 };
 
 use jiff::SignedDuration;
+use serde::Serialize;
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -194,6 +195,8 @@ pub(crate) struct State {
     /// Whether what was captured has not settled yet: it can be voided, and not be refunded.
     pub(crate) batch_is_open: bool,
     pub(crate) requests: usize,
+    /// All of them as they came, for whoever holds them against what others know.
+    pub(crate) asked: Vec<Asked>,
     pub(crate) stripe: stripe::Books,
     pub(crate) adyen: adyen::Books,
     pub(crate) checkout: checkout::Books,
@@ -201,6 +204,14 @@ pub(crate) struct State {
     pub(crate) cybersource: cybersource::Books,
     pub(crate) braintree: braintree::Books,
     pub(crate) authorize_net: authorize_net::Books,
+}
+
+/// A request as it came.
+#[derive(Serialize)]
+pub(crate) struct Asked {
+    method: String,
+    path: String,
+    pub(crate) body: String,
 }
 
 /// A processor that listens.

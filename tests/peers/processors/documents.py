@@ -2,7 +2,7 @@
 
     documents.py SCHEMA OPERATION... < LIST
 
-LIST is a JSON list of request bodies as they were sent; OPERATION... are all that have to be among them.
+LIST is a JSON list of requests as they were sent, of which the bodies are read; OPERATION... are all that have to be among them.
 It shows of itself that it can say no: each request is spoilt in several ways, and each of these has to be
 refused.
 """
@@ -52,7 +52,7 @@ def main():
     schema_file, wanted = sys.argv[1], set(sys.argv[2:])
     with open(schema_file, encoding="utf-8") as file:
         schema = build_schema(file.read())
-    bodies = json.load(sys.stdin)
+    bodies = [json.loads(request["body"]) for request in json.load(sys.stdin)]
     seen, refused = set(), 0
     for body in bodies:
         found = faults(schema, body)
