@@ -71,110 +71,72 @@ impl OperationRules {
     }
 }
 
-#[utoipa::path(post, path = "/v1/payments/{id}/settle", tag = "payments",
-    operation_id = "settlePayment",
-    summary = "Takes the money that a payment with the purpose `authorise` has set aside",
-    description = "Processors call it capture. Once, of all of it or less; what is left is given free. \
-        Answers 200 once it is decided, done or not: see the last of `operations`. Answers 202 while it is \
-        open: follow the events or GET the payment.",
-    params(("id" = String, Path, description = "The payment's id"),
-        ("Idempotency-Key" = String, Header,
-            description = "1 to 255 printable ASCII characters of your choice, new for each operation")),
-    request_body = schema::NewOperation,
-    responses(
-        (status = OK, body = schema::PaymentView),
-        (status = ACCEPTED, body = schema::PaymentView, description = "Not decided yet"),
-        (status = BAD_REQUEST, body = schema::Problem, content_type = "application/problem+json",
-            description = "`idempotency-key`"),
-        (status = FORBIDDEN, body = schema::Problem, content_type = "application/problem+json",
-            description = "`role-refused`"),
-        (status = NOT_FOUND, body = schema::Problem, content_type = "application/problem+json",
-            description = "`unknown-payment`"),
-        (status = CONFLICT, body = schema::Problem, content_type = "application/problem+json",
-            description = "`not-allowed`, `idempotency-in-progress`"),
-        (status = UNPROCESSABLE_ENTITY, body = schema::Problem, content_type = "application/problem+json",
-            description = "`invalid-field`, `card-digits`, `idempotency-conflict`"),
-        (status = SERVICE_UNAVAILABLE, body = schema::Problem, content_type = "application/problem+json",
-            description = "`draining`")))]
-pub(super) async fn settle(
-    State(api): State<Arc<Api>>,
-    source: Source,
-    Taker(by): Taker,
-    PaymentPath(id): PaymentPath,
-    headers: HeaderMap,
-    body: Body,
-) -> Result<Response, Problem> {
-    operate(api, source, by, OperationKind::Settle, id, headers, body).await
+/// The three are alike but for what they are called, and that a refund has a limit.
+macro_rules! operation {
+    ($name:ident, $path:literal, $id:literal, $kind:expr, $refused:literal, $summary:literal, $description:literal) => {
+        #[utoipa::path(post, path = $path, tag = "payments", operation_id = $id,
+                    summary = $summary, description = $description,
+                    params(("id" = String, Path, description = "The payment's id"),
+                        ("Idempotency-Key" = String, Header,
+                            description = "1 to 255 printable ASCII characters of your choice, new for each operation")),
+                    request_body = schema::NewOperation,
+                    responses(
+                        (status = OK, body = schema::PaymentView),
+                        (status = ACCEPTED, body = schema::PaymentView, description = "Not decided yet"),
+                        (status = BAD_REQUEST, body = schema::Problem,
+                            content_type = "application/problem+json", description = "`idempotency-key`"),
+                        (status = FORBIDDEN, body = schema::Problem,
+                            content_type = "application/problem+json", description = $refused),
+                        (status = NOT_FOUND, body = schema::Problem,
+                            content_type = "application/problem+json", description = "`unknown-payment`"),
+                        (status = CONFLICT, body = schema::Problem,
+                            content_type = "application/problem+json",
+                            description = "`not-allowed`, `idempotency-in-progress`"),
+                        (status = UNPROCESSABLE_ENTITY, body = schema::Problem,
+                            content_type = "application/problem+json",
+                            description = "`invalid-field`, `card-digits`, `idempotency-conflict`"),
+                        (status = SERVICE_UNAVAILABLE, body = schema::Problem,
+                            content_type = "application/problem+json", description = "`draining`")))]
+        pub(super) async fn $name(
+            State(api): State<Arc<Api>>,
+            source: Source,
+            Taker(by): Taker,
+            PaymentPath(id): PaymentPath,
+            headers: HeaderMap,
+            body: Body,
+        ) -> Result<Response, Problem> {
+            operate(api, source, by, $kind, id, headers, body).await
+        }
+    };
 }
 
-#[utoipa::path(post, path = "/v1/payments/{id}/void", tag = "payments",
-    operation_id = "voidPayment",
-    summary = "Undoes a charge before the money has moved",
-    description = "All of it. What was settled already is refunded instead. Answers as `settle` does.",
-    params(("id" = String, Path, description = "The payment's id"),
-        ("Idempotency-Key" = String, Header,
-            description = "1 to 255 printable ASCII characters of your choice, new for each operation")),
-    request_body = schema::NewOperation,
-    responses(
-        (status = OK, body = schema::PaymentView),
-        (status = ACCEPTED, body = schema::PaymentView, description = "Not decided yet"),
-        (status = BAD_REQUEST, body = schema::Problem, content_type = "application/problem+json",
-            description = "`idempotency-key`"),
-        (status = FORBIDDEN, body = schema::Problem, content_type = "application/problem+json",
-            description = "`role-refused`"),
-        (status = NOT_FOUND, body = schema::Problem, content_type = "application/problem+json",
-            description = "`unknown-payment`"),
-        (status = CONFLICT, body = schema::Problem, content_type = "application/problem+json",
-            description = "`not-allowed`, `idempotency-in-progress`"),
-        (status = UNPROCESSABLE_ENTITY, body = schema::Problem, content_type = "application/problem+json",
-            description = "`invalid-field`, `card-digits`, `idempotency-conflict`"),
-        (status = SERVICE_UNAVAILABLE, body = schema::Problem, content_type = "application/problem+json",
-            description = "`draining`")))]
-pub(super) async fn void(
-    State(api): State<Arc<Api>>,
-    source: Source,
-    Taker(by): Taker,
-    PaymentPath(id): PaymentPath,
-    headers: HeaderMap,
-    body: Body,
-) -> Result<Response, Problem> {
-    operate(api, source, by, OperationKind::Void, id, headers, body).await
-}
-
-#[utoipa::path(post, path = "/v1/payments/{id}/refund", tag = "payments",
-    operation_id = "refundPayment",
-    summary = "Gives money back",
-    description = "All that is left unless `amount` says less; several times, until nothing is left. \
-        Answers as `settle` does.",
-    params(("id" = String, Path, description = "The payment's id"),
-        ("Idempotency-Key" = String, Header,
-            description = "1 to 255 printable ASCII characters of your choice, new for each operation")),
-    request_body = schema::NewOperation,
-    responses(
-        (status = OK, body = schema::PaymentView),
-        (status = ACCEPTED, body = schema::PaymentView, description = "Not decided yet"),
-        (status = BAD_REQUEST, body = schema::Problem, content_type = "application/problem+json",
-            description = "`idempotency-key`"),
-        (status = FORBIDDEN, body = schema::Problem, content_type = "application/problem+json",
-            description = "`role-refused`, `over-limit`"),
-        (status = NOT_FOUND, body = schema::Problem, content_type = "application/problem+json",
-            description = "`unknown-payment`"),
-        (status = CONFLICT, body = schema::Problem, content_type = "application/problem+json",
-            description = "`not-allowed`, `idempotency-in-progress`"),
-        (status = UNPROCESSABLE_ENTITY, body = schema::Problem, content_type = "application/problem+json",
-            description = "`invalid-field`, `card-digits`, `idempotency-conflict`"),
-        (status = SERVICE_UNAVAILABLE, body = schema::Problem, content_type = "application/problem+json",
-            description = "`draining`")))]
-pub(super) async fn refund(
-    State(api): State<Arc<Api>>,
-    source: Source,
-    Taker(by): Taker,
-    PaymentPath(id): PaymentPath,
-    headers: HeaderMap,
-    body: Body,
-) -> Result<Response, Problem> {
-    operate(api, source, by, OperationKind::Refund, id, headers, body).await
-}
+operation!(
+    settle,
+    "/v1/payments/{id}/settle",
+    "settlePayment",
+    OperationKind::Settle,
+    "`role-refused`",
+    "Takes the money that a payment with the purpose `authorise` has set aside",
+    "Processors call it capture. Once, of all of it or less; what is left is given free. Answers 200 once it is decided, done or not: see the last of `operations`. Answers 202 while it is open: follow the events or GET the payment."
+);
+operation!(
+    void,
+    "/v1/payments/{id}/void",
+    "voidPayment",
+    OperationKind::Void,
+    "`role-refused`",
+    "Undoes a charge before the money has moved",
+    "All of it. What was settled already is refunded instead. Answers as `settle` does."
+);
+operation!(
+    refund,
+    "/v1/payments/{id}/refund",
+    "refundPayment",
+    OperationKind::Refund,
+    "`role-refused`, `over-limit`",
+    "Gives money back",
+    "All that is left unless `amount` says less; several times, until nothing is left. Answers as `settle` does."
+);
 
 async fn operate(
     api: Arc<Api>,

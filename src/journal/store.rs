@@ -269,19 +269,21 @@ impl Store {
 
     pub(super) fn open_outcomes(&mut self) -> Result<OpenOutcomes, JournalError> {
         // The first condition is that of the indexes.
-        let counted = "FROM attempts WHERE phase <> 'ended' AND phase = 'unknown'";
-        let charges: i64 =
-            self.connection
-                .query_row(&format!("SELECT count(*) {counted}"), [], |row| row.get(0))?;
-        let counted = counted.replace("attempts", "operations");
-        let sql = format!("SELECT count(*), min(created) {counted}");
-        let (operations, oldest_operation): (i64, _) =
+        let count = |table: &str| {
+            let sql = format!(
+                "SELECT count(*), min(created) FROM {table}
+                 WHERE phase <> 'ended' AND phase = 'unknown'"
+            );
             self.connection.query_row(&sql, [], |row| {
-                Ok((row.get(0)?, row::optional_time(row, 1)))
-            })?;
+                let count: i64 = row.get(0)?;
+                Ok((count.unsigned_abs(), row::optional_time(row, 1)))
+            })
+        };
+        let (charges, _) = count("attempts")?;
+        let (operations, oldest_operation) = count("operations")?;
         Ok(OpenOutcomes {
-            charges: charges.unsigned_abs(),
-            operations: operations.unsigned_abs(),
+            charges,
+            operations,
             oldest_operation: oldest_operation?,
         })
     }
