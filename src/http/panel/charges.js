@@ -1,6 +1,6 @@
 // Charges that stand: where the money is, what may be done with it, and how a payment is found.
 
-import { clock, exponent, money, parseAmount } from "/format.js";
+import { clock, couldBeCard, exponent, money, parseAmount } from "/format.js";
 
 const STANDINGS = {
   authorised: "Set aside, not taken",
@@ -123,6 +123,11 @@ export function orders($, carryOut) {
     const { minor, error } = amount();
     if (error) return $("order-amount").focus();
     const reason = $("order-reason").value.trim();
+    if (couldBeCard(reason)) {
+      $("order-reason").value = "";
+      $("order-hint").textContent = "The reason could be a card number, so it was taken out.";
+      return $("order-reason").focus();
+    }
     const path = `/v1/payments/${order.payment.id}/${order.kind}`;
     const body = { ...(order.part ? { amount: minor } : {}), ...(reason ? { reason } : {}) };
     const same = path + JSON.stringify(body);

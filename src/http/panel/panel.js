@@ -472,6 +472,13 @@ async function find() {
   state.found = null;
   $("found-none").hidden = true;
   if (!typed) return;
+  // What is looked for stands in an address, which proxies and browsers keep.
+  if (couldBeCard(typed)) {
+    $("find-what").value = "";
+    $("found-none").hidden = false;
+    text($("found-none"), "That could be a card number, so it was taken out. The last four digits are enough.");
+    return;
+  }
   const payments = typed.startsWith("pay_")
     ? [await api("GET", `/v1/payments/${encodeURIComponent(typed)}`)]
     : (await api("GET", `/v1/payments?${question(typed)}&limit=50`)).payments;
